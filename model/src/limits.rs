@@ -1,0 +1,220 @@
+//! Every bound of the product: its value, its unit, why it is that value, and what happens when it is
+//! reached. Worst-case memory is a sum over this page. A new queue, batch, retry or body adds a line
+//! here first; tests go one beyond each.
+//!
+//! Sources: `reliability` stands for the B4 table of the reliability programme, `Nacos` for the limit
+//! of Nacos 2.5 under the same name.
+
+use core::time::Duration;
+
+// ---- identifiers (Nacos ParamChecker); beyond: 400 ----
+
+/// Longest namespace id, characters. Nacos ParamChecker says 64, its API 128: the laxer one.
+pub const NAMESPACE_CHARS_MAX: usize = 128;
+/// Longest namespace show name, characters (Nacos).
+pub const NAMESPACE_NAME_CHARS_MAX: usize = 256;
+/// Longest group, characters (Nacos).
+pub const GROUP_CHARS_MAX: usize = 128;
+/// Longest dataId, characters (Nacos).
+pub const DATA_ID_CHARS_MAX: usize = 256;
+/// Longest service name, characters (Nacos).
+pub const SERVICE_NAME_CHARS_MAX: usize = 512;
+/// Longest cluster name, characters (Nacos).
+pub const CLUSTER_NAME_CHARS_MAX: usize = 64;
+/// Longest instance address, characters (Nacos).
+pub const IP_CHARS_MAX: usize = 128;
+
+// ---- configuration ----
+
+/// Longest content of one config, bytes (Nacos, 10 MiB). Beyond: 400 in the words of Nacos.
+pub const CONTENT_BYTES_MAX: usize = 10 << 20;
+/// Longest `tag`, characters (Nacos).
+pub const TAG_CHARS_MAX: usize = 16;
+/// Most `config_tags` of one config (Nacos).
+pub const CONFIG_TAGS_MAX: usize = 5;
+/// Longest single config tag, characters (Nacos).
+pub const CONFIG_TAG_CHARS_MAX: usize = 64;
+/// Longest description, characters (Nacos).
+pub const DESC_CHARS_MAX: usize = 128;
+/// Longest `use`, `effect` and `type`, characters (Nacos).
+pub const USE_CHARS_MAX: usize = 32;
+/// Longest `schema`, characters (Nacos).
+pub const SCHEMA_CHARS_MAX: usize = 32_768;
+/// Longest `appName`, `src_user`, encrypted data key, characters.
+pub const LABEL_CHARS_MAX: usize = 1_024;
+/// Most addresses in one beta list.
+pub const BETA_IPS_MAX: usize = 256;
+/// Most gray versions (beta and tags) of one config (Nacos 10). Beyond: refused.
+pub const GRAY_VERSIONS_MAX: usize = 10;
+/// Most configs of a node (reliability). Beyond: publish is refused, nothing is dropped.
+pub const CONFIGS_MAX: usize = 20_000;
+/// Most namespaces (reliability). Beyond: create is refused.
+pub const NAMESPACES_MAX: usize = 256;
+/// History items kept per config (reliability). Beyond: the oldest is dropped.
+pub const HISTORY_PER_CONFIG_MAX: usize = 20;
+/// History bytes of content kept in all, so that endless updates of many keys stay bounded. Beyond:
+/// the oldest item of the node is dropped.
+pub const HISTORY_BYTES_MAX: usize = 32 << 20;
+/// History items kept in all; a removed config keeps its history until it is pushed out here.
+pub const HISTORY_ITEMS_MAX: usize = 50_000;
+/// Largest page of a history query (Nacos).
+pub const HISTORY_PAGE_MAX: usize = 500;
+/// Largest page of a config search; Python 1.0 asks for 1000.
+pub const SEARCH_PAGE_MAX: usize = 1_000;
+
+// ---- listeners ----
+
+/// Long polls held at once (reliability). Beyond: 429.
+pub const LONG_POLLS_MAX: usize = 4_000;
+/// Keys in one listener body (Nacos 10 000; reliability asks for 3 000, but the official limit is
+/// what SDKs are built against).
+pub const LISTEN_KEYS_MAX: usize = 10_000;
+/// Listener body, bytes: 10,000 keys of some 200 bytes. Beyond: 413.
+pub const LISTEN_BODY_BYTES_MAX: usize = 4 << 20;
+/// Keys held by all long polls together, so that greedy listeners stay bounded. Beyond: 429.
+pub const LISTEN_KEYS_TOTAL_MAX: usize = 200_000;
+/// Shortest and longest hold of a long poll (reliability).
+pub const LONG_POLL_MIN: Duration = Duration::from_secs(10);
+/// Longest hold of a long poll (reliability).
+pub const LONG_POLL_MAX: Duration = Duration::from_secs(60);
+/// Answered this much before the client's own time-out (Nacos: 30 s becomes 29.5 s).
+pub const LONG_POLL_EARLY: Duration = Duration::from_millis(500);
+
+// ---- registry ----
+
+/// Most instances of one service (reliability). Beyond: 400.
+pub const INSTANCES_PER_SERVICE_MAX: usize = 5_000;
+/// Most instances of a node. Beyond: 503, so that memory stays bounded.
+pub const INSTANCES_MAX: usize = 50_000;
+/// Most services of a node. Beyond: 503.
+pub const SERVICES_MAX: usize = 20_000;
+/// Metadata of one instance or service, bytes in all (reliability).
+pub const METADATA_BYTES_MAX: usize = 8 << 10;
+/// Entries of one metadata map (reliability).
+pub const METADATA_ENTRIES_MAX: usize = 256;
+/// Largest instance weight (Nacos).
+pub const WEIGHT_MAX: f64 = 10_000.0;
+/// Beat period told to clients (Nacos).
+pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// Without a beat for this long an instance is unhealthy (Nacos).
+pub const BEAT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Without a beat for this long an instance is removed (Nacos).
+pub const IP_DELETE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest of the three above that instance metadata may ask for.
+pub const BEAT_OVERRIDE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// A service without instances that nobody created by hand goes after this long (Nacos).
+pub const EMPTY_SERVICE_EXPIRY: Duration = Duration::from_secs(60);
+/// UDP subscribers per service; beyond: the newest is not pushed to and polls instead.
+pub const UDP_SUBSCRIBERS_PER_SERVICE_MAX: usize = 1_000;
+/// UDP subscribers of a node; same answer.
+pub const UDP_SUBSCRIBERS_MAX: usize = 10_000;
+/// A UDP subscriber is forgotten after this long without another list call (Nacos).
+pub const UDP_SUBSCRIBER_LEASE: Duration = Duration::from_secs(10);
+/// One resend of an unacknowledged UDP push after this long (Nacos).
+pub const UDP_RESEND_AFTER: Duration = Duration::from_secs(10);
+/// Changes of one service within this time become one push (Nacos debounces 500 ms).
+pub const PUSH_DEBOUNCE: Duration = Duration::from_millis(500);
+/// UDP payload from which it is gzipped, bytes (Nacos).
+pub const UDP_GZIP_FROM_BYTES: usize = 1_024;
+/// Largest UDP payload, bytes; beyond: not pushed, the client polls.
+pub const UDP_BYTES_MAX: usize = 60_000;
+
+// ---- HTTP (reliability B4) ----
+
+/// Request line and headers, bytes, counted while reading. Python 1.0 publishes 20 KiB of content in
+/// the URL, so 64 KiB for those who get that far slowly costs less than a broken SDK. Beyond: 431.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Headers of one request. Beyond: 431.
+pub const HEADERS_MAX: usize = 64;
+/// Time to complete a head. Beyond: close.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle keep-alive. Beyond: close.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Body of a general request, bytes. Beyond: 413 before reading.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Body of a publish, bytes: 10 MiB of content, percent-encoded at worst threefold. Beyond: 413.
+pub const PUBLISH_BODY_BYTES_MAX: usize = 3 * CONTENT_BYTES_MAX + (1 << 20);
+/// Bodies being read, bytes in all: what greedy publishers may hold together. Beyond: 503.
+pub const BODIES_BYTES_MAX: usize = 64 << 20;
+/// Body of an import, bytes.
+pub const IMPORT_BODY_BYTES_MAX: usize = 16 << 20;
+/// A body slower than this many bytes a second, after `BODY_GRACE`, is given up. Answer: 408.
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
+/// See `BODY_BYTES_PER_SECOND_MIN`.
+pub const BODY_GRACE: Duration = Duration::from_secs(5);
+/// A body takes no longer than this. Answer: 408.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections in all. Beyond: the newest is closed.
+pub const CONNECTIONS_MAX: usize = 1_024;
+/// Requests in progress, long polls apart. Beyond: 503 with a retry hint.
+pub const REQUESTS_MAX: usize = 256;
+/// Archive entries of an import (reliability). Beyond: 400, nothing applied.
+pub const IMPORT_ENTRIES_MAX: usize = 10_000;
+/// Unpacked bytes of an import (reliability). Beyond: 400, nothing applied.
+pub const IMPORT_BYTES_MAX: usize = 64 << 20;
+/// Depth of a JSON value (reliability). Beyond: 400.
+pub const JSON_DEPTH_MAX: usize = 16;
+
+// ---- Raft ----
+
+/// Messages that RaftCore takes in one turn; one fsync serves them all.
+pub const RAFT_TURN_MESSAGES_MAX: usize = 256;
+/// Slots of the RaftMsg channel. Beyond: the handle answers `Overloaded`.
+pub const RAFT_QUEUE_MAX: usize = 1_024;
+/// Uncommitted bytes a leader holds. Beyond: proposals are refused.
+pub const RAFT_UNCOMMITTED_BYTES_MAX: usize = 16 << 20;
+/// Entries of one AppendEntries message.
+pub const RAFT_APPEND_ENTRIES_MAX: usize = 256;
+/// Bytes of one AppendEntries message; one entry may be larger alone.
+pub const RAFT_APPEND_BYTES_MAX: usize = 1 << 20;
+/// AppendEntries messages in flight to one follower.
+pub const RAFT_INFLIGHT_MAX: usize = 64;
+/// Entries of the log tail kept in memory behind the applied index.
+pub const RAFT_TAIL_ENTRIES_MAX: usize = 1_024;
+/// Bytes of the log tail kept in memory behind the applied index.
+pub const RAFT_TAIL_BYTES_MAX: usize = 1 << 20;
+/// Applied entries after which a Raft snapshot is taken.
+pub const RAFT_SNAPSHOT_EVERY_ENTRIES: u64 = 10_000;
+/// Applied bytes after which a Raft snapshot is taken, so that the log on disk stays small too.
+pub const RAFT_SNAPSHOT_EVERY_BYTES: u64 = 8 << 20;
+/// One chunk of a Raft snapshot, bytes (reliability).
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 256 << 10;
+/// Linearizable reads waiting for a confirmation.
+pub const RAFT_READS_MAX: usize = 1_024;
+/// Members of a cluster, learners included.
+pub const MEMBERS_MAX: usize = 16;
+/// Largest command, bytes: the largest content and its fields.
+pub const COMMAND_BYTES_MAX: usize = CONTENT_BYTES_MAX + (1 << 20);
+
+// ---- storage ----
+
+/// raft-engine file size, bytes: small, so that an SD card is not filled by preallocation.
+pub const LOG_FILE_BYTES: u64 = 1 << 20;
+/// raft-engine size from which old files are purged, bytes.
+pub const LOG_PURGE_BYTES: u64 = 4 << 20;
+/// Batches waiting for the log thread. RaftCore stops taking messages while it is full.
+pub const LOG_QUEUE_MAX: usize = 64;
+
+// ---- peers (reliability) ----
+
+/// Peer frame before authentication, bytes.
+pub const PEER_HELLO_BYTES_MAX: usize = 64;
+/// Peer frame after authentication, bytes. An entry above it travels alone in a larger frame.
+pub const PEER_FRAME_BYTES_MAX: usize = COMMAND_BYTES_MAX + (1 << 20);
+/// Frames waiting per peer and kind of traffic. Beyond: the oldest of a kind that repeats is dropped.
+pub const PEER_QUEUE_MAX: usize = 256;
+/// Incoming peer connections.
+pub const PEER_CONNECTIONS_MAX: usize = 16;
+
+// ---- shell ----
+
+/// Slots of the channel from api threads to the core thread. Beyond: 503 with `Retry-After`.
+pub const CORE_QUEUE_MAX: usize = 1_024;
+/// Requests the core thread takes in one turn under one write lock.
+pub const CORE_TURN_MAX: usize = 256;
+/// A write that is not answered after this long gets 503; its outcome is unknown to the caller.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is in flight at SIGTERM is answered within this time.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// HTTP threads at most.
+pub const API_THREADS_MAX: usize = 4;

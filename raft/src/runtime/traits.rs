@@ -1,0 +1,212 @@
+//! The parts a user provides: log storage, state machine, network and timer. Everything above them
+//! (RaftCore, ReplicationCore, the worker) is made of plain futures over bounded channels.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::future::Future;
+use core::pin::Pin;
+
+use nacolet_model::{Instant, NodeId};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::engine::{Message, PersistId};
+use crate::types::{Entry, HardState, LogIndex, Membership, SnapshotMeta, Term};
+
+/// A future that need not move between threads.
+pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// What a log storage finds at start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Last hard state written.
+    pub hard_state: HardState,
+    /// Every stored entry, consecutive, the first one right after `purged` or earlier than the
+    /// snapshot's end.
+    pub entries: Vec<Entry>,
+    /// Highest index that was purged.
+    pub purged: LogIndex,
+}
+
+/// Stored log entries and hard state. Owned by RaftCore; its slow work happens elsewhere, and its
+/// completions come back through the [`Completion`] given with each write.
+pub trait RaftLogStorage {
+    /// Reads everything back, once, before the first write. `snapshot` is what the state machine
+    /// recovered; entries it covers may be missing.
+    ///
+    /// # Errors
+    /// Durable data is damaged or unreadable; the node must not start.
+    fn recover(&mut self, snapshot: Option<&SnapshotMeta>) -> Result<Recovered, StorageError>;
+
+    /// Starts to write hard state and entries as one atomic record and returns at once. Entries
+    /// replace everything stored from the first one's index on. `done` is completed when the record
+    /// is durable, or with an error that says that nothing of it was kept (a full disk).
+    /// Completions come in order.
+    fn append(
+        &mut self,
+        id: PersistId,
+        hard_state: Option<HardState>,
+        entries: Vec<Entry>,
+        done: Completion,
+    );
+
+    /// Forgets entries up to and including `index`; need not be durable.
+    fn purge(&mut self, index: LogIndex);
+
+    /// Starts to replace the whole log by the state of `snapshot`, which is durable: the log is
+    /// empty, its next index follows the snapshot's last, the hard state stays.
+    fn reset(&mut self, id: PersistId, snapshot: &SnapshotMeta, done: Completion);
+}
+
+/// Reports one finished write to RaftCore, from any thread.
+pub type Completion = Box<dyn FnOnce(Result<PersistId, AppendError>) + Send>;
+
+/// A write that certainly left nothing behind, so the node can go on refusing writes. Anything worse,
+/// above all a failed fsync, must end the process instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// No space left. Nothing was written; try again later.
+    #[error("no space left for the Raft log")]
+    Full {
+        /// The order that failed.
+        id: PersistId,
+    },
+}
+
+/// Why stored data cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {advice}")]
+pub struct StorageError {
+    /// Which file is damaged, and how.
+    pub what: alloc::string::String,
+    /// What the operator can do.
+    pub advice: alloc::string::String,
+}
+
+/// The replicated application. Owned by one worker task; `apply` is total: whatever is in the log
+/// can be applied, and a refusal is an answer, not a failure.
+pub trait RaftStateMachine {
+    /// What is replicated.
+    type Command: Serialize + DeserializeOwned;
+    /// What the caller of `client_write` gets.
+    type Response;
+    /// How the application refuses a command.
+    type Error;
+
+    /// What the last durable snapshot holds; called once at start, before `apply`.
+    ///
+    /// # Errors
+    /// The snapshot is damaged or unreadable; the node must not start.
+    fn recover(&mut self) -> Result<Option<SnapshotMeta>, StorageError>;
+
+    /// Applies one command. Called for a whole batch between `begin` and `end`.
+    fn apply(
+        &mut self,
+        index: LogIndex,
+        command: Self::Command,
+    ) -> Result<Self::Response, Self::Error>;
+
+    /// A batch begins: take the lock, if there is one.
+    fn begin(&mut self) {}
+
+    /// A batch has been applied up to `applied`: release the lock, tell listeners.
+    fn end(&mut self, _applied: LogIndex) {}
+
+    /// A membership took effect.
+    fn membership(&mut self, _index: LogIndex, _membership: &Membership) {}
+
+    /// Captures the state now (cheaply, so that applying can go on) and returns the work that
+    /// writes it: aside, synced, renamed, directory synced. The future resolves when it is durable.
+    fn build_snapshot(
+        &mut self,
+        meta: SnapshotMeta,
+    ) -> LocalBoxFuture<'static, Result<(), SnapshotError>>;
+
+    /// Bytes of the newest durable snapshot from `offset` on, at most `max` of them; fewer only at
+    /// the end. For sending to a follower.
+    fn read_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        offset: u64,
+        max: usize,
+    ) -> LocalBoxFuture<'static, Result<SnapshotChunk, SnapshotError>>;
+
+    /// Stores one received chunk aside. `offset` 0 starts a new file. When `chunk.last` is set the
+    /// whole is checked and synced before the future resolves.
+    fn write_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        offset: u64,
+        chunk: SnapshotChunk,
+    ) -> LocalBoxFuture<'static, Result<(), SnapshotError>>;
+
+    /// Replaces the state by the snapshot received whole; all or nothing, durable on return.
+    fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+    ) -> LocalBoxFuture<'_, Result<(), SnapshotError>>;
+}
+
+/// A piece of a Raft snapshot, at most `limits::SNAPSHOT_CHUNK_BYTES_MAX`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct SnapshotChunk {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Whether the snapshot ends here.
+    pub last: bool,
+}
+
+/// Why a snapshot was not written, read or installed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// No space left; the old snapshot stays.
+    #[error("no space left for a Raft snapshot")]
+    Full,
+    /// The snapshot asked for is not the newest any more.
+    #[error("the Raft snapshot has been replaced")]
+    Gone,
+    /// A received snapshot fails its checks; it was dropped.
+    #[error("the received Raft snapshot is damaged")]
+    Damaged,
+    /// The file system refused.
+    #[error("Raft snapshot: {0}")]
+    Io(alloc::string::String),
+}
+
+/// One connection to one peer, owned by that peer's ReplicationCore.
+pub trait RaftNetwork {
+    /// Sends one message; resolves when it is handed to the connection, not when it is answered:
+    /// answers come back as messages to [`crate::Raft::receive`].
+    fn send(&mut self, message: Message) -> LocalBoxFuture<'_, Result<(), Unreachable>>;
+
+    /// Sends one snapshot chunk and resolves with the offset the peer holds now.
+    fn send_chunk(
+        &mut self,
+        term: Term,
+        meta: &SnapshotMeta,
+        offset: u64,
+        chunk: SnapshotChunk,
+    ) -> LocalBoxFuture<'_, Result<u64, Unreachable>>;
+}
+
+/// Makes a [`RaftNetwork`] for each member; told again when an address changes.
+pub trait RaftNetworkFactory {
+    /// The connection type.
+    type Network: RaftNetwork;
+
+    /// A connection to `target` at `address`; connecting happens on first use.
+    fn connect(&mut self, target: NodeId, address: &str) -> Self::Network;
+}
+
+/// The peer could not be reached; the message is lost, as messages may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer cannot be reached")]
+pub struct Unreachable;
+
+/// The clock and the alarm, the only source of time for RaftCore.
+pub trait Timer: Clone {
+    /// Now.
+    fn now(&self) -> Instant;
+
+    /// Resolves no earlier than `deadline`.
+    fn until(&self, deadline: Instant) -> LocalBoxFuture<'static, ()>;
+}

@@ -1,0 +1,107 @@
+//! The words of the log: terms, indexes, entries, membership. Everything here is a wire and a disk
+//! format in postcard: variants and fields are appended, never reordered.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use nacolet_model::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// Election term (Raft paper §5.1).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Term(pub u64);
+
+/// Position in the log; the first entry has index 1, 0 means "before the log".
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct LogIndex(pub u64);
+
+/// Term and index of one entry. Equal ids mean equal entries and equal prefixes (log matching).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct LogId {
+    /// Compared first: a later term wins over a longer log.
+    pub term: Term,
+    /// Position of the entry.
+    pub index: LogIndex,
+}
+
+/// One entry of the replicated log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Where it stands.
+    pub id: LogId,
+    /// What it says.
+    pub payload: EntryPayload,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EntryPayload {
+    /// The entry with which a leader opens its term.
+    Blank,
+    /// An application command: encoded once, opaque here.
+    Command(Arc<[u8]>),
+    /// A membership that takes effect when it is applied.
+    Membership(Membership),
+}
+
+/// Who votes and who only listens. `outgoing` is not empty while a joint change is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Voters of the new (or only) configuration.
+    pub voters: BTreeSet<NodeId>,
+    /// Voters of the configuration being left; empty outside a joint change.
+    pub outgoing: BTreeSet<NodeId>,
+    /// Members that receive the log and do not vote.
+    pub learners: BTreeSet<NodeId>,
+    /// Voters of the outgoing configuration that become learners when the joint change is left.
+    pub learners_next: BTreeSet<NodeId>,
+    /// Address of every member, for the network; Raft itself never reads it.
+    pub addresses: BTreeMap<NodeId, String>,
+}
+
+/// What must survive a crash beside the log. The commit index is a hint that shortens a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardState {
+    /// Latest term seen.
+    pub term: Term,
+    /// Whom this node voted for in `term`.
+    pub voted_for: Option<NodeId>,
+    /// Highest index known to be committed when this was written.
+    pub commit_index: LogIndex,
+}
+
+/// What a Raft snapshot stands for. It carries the membership in force at `last`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMeta {
+    /// Last entry the snapshot contains.
+    pub last: LogId,
+    /// Membership in force at `last`.
+    pub membership: Membership,
+    /// Distinguishes two snapshots that end at the same entry.
+    pub id: u64,
+}
+
+/// One change of membership asked for by an operator; it always goes through the joint path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MembershipChange {
+    /// Adds a learner or changes the address of a member.
+    AddLearner {
+        /// Its identity.
+        node: NodeId,
+        /// Where it listens for peers.
+        address: String,
+    },
+    /// Makes voters of these learners; refused until each has caught up.
+    Promote(BTreeSet<NodeId>),
+    /// Makes exactly these the voters: members that are left out become learners.
+    SetVoters(BTreeSet<NodeId>),
+    /// Removes members of either kind.
+    Remove(BTreeSet<NodeId>),
+}
