@@ -175,7 +175,7 @@ pub enum SnapshotError {
 /// One connection to one peer, owned by that peer's ReplicationCore.
 pub trait RaftNetwork {
     /// Sends one message; resolves when it is handed to the connection, not when it is answered:
-    /// answers come back as messages to [`crate::Raft::receive`].
+    /// answers come back as messages to `Raft::receive`.
     fn send(&mut self, message: Message) -> LocalBoxFuture<'_, Result<(), Unreachable>>;
 
     /// Sends one snapshot chunk and resolves with the offset the peer holds now.

@@ -1,0 +1,92 @@
+//! What members say to each other (Raft paper, figures 2 and 13). A wire format in postcard: append
+//! variants and fields, never reorder; golden bytes are in the tests.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Entry, LogId, LogIndex, Term};
+
+/// A message and the term of its sender.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The sender's term; for a pre-vote the term it would campaign in.
+    pub term: Term,
+    /// What it says.
+    pub body: MessageBody,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MessageBody {
+    /// Would you vote for me? Changes no term and no vote (Raft dissertation §9.6).
+    RequestPreVote {
+        /// End of the sender's log.
+        last: LogId,
+    },
+    /// Answer to `RequestPreVote`. Granted: `term` is the one asked for; refused: the voter's own.
+    PreVoteReply {
+        /// Whether a vote would be given.
+        granted: bool,
+    },
+    /// Vote for me.
+    RequestVote {
+        /// End of the sender's log.
+        last: LogId,
+        /// Sent by order of the leader: the lease does not protect it (leadership transfer).
+        transfer: bool,
+    },
+    /// Answer to `RequestVote`.
+    VoteReply {
+        /// Whether the vote was given.
+        granted: bool,
+    },
+    /// Replicates entries. Without entries it probes or moves the commit index.
+    AppendEntries {
+        /// The entry right before `entries`.
+        previous: LogId,
+        /// Consecutive entries.
+        entries: Vec<Entry>,
+        /// The leader's commit index.
+        commit_index: LogIndex,
+    },
+    /// Answer to `AppendEntries`.
+    AppendEntriesReply {
+        /// What became of it.
+        result: AppendResult,
+    },
+    /// Keeps followers from campaigning and moves their commit index, capped at what is known to
+    /// match. Never carries entries and never waits for a disk.
+    Heartbeat {
+        /// No more than the follower's match index.
+        commit_index: LogIndex,
+        /// Position of the newest linearizable read to be confirmed; 0 when there is none.
+        read: u64,
+    },
+    /// Answer to `Heartbeat`.
+    HeartbeatReply {
+        /// The `read` it confirms.
+        read: u64,
+    },
+    /// Campaign now, without pre-vote (leadership transfer).
+    TimeoutNow,
+    /// A whole snapshot that ends at `last` is installed, so replication can go on behind it.
+    SnapshotReply {
+        /// End of what the follower now holds durably.
+        last: LogId,
+    },
+}
+
+/// What became of an `AppendEntries`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppendResult {
+    /// Everything up to here matches the leader's log and is durable.
+    Matched(LogIndex),
+    /// The previous entry did not match.
+    Conflict {
+        /// `previous.index` of the refused message.
+        rejected: LogIndex,
+        /// Highest position that may match, found by the follower (fast back-off).
+        hint: LogId,
+    },
+}
