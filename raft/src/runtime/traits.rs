@@ -41,6 +41,11 @@ pub trait RaftLogStorage {
     /// replace everything stored from the first one's index on. `done` is completed when the record
     /// is durable, or with an error that says that nothing of it was kept (a full disk).
     /// Completions come in order.
+    ///
+    /// After an order failed with [`AppendError::Full`], every order that follows it fails the same
+    /// way, written or not yet looked at, until the order with the failed `id` is handed over again:
+    /// RaftCore does so on a timer, and nothing may be stored past the gap in between. The
+    /// orders that followed it are handed over again after it, in order.
     fn append(
         &mut self,
         id: PersistId,
@@ -53,7 +58,8 @@ pub trait RaftLogStorage {
     fn purge(&mut self, index: LogIndex);
 
     /// Starts to replace the whole log by the state of `snapshot`, which is durable: the log is
-    /// empty, its next index follows the snapshot's last, the hard state stays.
+    /// empty, its next index follows the snapshot's last, the hard state stays. `id` is a number of
+    /// its own in the sequence of `append`, and the same rule holds when there is no space.
     fn reset(&mut self, id: PersistId, snapshot: &SnapshotMeta, done: Completion);
 }
 
@@ -111,7 +117,8 @@ pub trait RaftStateMachine {
     /// A batch has been applied up to `applied`: release the lock, tell listeners.
     fn end(&mut self, _applied: LogIndex) {}
 
-    /// A membership took effect.
+    /// A membership took effect: it was applied from the log (between `begin` and `end`), or it came
+    /// with a snapshot at start or on install.
     fn membership(&mut self, _index: LogIndex, _membership: &Membership) {}
 
     /// Captures the state now (cheaply, so that applying can go on) and returns the work that
@@ -193,7 +200,9 @@ pub trait RaftNetworkFactory {
     /// The connection type.
     type Network: RaftNetwork;
 
-    /// A connection to `target` at `address`; connecting happens on first use.
+    /// A connection to `target` at `address`; connecting happens on first use. The address is empty
+    /// while the membership does not name it yet: a member that joins answers a leader it has never
+    /// heard of, and only the transport may know, from its handshake, where that leader listens.
     fn connect(&mut self, target: NodeId, address: &str) -> Self::Network;
 }
 
