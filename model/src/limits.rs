@@ -173,12 +173,32 @@ pub const RAFT_INFLIGHT_MAX: usize = 64;
 pub const RAFT_TAIL_ENTRIES_MAX: usize = 1_024;
 /// Bytes of the log tail kept in memory behind the applied index.
 pub const RAFT_TAIL_BYTES_MAX: usize = 1 << 20;
+/// Entries of the tail kept while a follower is fed a Raft snapshot, so that it can go on behind it.
+/// Beyond: the follower gets another snapshot.
+pub const RAFT_HELD_TAIL_ENTRIES_MAX: usize = 16 * RAFT_TAIL_ENTRIES_MAX;
+/// Bytes of that tail.
+pub const RAFT_HELD_TAIL_BYTES_MAX: usize = 8 * RAFT_TAIL_BYTES_MAX;
+/// Entries a learner may be behind when it becomes a voter: one message. Beyond: refused.
+pub const RAFT_PROMOTE_LAG_MAX: u64 = 256;
 /// Applied entries after which a Raft snapshot is taken.
 pub const RAFT_SNAPSHOT_EVERY_ENTRIES: u64 = 10_000;
 /// Applied bytes after which a Raft snapshot is taken, so that the log on disk stays small too.
 pub const RAFT_SNAPSHOT_EVERY_BYTES: u64 = 8 << 20;
 /// One chunk of a Raft snapshot, bytes (reliability).
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 256 << 10;
+/// Entries handed to the state machine and not applied yet. Beyond: RaftCore takes no proposals and
+/// drops entries of a leader, who sends them again.
+pub const RAFT_APPLY_BACKLOG_MAX: usize = 4_096;
+/// Slots of the queue of messages from peers. Beyond: the message is dropped, as messages may be.
+pub const RAFT_RECEIVE_QUEUE_MAX: usize = 1_024;
+/// First pause before a record that a full disk refused is written again; doubles up to the next.
+pub const RAFT_FULL_RETRY_MIN: Duration = Duration::from_millis(100);
+/// Longest pause before a record that a full disk refused is written again.
+pub const RAFT_FULL_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Attempts for one snapshot chunk before the transfer is given up; the engine orders another one.
+pub const RAFT_CHUNK_ATTEMPTS_MAX: u32 = 5;
+/// Pause between two attempts for one snapshot chunk.
+pub const RAFT_CHUNK_RETRY: Duration = Duration::from_millis(200);
 /// Linearizable reads waiting for a confirmation.
 pub const RAFT_READS_MAX: usize = 1_024;
 /// Members of a cluster, learners included.
@@ -194,6 +214,23 @@ pub const LOG_FILE_BYTES: u64 = 1 << 20;
 pub const LOG_PURGE_BYTES: u64 = 4 << 20;
 /// Batches waiting for the log thread. RaftCore stops taking messages while it is full.
 pub const LOG_QUEUE_MAX: usize = 64;
+/// Bytes from which the log thread starts another engine batch. A single entry may be larger; both
+/// together stay under 16 MiB, where the engine's batch header ends on 32-bit machines.
+pub const LOG_BATCH_BYTES_MAX: usize = 2 << 20;
+/// Free space that must remain after an append, bytes, so that votes and purging still find room.
+/// Beyond: the append is refused with nothing kept, and tried again later.
+pub const DISK_FREE_BYTES_MIN: u64 = 2 << 20;
+/// Size of the file that may be deleted when a start finds no space at all, bytes (reliability A4).
+pub const RESERVE_BYTES: usize = 1 << 20;
+/// Largest small durable record (identity, clock ceiling), bytes. Beyond: refused.
+pub const SMALL_RECORD_BYTES_MAX: usize = 64 << 10;
+/// Largest block of a Raft snapshot file, bytes: the largest command and its neighbours. Beyond: the
+/// writer refuses and a reader calls the file damaged.
+pub const SNAPSHOT_BLOCK_BYTES_MAX: usize = 16 << 20;
+
+const _: () = assert!(LOG_BATCH_BYTES_MAX + COMMAND_BYTES_MAX + (1 << 20) < 16 << 20);
+const _: () = assert!(COMMAND_BYTES_MAX < SNAPSHOT_BLOCK_BYTES_MAX);
+const _: () = assert!(LOG_FILE_BYTES <= LOG_PURGE_BYTES);
 
 // ---- peers (reliability) ----
 

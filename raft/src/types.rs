@@ -1,6 +1,7 @@
 //! The words of the log: terms, indexes, entries, membership. Everything here is a wire and a disk
 //! format in postcard: variants and fields are appended, never reordered.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -19,6 +20,29 @@ pub struct Term(pub u64);
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct LogIndex(pub u64);
+
+impl LogIndex {
+    /// The position before the first entry.
+    pub const ZERO: Self = Self(0);
+
+    /// The position right behind this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The position right before this one; the position before the log has none and stays.
+    #[must_use]
+    pub const fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
+    /// How many positions lie behind `earlier` up to this one; zero when there are none.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
 
 /// Term and index of one entry. Equal ids mean equal entries and equal prefixes (log matching).
 #[derive(
@@ -46,9 +70,57 @@ pub enum EntryPayload {
     /// The entry with which a leader opens its term.
     Blank,
     /// An application command: encoded once, opaque here.
-    Command(Arc<[u8]>),
-    /// A membership that takes effect when it is applied.
-    Membership(Membership),
+    Command(#[serde(with = "command_bytes")] Arc<[u8]>),
+    /// A membership that takes effect when it is applied. Boxed, so that the common entry is small.
+    Membership(Box<Membership>),
+}
+
+/// Command bytes as one byte string: serde would walk a shared slice element by element.
+mod command_bytes {
+    use alloc::sync::Arc;
+    use alloc::vec::Vec;
+    use core::fmt;
+
+    use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+    use serde::ser::Serializer;
+
+    /// Room set aside for a sequence whose length a peer announces, bytes; beyond it grows as read.
+    const SEQUENCE_BYTES_HINT_MAX: usize = 4 << 10;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Arc<[u8]>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<[u8]>, D::Error> {
+        from.deserialize_bytes(CommandVisitor)
+    }
+
+    struct CommandVisitor;
+
+    impl<'de> Visitor<'de> for CommandVisitor {
+        type Value = Arc<[u8]>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("command bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+            Ok(Arc::from(bytes))
+        }
+
+        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Self::Value, E> {
+            Ok(Arc::from(bytes))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let room = seq.size_hint().unwrap_or(0).min(SEQUENCE_BYTES_HINT_MAX);
+            let mut bytes = Vec::with_capacity(room);
+            while let Some(byte) = seq.next_element::<u8>()? {
+                bytes.push(byte);
+            }
+            Ok(Arc::from(bytes))
+        }
+    }
 }
 
 /// Who votes and who only listens. `outgoing` is not empty while a joint change is under way.

@@ -80,6 +80,14 @@ pub enum Input {
     },
     /// The network could not reach this peer; probing replaces pipelining.
     Unreachable(NodeId),
+    /// An operator wants a Raft snapshot now. Answered by `Output::BuildSnapshot`, at once or after
+    /// the one being built; never when nothing was applied since the last.
+    TriggerSnapshot,
+    /// The build ordered by `Output::BuildSnapshot` was given up; the old snapshot stays.
+    SnapshotBuildFailed,
+    /// The snapshot ordered by `Output::InstallSnapshot` could not be installed; state and log are as
+    /// before.
+    SnapshotInstallFailed(SnapshotMeta),
 }
 
 /// What the shell must do, in this order.

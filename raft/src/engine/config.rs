@@ -1,0 +1,84 @@
+//! What an engine is told once: who it is, how patient it is, how much it may hold. Bounds come from
+//! `nacolet_model::limits`; a test may set smaller ones.
+
+use nacolet_model::{Duration, NodeId, limits};
+
+/// Settings of one engine. [`Config::new`] gives the defaults named at each field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This node.
+    pub id: NodeId,
+    /// Shortest election timeout, and the length of a leader's lease. 600 ms: four lost heartbeats in
+    /// a row, and a new leader within a second of the old one's death.
+    pub election_timeout_min: Duration,
+    /// Longest election timeout; each campaign draws a new one. 1200 ms: twice the shortest, so that
+    /// two nodes seldom draw within one round trip of each other (Raft paper §9.3).
+    pub election_timeout_max: Duration,
+    /// Time between heartbeats of a leader. 150 ms: an idle cluster wakes seven times a second.
+    pub heartbeat_interval: Duration,
+    /// Ask for votes before raising the term (Raft dissertation §9.6). On.
+    pub pre_vote: bool,
+    /// A leader that has not heard of a majority for an election timeout steps down, and a follower
+    /// that hears its leader ignores candidates. On.
+    pub check_quorum: bool,
+    /// Answer linearizable reads from the leader's lease. Off: it trusts that all clocks run at about
+    /// the same rate.
+    pub lease_reads: bool,
+    /// Where the engine's choices of election timeouts start. Mixed with `id`.
+    pub seed: u64,
+    /// Entries of one AppendEntries message.
+    pub append_entries_max: usize,
+    /// Bytes of one AppendEntries message; a larger entry travels alone.
+    pub append_bytes_max: usize,
+    /// AppendEntries messages in flight to one follower.
+    pub inflight_max: usize,
+    /// Bytes of entries that are not applied yet; beyond it a leader refuses proposals and a follower
+    /// takes no more entries.
+    pub uncommitted_bytes_max: usize,
+    /// Linearizable reads that wait.
+    pub reads_max: usize,
+    /// Entries kept in memory behind the applied index.
+    pub tail_entries_max: usize,
+    /// Bytes kept in memory behind the applied index.
+    pub tail_bytes_max: usize,
+    /// Applied entries after which a Raft snapshot is ordered.
+    pub snapshot_every_entries: u64,
+    /// Applied bytes after which a Raft snapshot is ordered.
+    pub snapshot_every_bytes: u64,
+}
+
+impl Config {
+    /// The defaults for node `id`; `seed` should differ from run to run.
+    #[must_use]
+    pub const fn new(id: NodeId, seed: u64) -> Self {
+        Self {
+            id,
+            election_timeout_min: Duration::from_millis(600),
+            election_timeout_max: Duration::from_millis(1_200),
+            heartbeat_interval: Duration::from_millis(150),
+            pre_vote: true,
+            check_quorum: true,
+            lease_reads: false,
+            seed,
+            append_entries_max: limits::RAFT_APPEND_ENTRIES_MAX,
+            append_bytes_max: limits::RAFT_APPEND_BYTES_MAX,
+            inflight_max: limits::RAFT_INFLIGHT_MAX,
+            uncommitted_bytes_max: limits::RAFT_UNCOMMITTED_BYTES_MAX,
+            reads_max: limits::RAFT_READS_MAX,
+            tail_entries_max: limits::RAFT_TAIL_ENTRIES_MAX,
+            tail_bytes_max: limits::RAFT_TAIL_BYTES_MAX,
+            snapshot_every_entries: limits::RAFT_SNAPSHOT_EVERY_ENTRIES,
+            snapshot_every_bytes: limits::RAFT_SNAPSHOT_EVERY_BYTES,
+        }
+    }
+
+    /// Whether the settings make sense together.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let patient = self.heartbeat_interval > Duration::ZERO
+            && self.heartbeat_interval < self.election_timeout_min
+            && self.election_timeout_min < self.election_timeout_max;
+        let roomy = self.append_entries_max > 0 && self.inflight_max > 0 && self.reads_max > 0;
+        patient && roomy && (self.check_quorum || !self.lease_reads)
+    }
+}
