@@ -1,2 +1,59 @@
-//! placeholder
-fn main() {}
+//! `cargo ci`: every check of the project behind one small set of verbs.
+//!
+//! The rules about the tree (`layers`, `tidy`) are plain functions that are also the tests of this
+//! crate, so `cargo test --workspace` holds them too. The other verbs only start other programs.
+//! Nothing here depends on the product. Read `check` first, it names everything a change must pass.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks on its standard streams"
+)]
+
+mod check;
+mod edge;
+mod interop;
+mod layers;
+mod process;
+mod server;
+mod tidy;
+mod tree;
+
+use std::env;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo ci <verb>
+
+  check      everything a change must pass: fmt, layers, tidy, clippy, bare metal, licences
+  layers     only the allowed edges between crates
+  tidy       only the rules about files
+  edge       static build for x86_64 musl, and its size
+  interop [--base URL] [client...]
+             real Nacos clients against the release binary, or against a running server at URL
+             clients: plain python node rust java (all when none is named)
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let passed = match words.as_slice() {
+        ["check"] => check::run(),
+        ["layers"] => tree::report("layers", &layers::problems(&tree::root())),
+        ["tidy"] => tree::report("tidy", &tidy::problems(&tree::root())),
+        ["edge"] => edge::run(),
+        ["interop", rest @ ..] => interop::run(rest),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            true
+        }
+        [verb @ ("check" | "layers" | "tidy" | "edge"), ..] => {
+            eprintln!("`{verb}` takes no arguments\n\n{USAGE}");
+            false
+        }
+        [verb, ..] => {
+            eprintln!("unknown verb: {verb}\n\n{USAGE}");
+            false
+        }
+    };
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

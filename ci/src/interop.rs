@@ -1,0 +1,353 @@
+//! `cargo ci interop`: unmodified Nacos clients against the release binary.
+//!
+//! Each client is a small program below `tests/interop/` that gets the server's address as its only
+//! argument and prints one line per case: `ok NAME`, `FAIL NAME why` or `skip NAME why`. When it
+//! prints `RESTART` the server is killed and started again on the same data, and the program is
+//! answered `RESTARTED`, or `CANNOT` when the server is somebody else's. Client libraries come from
+//! their public registries and are kept below `target/interop/`.
+
+use crate::process::{cargo, now, step};
+use crate::server::{self, Server};
+use crate::tree;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+/// The longest silence of a client: a long poll of 30 s, twice.
+const SILENCE_MAX: Duration = Duration::from_secs(75);
+
+/// One client library and how to get and run its program.
+struct Client {
+    name: &'static str,
+    /// Library and version, as its registry names it.
+    library: &'static str,
+    prepare: fn(&Path) -> bool,
+    command: fn(&Path) -> Command,
+}
+
+const CLIENTS: [Client; 5] = [
+    Client { name: "plain", library: "urllib", prepare: |_| true, command: plain_command },
+    Client {
+        name: "python",
+        library: "nacos-sdk-python 1.0.0",
+        prepare: prepare_python,
+        command: python_command,
+    },
+    Client { name: "node", library: "nacos 2.6.3", prepare: prepare_node, command: node_command },
+    Client {
+        name: "rust",
+        library: "nacos_rust_client 0.3.3",
+        prepare: prepare_rust,
+        command: rust_command,
+    },
+    Client {
+        name: "java",
+        library: "nacos-client 1.4.8",
+        prepare: prepare_java,
+        command: java_command,
+    },
+];
+
+/// How the cases of one client went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+/// What one line of a client's output means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Ok,
+    Fail,
+    Skip,
+    Restart,
+    Talk,
+}
+
+impl Line {
+    fn of(text: &str) -> Self {
+        match text.split_whitespace().next() {
+            Some("ok") => Self::Ok,
+            Some("FAIL") => Self::Fail,
+            Some("skip") => Self::Skip,
+            Some("RESTART") => Self::Restart,
+            _ => Self::Talk,
+        }
+    }
+}
+
+/// Runs the clients named in `words`, or all; true if every case of every client passed.
+pub(crate) fn run(words: &[&str]) -> bool {
+    let (base, names) = match words {
+        ["--base", base, names @ ..] => (Some(base.trim_end_matches('/')), names),
+        names => (None, names),
+    };
+    if let Some(name) = names.iter().find(|name| !CLIENTS.iter().any(|c| c.name == **name)) {
+        println!("unknown client: {name}");
+        return false;
+    }
+    let root = tree::root();
+    let binary = if base.is_none() { server::release_binary(&root) } else { None };
+    if base.is_none() && binary.is_none() {
+        return false;
+    }
+
+    let mut results = Vec::new();
+    for client in CLIENTS.iter().filter(|c| names.is_empty() || names.contains(&c.name)) {
+        let folder = root.join("target/interop").join(client.name);
+        let tally = if let Err(error) = fs::create_dir_all(&folder) {
+            failure(client.name, &format!("{}: {error}", folder.display()))
+        } else if !(client.prepare)(&root) {
+            failure(client.name, "its library could not be installed")
+        } else if let Some(base) = base {
+            converse(client, &root, base, None)
+        } else {
+            match binary.as_deref().map(|binary| Server::start(binary, &folder)) {
+                Some(Ok(mut server)) => {
+                    let base = server.base();
+                    converse(client, &root, &base, Some(&mut server))
+                }
+                Some(Err(error)) => failure(client.name, &format!("server: {error}")),
+                None => failure(client.name, "there is no server"),
+            }
+        };
+        results.push((client, tally));
+    }
+    summary(&results)
+}
+
+/// A client that could not even start counts as one failed case.
+fn failure(name: &str, why: &str) -> Tally {
+    println!("[{name}] FAIL start {why}");
+    Tally { failed: 1, ..Tally::default() }
+}
+
+fn summary(results: &[(&Client, Tally)]) -> bool {
+    println!("\n{:<8} {:<26} {:>7} {:>8}", "client", "library", "passed", "skipped");
+    let mut sum = Tally::default();
+    for (client, tally) in results {
+        let passed = format!("{}/{}", tally.passed, tally.passed + tally.failed);
+        println!("{:<8} {:<26} {passed:>7} {:>8}", client.name, client.library, tally.skipped);
+        sum.passed += tally.passed;
+        sum.failed += tally.failed;
+    }
+    println!("{} passed, {} failed", sum.passed, sum.failed);
+    sum.failed == 0 && sum.passed > 0
+}
+
+/// Runs one client's program to its end and answers its requests for restarts.
+fn converse(client: &Client, root: &Path, base: &str, mut server: Option<&mut Server>) -> Tally {
+    println!("── {} ({}) against {base}", client.name, client.library);
+    let start = now();
+    let mut command = (client.command)(root);
+    command.arg(base).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            return failure(client.name, &format!("{:?}: {error}", command.get_program()));
+        }
+    };
+    let (Some(mut answers), Some(lines)) = (child.stdin.take(), lines(&mut child)) else {
+        return failure(client.name, "its standard streams are missing");
+    };
+    let mut tally = Tally::default();
+    let ended = loop {
+        match lines.recv_timeout(SILENCE_MAX) {
+            Ok(line) => {
+                println!("[{}] {line}", client.name);
+                match Line::of(&line) {
+                    Line::Ok => tally.passed += 1,
+                    Line::Fail => tally.failed += 1,
+                    Line::Skip => tally.skipped += 1,
+                    Line::Talk => {}
+                    Line::Restart => {
+                        if let Err(error) = restart(&mut answers, server.as_deref_mut()) {
+                            println!("[{}] restart: {error}", client.name);
+                        }
+                    }
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break child.wait(),
+            Err(RecvTimeoutError::Timeout) => {
+                println!("[{}] silent for {SILENCE_MAX:?}, killed", client.name);
+                break child.kill().and_then(|()| child.wait());
+            }
+        }
+    };
+    // A program that broke off has cases it never told about, whatever it said before.
+    let broke_off = match ended {
+        Ok(status) if status.success() => tally.passed == 0,
+        Ok(_) | Err(_) => tally.failed == 0,
+    };
+    if broke_off {
+        println!("[{}] FAIL end {ended:?}", client.name);
+        tally.failed += 1;
+    }
+    println!("── {}: {:.1} s", client.name, start.elapsed().as_secs_f64());
+    tally
+}
+
+/// The output of a program, line by line, readable with a timeout.
+fn lines(child: &mut Child) -> Option<Receiver<String>> {
+    let output = BufReader::new(child.stdout.take()?);
+    // Bounded so that a client that talks without end is held back rather than collected.
+    let (sender, receiver) = mpsc::sync_channel(64);
+    thread::spawn(move || {
+        for line in output.lines() {
+            let Ok(line) = line else { break };
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    Some(receiver)
+}
+
+/// Restarts the server if it is ours, and tells the program.
+fn restart(answers: &mut ChildStdin, server: Option<&mut Server>) -> std::io::Result<()> {
+    let answer = match server {
+        Some(server) => server.restart().map(|()| "RESTARTED"),
+        None => Ok("CANNOT"),
+    };
+    writeln!(answers, "{}", answer.as_ref().unwrap_or(&"CANNOT"))?;
+    answers.flush()?;
+    answer.map(|_| ())
+}
+
+fn plain_command(root: &Path) -> Command {
+    let mut command = Command::new("python3");
+    command.args(["-u", "-B"]).arg(root.join("tests/interop/plain/main.py"));
+    command
+}
+
+/// Runs `install` unless the same version was installed before.
+fn once(folder: &Path, version: &str, install: impl FnOnce() -> bool) -> bool {
+    let mark = folder.join("installed");
+    if fs::read_to_string(&mark).is_ok_and(|installed| installed == version) {
+        return true;
+    }
+    if !install() {
+        return false;
+    }
+    match fs::write(&mark, version) {
+        Ok(()) => true,
+        Err(error) => {
+            println!("{}: {error}", mark.display());
+            false
+        }
+    }
+}
+
+fn prepare_python(root: &Path) -> bool {
+    let folder = root.join("target/interop/python");
+    let venv = folder.join("venv");
+    once(&folder, "nacos-sdk-python==1.0.0", || {
+        let pip = venv.join("bin/pip");
+        step("venv", Command::new("python3").args(["-m", "venv"]).arg(&venv))
+            && step(
+                "pip",
+                Command::new(pip).args(["install", "--quiet", "nacos-sdk-python==1.0.0"]),
+            )
+    })
+}
+
+fn python_command(root: &Path) -> Command {
+    let mut command = Command::new(root.join("target/interop/python/venv/bin/python"));
+    command.args(["-u", "-B"]).arg(root.join("tests/interop/python/main.py"));
+    // Snapshots of contents go to the working directory.
+    command.current_dir(root.join("target/interop/python"));
+    command
+}
+
+fn prepare_node(root: &Path) -> bool {
+    let (source, folder) = (root.join("tests/interop/node"), root.join("target/interop/node"));
+    once(&folder, "nacos@2.6.3", || {
+        for file in ["package.json", "package-lock.json"] {
+            if let Err(error) = fs::copy(source.join(file), folder.join(file)) {
+                println!("{file}: {error}");
+                return false;
+            }
+        }
+        let quiet = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+        step("npm", Command::new("npm").args(quiet).current_dir(&folder))
+    })
+}
+
+fn node_command(root: &Path) -> Command {
+    let folder = root.join("target/interop/node");
+    let mut command = Command::new("node");
+    command.arg(root.join("tests/interop/node/main.js"));
+    // The library keeps its cache below the home folder.
+    command.env("NODE_PATH", folder.join("node_modules")).env("HOME", &folder);
+    command.current_dir(folder);
+    command
+}
+
+fn prepare_rust(root: &Path) -> bool {
+    let mut build = cargo();
+    build.current_dir(root.join("tests/interop/rust"));
+    build.args(["build", "--locked", "--quiet", "--target-dir"]);
+    step("rust client", build.arg(root.join("target/interop/rust")))
+}
+
+fn rust_command(root: &Path) -> Command {
+    let folder = root.join("target/interop/rust");
+    let mut command = Command::new(folder.join("debug/nacolet-interop"));
+    command.current_dir(folder);
+    command
+}
+
+fn prepare_java(root: &Path) -> bool {
+    let mut maven = Command::new("mvn");
+    maven.current_dir(root.join("tests/interop/java"));
+    maven.args(["--batch-mode", "--quiet", "package"]);
+    let folder = root.join("target/interop/java");
+    maven.arg(format!("-Dinterop.target={}", folder.display()));
+    step("maven", &mut maven)
+}
+
+fn java_command(root: &Path) -> Command {
+    let folder = root.join("target/interop/java");
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(format!("{0}/classes:{0}/libraries/*", folder.display()));
+    // Snapshots of contents and the library's log go below these.
+    command.arg(format!("-Duser.home={}", folder.display()));
+    command.arg(format!("-DJM.LOG.PATH={}", folder.display()));
+    command.arg("interop.Main");
+    command.current_dir(folder);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_known_by_its_first_word() {
+        for (text, expected) in [
+            ("ok publish", Line::Ok),
+            ("FAIL publish got 500", Line::Fail),
+            ("skip restart not our server", Line::Skip),
+            ("RESTART", Line::Restart),
+            ("okay then", Line::Talk),
+            ("a FAIL", Line::Talk),
+            ("", Line::Talk),
+        ] {
+            assert_eq!(Line::of(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_client_has_a_program() {
+        for client in CLIENTS {
+            let folder = tree::root().join("tests/interop").join(client.name);
+            assert!(folder.is_dir(), "{} is missing", folder.display());
+        }
+    }
+}
