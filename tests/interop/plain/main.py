@@ -1,0 +1,18 @@
+"""The protocol as curl would speak it: every call with the bytes that some client really sends."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+import harness
+import configs
+import hostile
+import naming
+import pushes
+import rest
+
+# Importing a module adds its cases.
+assert configs and hostile and naming and pushes and rest
+
+harness.main()
