@@ -102,6 +102,15 @@ pub const BEAT_TIMEOUT: Duration = Duration::from_secs(15);
 pub const IP_DELETE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest of the three above that instance metadata may ask for.
 pub const BEAT_OVERRIDE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Beat deadlines are rounded up to a multiple of this, so that an idle node wakes rarely.
+pub const HEALTH_CHECK_SLACK: Duration = Duration::from_millis(500);
+/// A wake-up that comes later than asked by this much means that the process was stopped: nobody is
+/// called silent for one beat period.
+pub const OWN_PAUSE: Duration = Duration::from_secs(1);
+/// What operators set on an instance is kept this long after the instance went (Nacos).
+pub const OVERRIDE_EXPIRY: Duration = Duration::from_secs(60);
+/// Clusters with metadata inside one service. Beyond: 400.
+pub const CLUSTERS_PER_SERVICE_MAX: usize = 64;
 /// A service without instances that nobody created by hand goes after this long (Nacos).
 pub const EMPTY_SERVICE_EXPIRY: Duration = Duration::from_secs(60);
 /// UDP subscribers per service; beyond: the newest is not pushed to and polls instead.
@@ -148,6 +157,13 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// Requests in progress, long polls apart. Beyond: 503 with a retry hint.
 pub const REQUESTS_MAX: usize = 256;
+/// A refused connection is still read from for this long, so that the refusal is not overtaken by a
+/// reset.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// And for at most this many bytes.
+pub const LINGER_BYTES_MAX: usize = 1 << 20;
+/// Connection and write deadlines are looked at this often: they pass at most this late.
+pub const DEADLINE_TICK: Duration = Duration::from_secs(1);
 /// Archive entries of an import (reliability). Beyond: 400, nothing applied.
 pub const IMPORT_ENTRIES_MAX: usize = 10_000;
 /// Unpacked bytes of an import (reliability). Beyond: 400, nothing applied.
@@ -186,9 +202,6 @@ pub const RAFT_SNAPSHOT_EVERY_ENTRIES: u64 = 10_000;
 pub const RAFT_SNAPSHOT_EVERY_BYTES: u64 = 8 << 20;
 /// One chunk of a Raft snapshot, bytes (reliability).
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 256 << 10;
-/// Entries handed to the state machine and not applied yet. Beyond: RaftCore takes no proposals and
-/// drops entries of a leader, who sends them again.
-pub const RAFT_APPLY_BACKLOG_MAX: usize = 4_096;
 /// Slots of the queue of messages from peers. Beyond: the message is dropped, as messages may be.
 pub const RAFT_RECEIVE_QUEUE_MAX: usize = 1_024;
 /// First pause before a record that a full disk refused is written again; doubles up to the next.
