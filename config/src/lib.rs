@@ -1,3 +1,58 @@
-//! placeholder
+//! The configuration centre as a pure state machine: contents under (namespace, group, dataId), gray
+//! versions of them, their bounded history, the names of namespaces, and the long polls that wait
+//! for a change. No clock, no socket, no log file: time is an argument, durability is Raft's.
+//!
+//! Every change is a [`Command`] with a log index. The same commands in the same order give the same
+//! [`Store`] on every member. Reads take `&Store` and hand out shared contents without copying.
+//!
+//! ```
+//! use nacolet_config::{Operator, Publish, Store};
+//! use nacolet_model::{ConfigKey, DataId, Group, Namespace, WallTime};
+//!
+//! let key = ConfigKey {
+//!     namespace: Namespace::public(),
+//!     group: Group::new("DEFAULT_GROUP")?,
+//!     data_id: DataId::new("app.yml")?,
+//! };
+//! let publish = Publish::new(key, "port: 80".into(), Operator::default(), WallTime(0))?;
+//!
+//! let mut store = Store::new();
+//! let mut changes = Vec::new();
+//! store.apply(1, publish.into(), &mut changes)?;
+//! let config = store.get("public", "DEFAULT_GROUP", "app.yml").expect("just published");
+//! assert_eq!(&*config.content, "port: 80");
+//! assert_eq!(changes.len(), 1);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! Read `command.rs`, then `store.rs` and `apply.rs`, then `listen.rs`.
 #![no_std]
+
 extern crate alloc;
+
+mod apply;
+mod command;
+mod gray;
+mod hash;
+mod history;
+mod key;
+mod listen;
+mod md5;
+mod namespace;
+mod search;
+mod snapshot;
+mod store;
+
+pub use command::{
+    Command, CommandError, ConfigType, Gray, GrayName, Inherit, Labels, Operator, Publish,
+    PublishError, Remove, Response,
+};
+pub use gray::{Caller, GrayKind, GrayVersion};
+pub use history::{HistoryItem, HistoryOp};
+pub use key::KeyRef;
+pub use listen::{ListenInput, ListenKey, ListenOutput, Listeners};
+pub use md5::Md5;
+pub use namespace::NamespaceView;
+pub use search::{Page, Search, SearchMode, like};
+pub use snapshot::{Capture, LoadError, Loader};
+pub use store::{Change, Config, Store, View};

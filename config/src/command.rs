@@ -1,0 +1,470 @@
+//! What goes through the Raft log and what comes back. A command is checked once, where it is made;
+//! whoever holds one need not look again, and applying it never fails half-way.
+//!
+//! The encoding is a file and wire format: variants and fields are appended, never reordered, and
+//! golden bytes in `tests/formats.rs` hold it still. Next: `store.rs`, which applies commands.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use nacolet_model::{ConfigKey, Namespace, WallTime, limits};
+use serde::{Deserialize, Serialize};
+
+use crate::Md5;
+
+/// One change of the configuration centre.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Writes a config or a gray version of it.
+    Publish(Box<Publish>),
+    /// Removes a config or a gray version of it.
+    Remove(Box<Remove>),
+    /// Gives a namespace a name. Configs may use a namespace that nobody created (Nacos).
+    CreateNamespace {
+        /// The new id.
+        id: Namespace,
+        /// Shown to people.
+        name: Box<str>,
+        /// A description, may be empty.
+        desc: Box<str>,
+        /// When it was asked for.
+        at: WallTime,
+    },
+    /// Changes name and description of a namespace.
+    UpdateNamespace {
+        /// Which one.
+        id: Namespace,
+        /// Shown to people.
+        name: Box<str>,
+        /// A description, may be empty.
+        desc: Box<str>,
+        /// When it was asked for.
+        at: WallTime,
+    },
+    /// Forgets a namespace. Its configs stay, as in Nacos.
+    RemoveNamespace {
+        /// Which one.
+        id: Namespace,
+        /// When it was asked for.
+        at: WallTime,
+    },
+}
+
+impl Command {
+    /// Whether name and description of a namespace are inside their limits.
+    ///
+    /// # Errors
+    /// The name is blank or one of them is too long.
+    pub fn check_namespace(name: &str, desc: &str) -> Result<(), PublishError> {
+        check_named("namespaceName", name, limits::NAMESPACE_NAME_CHARS_MAX)?;
+        check_chars("namespaceDesc", desc, limits::NAMESPACE_NAME_CHARS_MAX)
+    }
+}
+
+/// Who asked for a change, and from where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    /// The user's name, empty when unknown.
+    pub user: Box<str>,
+    /// The address the request came from.
+    pub ip: Box<str>,
+}
+
+impl Operator {
+    /// Whether both texts are inside their limits.
+    ///
+    /// # Errors
+    /// One of them is too long.
+    pub fn check(&self) -> Result<(), PublishError> {
+        check_chars("src_user", &self.user, limits::LABEL_CHARS_MAX)?;
+        check_chars("src_ip", &self.ip, limits::IP_CHARS_MAX)
+    }
+}
+
+/// Format of a content, as the publisher says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ConfigType {
+    /// `properties`
+    Properties,
+    /// `xml`
+    Xml,
+    /// `json`
+    Json,
+    /// `text`
+    Text,
+    /// `html`
+    Html,
+    /// `yaml`
+    Yaml,
+    /// `toml`
+    Toml,
+    /// `unset`
+    Unset,
+}
+
+impl ConfigType {
+    const ALL: [Self; 8] = [
+        Self::Properties,
+        Self::Xml,
+        Self::Json,
+        Self::Text,
+        Self::Html,
+        Self::Yaml,
+        Self::Toml,
+        Self::Unset,
+    ];
+
+    /// The type named by `text`, and [`Self::Text`] for every other text (Nacos `ConfigType`).
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self::parse(text).unwrap_or(Self::Text)
+    }
+
+    /// The type named by `text`, if it names one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text)
+    }
+
+    /// The word of Nacos for this type.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Properties => "properties",
+            Self::Xml => "xml",
+            Self::Json => "json",
+            Self::Text => "text",
+            Self::Html => "html",
+            Self::Yaml => "yaml",
+            Self::Toml => "toml",
+            Self::Unset => "unset",
+        }
+    }
+}
+
+/// What a publisher says about a content. An empty text means that nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels {
+    /// Format of the content.
+    pub config_type: Option<ConfigType>,
+    /// The application it belongs to.
+    pub app_name: Box<str>,
+    /// A description.
+    pub desc: Box<str>,
+    /// Free words to search by (`config_tags`).
+    pub tags: Vec<Box<str>>,
+    /// `use` of Nacos.
+    pub use_: Box<str>,
+    /// `effect` of Nacos.
+    pub effect: Box<str>,
+    /// `schema` of Nacos.
+    pub schema: Box<str>,
+    /// Key of a client-side encryption, itself encrypted.
+    pub encrypted_data_key: Box<str>,
+}
+
+/// Which labels of the stored config an update keeps instead of taking its own. Nacos keeps these
+/// two when the parameter is absent, and clears them when it is present and empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inherit {
+    /// The request has no `appName`.
+    pub app_name: bool,
+    /// The request has no `config_tags`.
+    pub tags: bool,
+}
+
+/// A version of a config for some callers only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Gray {
+    /// For callers with one of these addresses.
+    Beta(Vec<Box<str>>),
+    /// For callers that name this tag.
+    Tag(Box<str>),
+}
+
+impl Gray {
+    /// Which gray version of its config this is.
+    #[must_use]
+    pub fn name(&self) -> GrayName {
+        match self {
+            Self::Beta(_) => GrayName::Beta,
+            Self::Tag(tag) => GrayName::Tag(tag.clone()),
+        }
+    }
+
+    pub(crate) fn has_name(&self, name: &GrayName) -> bool {
+        match (self, name) {
+            (Self::Beta(_), GrayName::Beta) => true,
+            (Self::Tag(mine), GrayName::Tag(theirs)) => mine == theirs,
+            (Self::Beta(_), GrayName::Tag(_)) | (Self::Tag(_), GrayName::Beta) => false,
+        }
+    }
+}
+
+/// Names one gray version of a config. Shown as Nacos writes it: `beta` or `tag_<tag>`. The order is
+/// that of precedence: beta wins over tags.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum GrayName {
+    /// The beta version.
+    Beta,
+    /// The version of this tag.
+    Tag(Box<str>),
+}
+
+impl fmt::Display for GrayName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Beta => f.write_str("beta"),
+            Self::Tag(tag) => write!(f, "tag_{tag}"),
+        }
+    }
+}
+
+/// Writes a content. Made by [`Publish::new`] and the `with_` calls after it, which check every
+/// limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publish {
+    /// Which config.
+    pub key: ConfigKey,
+    /// The content. Shared with the store, which keeps this very allocation.
+    pub content: Arc<str>,
+    /// The md5 of `content`, taken once, where the command is made.
+    pub md5: Md5,
+    /// What the publisher says about it.
+    pub labels: Labels,
+    /// Labels to keep from the stored config.
+    pub inherit: Inherit,
+    /// The gray version to write; the config itself when `None`.
+    pub gray: Option<Gray>,
+    /// Publish only when this is the stored md5. An absent config never matches.
+    pub cas_md5: Option<Md5>,
+    /// Publish only when there is nothing yet, for imports that must not overwrite.
+    pub only_new: bool,
+    /// Who asks.
+    pub operator: Operator,
+    /// When it was asked for.
+    pub at: WallTime,
+}
+
+impl Publish {
+    /// A publish of `content` without labels, for everybody, unconditionally.
+    ///
+    /// # Errors
+    /// The content is blank or too long, or the operator's texts are too long.
+    pub fn new(
+        key: ConfigKey,
+        content: Arc<str>,
+        operator: Operator,
+        at: WallTime,
+    ) -> Result<Self, PublishError> {
+        if content.trim().is_empty() {
+            return Err(PublishError::ContentBlank);
+        }
+        if content.len() > limits::CONTENT_BYTES_MAX {
+            return Err(PublishError::ContentTooLong { bytes_max: limits::CONTENT_BYTES_MAX });
+        }
+        operator.check()?;
+        Ok(Self {
+            key,
+            md5: Md5::of(&content),
+            content,
+            labels: Labels::default(),
+            inherit: Inherit::default(),
+            gray: None,
+            cas_md5: None,
+            only_new: false,
+            operator,
+            at,
+        })
+    }
+
+    /// Adds labels; `inherit` says which ones the stored config keeps.
+    ///
+    /// # Errors
+    /// A label is too long or there are too many tags.
+    pub fn with_labels(self, labels: Labels, inherit: Inherit) -> Result<Self, PublishError> {
+        check_chars("appName", &labels.app_name, limits::LABEL_CHARS_MAX)?;
+        check_chars("desc", &labels.desc, limits::DESC_CHARS_MAX)?;
+        check_chars("use", &labels.use_, limits::USE_CHARS_MAX)?;
+        check_chars("effect", &labels.effect, limits::USE_CHARS_MAX)?;
+        check_chars("schema", &labels.schema, limits::SCHEMA_CHARS_MAX)?;
+        let data_key = &labels.encrypted_data_key;
+        check_chars("encryptedDataKey", data_key, limits::LABEL_CHARS_MAX)?;
+        if labels.tags.len() > limits::CONFIG_TAGS_MAX {
+            return Err(PublishError::TooMany {
+                what: "config_tags",
+                count_max: limits::CONFIG_TAGS_MAX,
+            });
+        }
+        for tag in &labels.tags {
+            check_chars("config_tags", tag, limits::CONFIG_TAG_CHARS_MAX)?;
+        }
+        Ok(Self { labels, inherit, ..self })
+    }
+
+    /// Makes it a gray version.
+    ///
+    /// # Errors
+    /// The tag is blank or too long; the list of addresses is empty, too long, or has such an
+    /// address.
+    pub fn with_gray(self, gray: Gray) -> Result<Self, PublishError> {
+        match &gray {
+            Gray::Tag(tag) => check_named("tag", tag, limits::TAG_CHARS_MAX)?,
+            Gray::Beta(ips) => {
+                if ips.is_empty() {
+                    return Err(PublishError::Blank { what: "betaIps" });
+                }
+                if ips.len() > limits::BETA_IPS_MAX {
+                    let count_max = limits::BETA_IPS_MAX;
+                    return Err(PublishError::TooMany { what: "betaIps", count_max });
+                }
+                for ip in ips {
+                    check_named("betaIps", ip, limits::IP_CHARS_MAX)?;
+                }
+            }
+        }
+        Ok(Self { gray: Some(gray), ..self })
+    }
+
+    /// Publishes only over a version with this md5. An empty text asks for nothing (SDKs send it
+    /// always); any other text that is no md5 matches nothing.
+    #[must_use]
+    pub fn with_cas(self, md5: &str) -> Self {
+        Self { cas_md5: Md5::claimed(md5.trim()), ..self }
+    }
+
+    /// Publishes only where nothing is stored yet.
+    #[must_use]
+    pub fn only_new(self) -> Self {
+        Self { only_new: true, ..self }
+    }
+}
+
+impl From<Publish> for Command {
+    fn from(publish: Publish) -> Self {
+        Self::Publish(Box::new(publish))
+    }
+}
+
+/// Removes a config. Gray versions of it stay until they are removed themselves (Nacos).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remove {
+    /// Which config.
+    pub key: ConfigKey,
+    /// Only this gray version of it.
+    pub gray: Option<GrayName>,
+    /// Who asks.
+    pub operator: Operator,
+    /// When it was asked for.
+    pub at: WallTime,
+}
+
+impl From<Remove> for Command {
+    fn from(remove: Remove) -> Self {
+        Self::Remove(Box::new(remove))
+    }
+}
+
+/// What a command did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// The content is stored.
+    Published {
+        /// There was none before.
+        created: bool,
+        /// The md5 of what is stored now.
+        md5: Md5,
+    },
+    /// The config is absent now.
+    Removed {
+        /// It was there before.
+        existed: bool,
+    },
+    /// The namespace is as asked for.
+    Namespace {
+        /// It was not before.
+        changed: bool,
+    },
+}
+
+/// Why a command changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The stored md5 is not the expected one.
+    #[error("the stored md5 is not the expected one")]
+    CasMismatch,
+    /// The config is there already and must not be overwritten.
+    #[error("the config is there already")]
+    ConfigExists,
+    /// The node holds as many configs as it may.
+    #[error("there are {} configs already", limits::CONFIGS_MAX)]
+    TooManyConfigs,
+    /// The config has as many gray versions as it may.
+    #[error("there are {} gray versions already", limits::GRAY_VERSIONS_MAX)]
+    TooManyGray,
+    /// The namespace is there already.
+    #[error("the namespace is there already")]
+    NamespaceExists,
+    /// There is no such namespace, or it is the default one, which nobody can change.
+    #[error("there is no such namespace to change")]
+    NamespaceUnknown,
+    /// There are as many namespaces as may be.
+    #[error("there are {} namespaces already", limits::NAMESPACES_MAX)]
+    TooManyNamespaces,
+    /// The log index lies at or behind what is applied: the command took effect earlier.
+    #[error("the command was applied before")]
+    AlreadyApplied,
+}
+
+/// Why a command was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The content has nothing but white space.
+    #[error("content is blank")]
+    ContentBlank,
+    /// The content has too many bytes.
+    #[error("content is longer than {bytes_max} bytes")]
+    ContentTooLong {
+        /// The limit it passed.
+        bytes_max: usize,
+    },
+    /// A text has too many characters.
+    #[error("{what} is longer than {chars_max} characters")]
+    TooLong {
+        /// Which parameter, in the words of Nacos.
+        what: &'static str,
+        /// The limit it passed.
+        chars_max: usize,
+    },
+    /// A text is missing.
+    #[error("{what} is blank")]
+    Blank {
+        /// Which parameter, in the words of Nacos.
+        what: &'static str,
+    },
+    /// A list is too long.
+    #[error("{what} has more than {count_max} items")]
+    TooMany {
+        /// Which parameter, in the words of Nacos.
+        what: &'static str,
+        /// The limit it passed.
+        count_max: usize,
+    },
+}
+
+fn check_named(what: &'static str, text: &str, chars_max: usize) -> Result<(), PublishError> {
+    if text.trim().is_empty() {
+        return Err(PublishError::Blank { what });
+    }
+    check_chars(what, text, chars_max)
+}
+
+fn check_chars(what: &'static str, text: &str, chars_max: usize) -> Result<(), PublishError> {
+    // Bytes bound characters from above, so the count is only taken when it can matter.
+    if text.len() > chars_max && text.chars().count() > chars_max {
+        return Err(PublishError::TooLong { what, chars_max });
+    }
+    Ok(())
+}

@@ -1,0 +1,400 @@
+//! The state: every config with its gray versions and its past, and all ways to read it. Reads borrow
+//! from the store and allocate nothing but the pages they return.
+//!
+//! Memory is what this file is shaped by. A config costs its content once, shared with history and
+//! with answers under way; one joined key (`key.rs`); and one shared block of fixed size, which a
+//! Raft snapshot clones by reference. What few configs have, labels and gray versions, hangs off
+//! that block. How commands change the state is in `apply.rs`.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+use nacolet_model::{ConfigKey, WallTime, limits};
+
+use crate::gray::Grays;
+use crate::history::History;
+use crate::key::{KeyText, Probe};
+use crate::namespace::Namespaces;
+use crate::search::PAGE_MAX;
+use crate::{
+    Caller, Capture, ConfigType, Gray, GrayKind, GrayName, GrayVersion, HistoryItem, HistoryOp,
+    KeyRef, Labels, Md5, NamespaceView, Operator, Page, Search, SearchMode,
+};
+
+/// A config whose content, or the choice of who sees which content, has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which one.
+    pub key: ConfigKey,
+}
+
+/// A stored config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Log index of its creation; stable until it is removed.
+    pub id: u64,
+    /// The content.
+    pub content: Arc<str>,
+    /// The md5 of `content`.
+    pub md5: Md5,
+    /// Who wrote it last (Nacos `src_user`, `src_ip`).
+    pub operator: Arc<Operator>,
+    /// When it was created.
+    pub created: WallTime,
+    /// When it was written last.
+    pub modified: WallTime,
+    /// Log index of the last write.
+    pub revision: u64,
+    /// Format of the content.
+    pub config_type: Option<ConfigType>,
+    /// All labels but the type, where there is one.
+    pub(crate) labels: Option<Arc<Labels>>,
+}
+
+impl Config {
+    /// The application it belongs to, empty when unknown.
+    #[must_use]
+    pub fn app_name(&self) -> &str {
+        self.label(|labels| &labels.app_name)
+    }
+
+    /// A description, may be empty.
+    #[must_use]
+    pub fn desc(&self) -> &str {
+        self.label(|labels| &labels.desc)
+    }
+
+    /// Words to search by (`config_tags`).
+    #[must_use]
+    pub fn tags(&self) -> &[Box<str>] {
+        self.labels.as_ref().map_or(&[], |labels| &labels.tags)
+    }
+
+    /// `use` of Nacos.
+    #[must_use]
+    pub fn use_(&self) -> &str {
+        self.label(|labels| &labels.use_)
+    }
+
+    /// `effect` of Nacos.
+    #[must_use]
+    pub fn effect(&self) -> &str {
+        self.label(|labels| &labels.effect)
+    }
+
+    /// `schema` of Nacos.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        self.label(|labels| &labels.schema)
+    }
+
+    /// Key of a client-side encryption, itself encrypted; empty without one.
+    #[must_use]
+    pub fn encrypted_data_key(&self) -> &str {
+        self.label(|labels| &labels.encrypted_data_key)
+    }
+
+    /// All labels, to publish the config again elsewhere.
+    #[must_use]
+    pub fn labels(&self) -> Labels {
+        let labels = self.labels.as_deref().cloned().unwrap_or_default();
+        Labels { config_type: self.config_type, ..labels }
+    }
+
+    fn label(&self, field: impl Fn(&Labels) -> &str) -> &str {
+        self.labels.as_deref().map_or("", field)
+    }
+}
+
+/// What one caller sees under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View<'a> {
+    /// The content.
+    pub content: &'a Arc<str>,
+    /// The md5 of `content`.
+    pub md5: &'a Md5,
+    /// Format of the content; of the config itself where it exists, as in Nacos.
+    pub config_type: Option<ConfigType>,
+    /// Key of a client-side encryption, itself encrypted; empty without one.
+    pub encrypted_data_key: &'a str,
+    /// When it was written last.
+    pub modified: WallTime,
+    /// `None` for the config itself. A read that names a tag in its parameters (not in a header)
+    /// expects a gray version, and is answered "not found" without one (Nacos).
+    pub gray: Option<GrayKind>,
+}
+
+/// All there is under one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) config: Option<Config>,
+    pub(crate) grays: Option<Box<Grays>>,
+    /// Id of the newest history item, 0 for none. It may have been pushed out.
+    pub(crate) newest: u64,
+}
+
+impl Slot {
+    /// Holds something to read, not only a past.
+    pub(crate) fn is_live(&self) -> bool {
+        self.config.is_some() || self.grays.is_some()
+    }
+
+    pub(crate) fn grays(&self) -> &[GrayVersion] {
+        self.grays.as_ref().map_or(&[], |grays| grays.as_slice())
+    }
+
+    pub(crate) fn gray(&self, name: &GrayName) -> Option<&GrayVersion> {
+        self.grays.as_ref().and_then(|grays| grays.find(name))
+    }
+
+    fn view(&self, caller: &Caller<'_>) -> Option<View<'_>> {
+        let config = self.config.as_ref();
+        if let Some(gray) = self.grays.as_ref().and_then(|grays| grays.seen_by(caller)) {
+            return Some(View {
+                content: &gray.content,
+                md5: &gray.md5,
+                config_type: config.map_or(gray.config_type, |config| config.config_type),
+                encrypted_data_key: gray.encrypted_data_key(),
+                modified: gray.modified,
+                gray: Some(gray.kind()),
+            });
+        }
+        config.map(|config| View {
+            content: &config.content,
+            md5: &config.md5,
+            config_type: config.config_type,
+            encrypted_data_key: config.encrypted_data_key(),
+            modified: config.modified,
+            gray: None,
+        })
+    }
+}
+
+/// The whole configuration centre. See the crate's page.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    pub(crate) slots: BTreeMap<KeyText, Arc<Slot>>,
+    pub(crate) history: History,
+    pub(crate) namespaces: Namespaces,
+    /// Slots with something to read.
+    pub(crate) live: usize,
+    pub(crate) applied: u64,
+    pub(crate) state_hash: u64,
+    /// The operator of the last command: people and programs write in bursts, and one shared block
+    /// serves a burst.
+    pub(crate) operator: Arc<Operator>,
+}
+
+impl Store {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Configs that everybody sees.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.namespaces.counts().values().sum()
+    }
+
+    /// Whether there is no config that everybody sees.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.namespaces.counts().is_empty()
+    }
+
+    /// Log index of the last command.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// A hash over every command so far and its log index. Members that applied the same commands
+    /// agree on it.
+    #[must_use]
+    pub fn state_hash(&self) -> u64 {
+        self.state_hash
+    }
+
+    /// The config under a key, regardless of gray versions. `namespace` is canonical text, see
+    /// [`nacolet_model::Namespace::canonical`].
+    #[must_use]
+    pub fn get(&self, namespace: &str, group: &str, data_id: &str) -> Option<&Config> {
+        self.slot(namespace, group, data_id)?.config.as_ref()
+    }
+
+    /// What `caller` sees under a key: a gray version made for it, else the config.
+    #[must_use]
+    pub fn view<'a>(
+        &'a self,
+        namespace: &str,
+        group: &str,
+        data_id: &str,
+        caller: &Caller<'_>,
+    ) -> Option<View<'a>> {
+        self.slot(namespace, group, data_id)?.view(caller)
+    }
+
+    /// What `caller` sees under a key that is joined already.
+    pub(crate) fn view_of(&self, key: &KeyText, caller: &Caller<'_>) -> Option<View<'_>> {
+        self.slots.get(key)?.view(caller)
+    }
+
+    /// The beta version under a key.
+    #[must_use]
+    pub fn beta(&self, namespace: &str, group: &str, data_id: &str) -> Option<&GrayVersion> {
+        self.slot(namespace, group, data_id)?.gray(&GrayName::Beta)
+    }
+
+    /// All gray versions under a key, beta first, then by tag.
+    #[must_use]
+    pub fn grays(&self, namespace: &str, group: &str, data_id: &str) -> &[GrayVersion] {
+        self.slot(namespace, group, data_id).map_or(&[], Slot::grays)
+    }
+
+    /// The config with this id. Looks at every config: ids are for people's tools, not for clients.
+    #[must_use]
+    pub fn by_id(&self, id: u64) -> Option<(KeyRef<'_>, &Config)> {
+        self.configs().find(|(_, config)| config.id == id)
+    }
+
+    /// The configs with these ids, in the order of their keys, in one look at every config.
+    #[must_use]
+    pub fn by_ids(&self, ids: &BTreeSet<u64>) -> Vec<(KeyRef<'_>, &Config)> {
+        self.configs().filter(|(_, config)| ids.contains(&config.id)).collect()
+    }
+
+    /// Every config of every namespace, in the order of keys.
+    pub fn configs(&self) -> impl Iterator<Item = (KeyRef<'_>, &Config)> {
+        self.slots.iter().filter_map(|(key, slot)| Some((key.parts(), slot.config.as_ref()?)))
+    }
+
+    /// The configs of one namespace, in the order of keys.
+    pub fn keys(&self, namespace: &str) -> impl Iterator<Item = (KeyRef<'_>, &Config)> {
+        self.slots_of(namespace)
+            .filter_map(|(key, slot)| Some((key.parts(), slot.config.as_ref()?)))
+    }
+
+    /// One page of the configs that `query` asks for, in the order of keys.
+    #[must_use]
+    pub fn search(&self, query: &Search<'_>) -> Page<(KeyRef<'_>, &Config)> {
+        let exact = query.mode == SearchMode::Accurate
+            && !query.data_id.is_empty()
+            && !query.group.is_empty();
+        if exact {
+            let one = Probe::new(query.namespace, query.group, query.data_id)
+                .and_then(|probe| self.slots.get_key_value(probe.as_str()))
+                .and_then(|(key, slot)| Some((key.parts(), slot.config.as_ref()?)))
+                .filter(|(key, config)| query.matches(*key, config));
+            return Page::of(one.into_iter(), query.page_no, query.page_size, PAGE_MAX);
+        }
+        let all = self.keys(query.namespace).filter(|(key, config)| query.matches(*key, config));
+        Page::of(all, query.page_no, query.page_size, PAGE_MAX)
+    }
+
+    /// One page of a key's past, newest first. The past of a removed config stays for a while.
+    #[must_use]
+    pub fn history(
+        &self,
+        namespace: &str,
+        group: &str,
+        data_id: &str,
+        page_no: usize,
+        page_size: usize,
+    ) -> Page<&HistoryItem> {
+        let newest = self.slot(namespace, group, data_id).map_or(0, |slot| slot.newest);
+        let items = self.history.chain(newest).map(|item| &**item);
+        Page::of(items, page_no, page_size, limits::HISTORY_PAGE_MAX)
+    }
+
+    /// The history item with this id.
+    #[must_use]
+    pub fn history_item(&self, id: u64) -> Option<&HistoryItem> {
+        self.history.get(id).map(|item| &**item)
+    }
+
+    /// What the config with this **config** id held before its last write: the newest item of an
+    /// update (Nacos `/history/previous`).
+    #[must_use]
+    pub fn history_previous(&self, id: u64) -> Option<&HistoryItem> {
+        let (key, _) = self.by_id(id)?;
+        let newest = self.slot(key.namespace, key.group, key.data_id)?.newest;
+        let is_old = |item: &&HistoryItem| item.op != HistoryOp::Insert && item.gray.is_none();
+        self.history.chain(newest).map(|item| &**item).take_while(|item| item.id > id).find(is_old)
+    }
+
+    /// History items of all keys.
+    #[must_use]
+    pub fn history_len(&self) -> usize {
+        self.history.len()
+    }
+
+    /// The default namespace, then the created ones by id.
+    pub fn namespaces(&self) -> impl Iterator<Item = NamespaceView<'_>> {
+        self.namespaces.views()
+    }
+
+    /// One namespace by its canonical id, if it is the default one or was created.
+    #[must_use]
+    pub fn namespace(&self, id: &str) -> Option<NamespaceView<'_>> {
+        self.namespaces().find(|namespace| namespace.id == id)
+    }
+
+    /// The state as it is now, to be written out while the store goes on changing. Contents are
+    /// shared, not copied.
+    #[must_use]
+    pub fn capture(&self) -> Capture {
+        Capture::new(self)
+    }
+
+    fn slot(&self, namespace: &str, group: &str, data_id: &str) -> Option<&Slot> {
+        let probe = Probe::new(namespace, group, data_id)?;
+        self.slots.get(probe.as_str()).map(|slot| &**slot)
+    }
+
+    fn slots_of(&self, namespace: &str) -> impl Iterator<Item = (&KeyText, &Arc<Slot>)> {
+        let prefix = Probe::of_namespace(namespace);
+        let range = prefix.map(|prefix| {
+            let bounds = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+            self.slots.range::<str, _>(bounds)
+        });
+        range.into_iter().flatten().take_while(move |(key, _)| key.is_in(namespace))
+    }
+
+    /// Panics unless the state is consistent. For tests: it looks at everything.
+    ///
+    /// # Panics
+    /// When a count, a bound or a chain is wrong.
+    pub fn invariants(&self) {
+        self.history.invariants();
+        let mut counts: BTreeMap<Box<str>, usize> = BTreeMap::new();
+        let mut items = 0;
+        for (key, slot) in &self.slots {
+            let KeyRef { namespace, group, data_id } = key.parts();
+            assert!(!namespace.is_empty() && !group.is_empty() && !data_id.is_empty());
+            if let Some(config) = &slot.config {
+                *counts.entry(namespace.into()).or_default() += 1;
+                assert_eq!(config.md5, Md5::of(&config.content));
+                assert!(config.id <= config.revision && config.revision <= self.applied);
+                assert!(config.labels.as_ref().is_none_or(|labels| labels.config_type.is_none()));
+            }
+            let grays = slot.grays();
+            assert!(grays.len() <= limits::GRAY_VERSIONS_MAX);
+            assert!(slot.grays.is_none() || !grays.is_empty());
+            assert!(grays.is_sorted_by_key(|version| Gray::name(&version.gray)));
+            let chain: Vec<_> = self.history.chain(slot.newest).collect();
+            assert!(chain.len() <= limits::HISTORY_PER_CONFIG_MAX);
+            assert!(chain.iter().all(|item| item.key == *key && item.id <= self.applied));
+            assert!(slot.is_live() || !chain.is_empty());
+            items += chain.len();
+        }
+        assert_eq!(items, self.history.len());
+        assert_eq!(&counts, self.namespaces.counts());
+        assert_eq!(self.live, self.slots.values().filter(|slot| slot.is_live()).count());
+        assert!(self.live <= limits::CONFIGS_MAX);
+    }
+}
