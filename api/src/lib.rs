@@ -1,1 +1,23 @@
-//! placeholder
+//! The Nacos HTTP protocol. Everything that only Nacos clients know lives here: paths, spellings,
+//! status codes, JSON shapes. What is *done* is decided by the config and registry cores, which this
+//! crate reads through shared locks and writes to through one bounded channel (`request`).
+//!
+//! Reading order: `request` is the port to the node, `router` has every path on one page, `call` is
+//! what a handler gets and gives, `params` and `status` turn Nacos's words into model types and errors
+//! into Nacos's words; then one file per family of paths; `connection` owns the sockets.
+
+pub mod call;
+pub mod connection;
+pub mod request;
+
+mod auth;
+mod params;
+mod router;
+mod server;
+mod status;
+mod ticker;
+mod time;
+
+pub use request::{Facts, NodeStatus, Port, Request, WriteError};
+pub use router::{Permission, RouteInfo};
+pub use server::{Server, Settings};

@@ -1,0 +1,194 @@
+//! What a handler gets and what it gives: a [`Call`] with the parts of a request that handlers read,
+//! and an [`Answer`] of status, headers and bytes. Both are independent of how the request came in, so
+//! that a handler serves tide's router, the short cut ahead of it and tests alike.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode, Uri};
+use serde::Serialize;
+
+use crate::params::Params;
+
+/// Content type of plain text, as Nacos writes it.
+pub(crate) const TEXT: &str = "text/plain;charset=UTF-8";
+/// Content type of JSON, as Nacos writes it.
+pub(crate) const JSON: &str = "application/json;charset=UTF-8";
+
+/// One request, read completely.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its method.
+    pub method: Method,
+    /// Path and query as they came, still percent-encoded.
+    pub uri: Uri,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Address of the socket it came from. Never taken from a header.
+    pub ip: IpAddr,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Call {
+    /// The path, still percent-encoded.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// A header's text; absent when it is missing or not text. `name` is in lower case.
+    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
+        let value = self.headers.get(name)?;
+        std::str::from_utf8(value.as_bytes()).ok()
+    }
+
+    /// Query and form fields as one namespace (servlet semantics). The form counts on every method
+    /// but GET and HEAD.
+    pub(crate) fn params(&self) -> Params<'_> {
+        let query = self.uri.query().unwrap_or_default();
+        let form = if self.has_form() { &*self.body } else { &[] };
+        Params::new(query.as_bytes(), form)
+    }
+
+    /// Segment `index` of the path, counted from 0 after the leading slash, percent-decoded.
+    pub(crate) fn segment(&self, index: usize) -> Option<Cow<'_, str>> {
+        let raw = self.path().strip_prefix('/')?.split('/').nth(index)?;
+        Some(percent_encoding::percent_decode_str(raw).decode_utf8_lossy())
+    }
+
+    fn has_form(&self) -> bool {
+        if self.body.is_empty() || matches!(self.method, Method::GET | Method::HEAD) {
+            return false;
+        }
+        // The charset parameter is ignored: Node says GBK while it sends UTF-8 escapes.
+        let Some(content_type) = self.header("content-type") else { return false };
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    }
+
+    /// The client's address as the cores want it: an IPv4 address mapped into IPv6 is IPv4 again.
+    pub(crate) fn ip_text(&self) -> Box<str> {
+        self.ip.to_canonical().to_string().into()
+    }
+}
+
+impl Default for Call {
+    fn default() -> Self {
+        Self {
+            method: Method::GET,
+            uri: Uri::default(),
+            headers: HeaderMap::new(),
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            body: Bytes::new(),
+        }
+    }
+}
+
+/// One response.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, without length, date and connection.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Status 200, no headers, no body.
+    pub(crate) fn empty() -> Self {
+        Self { status: StatusCode::OK, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// Status 200 with a body of this content type.
+    pub(crate) fn new(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let content_type = HeaderValue::from_static(content_type);
+        Self {
+            status: StatusCode::OK,
+            headers: vec![(header::CONTENT_TYPE, content_type)],
+            body: body.into(),
+        }
+    }
+
+    /// Status 200 with plain text.
+    pub(crate) fn text(body: impl Into<Bytes>) -> Self {
+        Self::new(TEXT, body)
+    }
+
+    /// Status 200 with `value` as JSON.
+    pub(crate) fn json(value: &(impl Serialize + ?Sized)) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => Self::new(JSON, body),
+            // Only a map whose keys are no texts can fail, and no answer has one.
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be written as JSON");
+                Self::empty().status(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+
+    /// The envelope of v2 and v3: `{"code":0,"message":"success","data":…}`.
+    pub(crate) fn result(data: &(impl Serialize + ?Sized)) -> Self {
+        Self::json(&Envelope { code: 0, message: Some("success"), data })
+    }
+
+    /// The envelope of some v1 calls: `{"code":200,"message":null,"data":…}`.
+    pub(crate) fn rest_result(data: &(impl Serialize + ?Sized)) -> Self {
+        Self::json(&Envelope { code: 200, message: None, data })
+    }
+
+    /// The same answer with another status.
+    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same answer with one more header. A value that cannot travel in a header is left out.
+    pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// The same answer with one more header whose value is known to be right.
+    pub(crate) fn header_static(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.push((name, HeaderValue::from_static(value)));
+        self
+    }
+}
+
+/// `Result` of v2 and `RestResult` of v1 share their fields.
+#[derive(Serialize)]
+pub(crate) struct Envelope<'a, T: ?Sized> {
+    pub(crate) code: u32,
+    pub(crate) message: Option<&'a str>,
+    pub(crate) data: &'a T,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_charset_of_a_form_is_ignored() {
+        let mut call = Call { method: Method::POST, ..Call::default() };
+        let value = HeaderValue::from_static("application/x-www-form-urlencoded; charset=GBK");
+        call.headers.insert("content-type", value);
+        call.body = Bytes::from_static(b"content=%E4%B8%AD");
+        assert_eq!(call.params().text("content"), Some("中"));
+    }
+
+    #[test]
+    fn a_get_has_no_form() {
+        let mut call = Call::default();
+        let value = HeaderValue::from_static("application/x-www-form-urlencoded");
+        call.headers.insert("content-type", value);
+        call.body = Bytes::from_static(b"a=1");
+        assert_eq!(call.params().text("a"), None);
+    }
+}

@@ -1,0 +1,314 @@
+//! The connection engine: hyper's HTTP/1.1 over smol sockets on one executor per api thread. It owns
+//! the sockets and their limits (reliability B4): who may connect, how long a head, a body and silence
+//! may last, how much memory bodies take. It knows nothing of Nacos.
+//!
+//! `socket` is the adapter between smol and hyper, `watch` says what a connection is doing and when
+//! that has lasted too long, `exchange` turns one hyper request into a call and its answer into a
+//! response.
+
+mod exchange;
+mod socket;
+mod watch;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use nacolet_model::Instant;
+use smol::{Async, LocalExecutor, Timer};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+
+use crate::server::{Seat, Server};
+use socket::{Scratch, Socket};
+use watch::Watch;
+
+/// Connections that wait in the kernel until a thread accepts them.
+const BACKLOG: i32 = 1_024;
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// hyper's read buffer beyond the head: what one read of a body may take.
+const BODY_BUFFER_BYTES: usize = 64 << 10;
+
+/// Binds a listener that several threads can share (`SO_REUSEPORT`): each calls this with the same
+/// address and gets its own queue of connections.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Serves the connections of one listener until [`Server::stop`], then answers what is in flight.
+///
+/// # Errors
+/// When the listener cannot be registered with the reactor.
+pub async fn serve(listener: TcpListener, server: Server) -> io::Result<()> {
+    let listener = Async::new(listener)?;
+    let executor = LocalExecutor::new();
+    let zone = Rc::new(Zone::new(server));
+    executor
+        .run(async {
+            let sweeper = executor.spawn(sweep(Rc::clone(&zone)));
+            let stopped = zone.server.stopped();
+            smol::future::or(stopped, accept(&listener, &zone, &executor)).await;
+            drop(listener);
+            zone.drain().await;
+            sweeper.cancel().await;
+        })
+        .await;
+    Ok(())
+}
+
+/// What the connections of one thread share.
+struct Zone {
+    server: Server,
+    connections: RefCell<Connections>,
+    scratch: RefCell<Scratch>,
+    /// The time of the last sweep: good enough for deadlines of seconds, and free.
+    time: Cell<Instant>,
+    /// Capacity one: a full channel already says what a second message would.
+    news: (async_channel::Sender<()>, async_channel::Receiver<()>),
+}
+
+#[derive(Default)]
+struct Connections {
+    last: u64,
+    watches: BTreeMap<u64, Rc<Watch>>,
+}
+
+impl Zone {
+    fn new(server: Server) -> Self {
+        Self {
+            server,
+            connections: RefCell::default(),
+            scratch: RefCell::default(),
+            time: Cell::new(Instant::ZERO),
+            news: async_channel::bounded(1),
+        }
+    }
+
+    /// The time, at most one tick late while there are connections.
+    fn now(&self) -> Instant {
+        self.time.get()
+    }
+
+    fn read_clock(&self) -> Instant {
+        self.time.set(self.server.state.now().0);
+        self.time.get()
+    }
+
+    fn open(&self) -> Rc<Watch> {
+        let deadline = self.read_clock() + self.server.state.settings.head_timeout;
+        let mut connections = self.connections.borrow_mut();
+        connections.last += 1;
+        let id = connections.last;
+        let watch = Rc::new(Watch::new(id, deadline));
+        connections.watches.insert(id, Rc::clone(&watch));
+        self.tell();
+        watch
+    }
+
+    fn close(&self, watch: &Watch) {
+        self.connections.borrow_mut().watches.remove(&watch.id);
+        self.tell();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.connections.borrow().watches.is_empty()
+    }
+
+    /// Tells the sweeper or the drain that a connection came or went. A message that does not fit
+    /// repeats one that is still unread.
+    fn tell(&self) {
+        match self.news.0.try_send(()) {
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Lets every connection finish what it does, for a bounded time.
+    async fn drain(&self) {
+        let watches: Vec<_> = self.connections.borrow().watches.values().cloned().collect();
+        for watch in watches {
+            watch.stop();
+        }
+        let gone = async {
+            while !self.is_empty() {
+                // Never closed: the sender lives as long as the receiver.
+                if self.news.1.recv().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let timeout = async {
+            Timer::after(self.server.state.settings.drain_timeout).await;
+        };
+        smol::future::or(gone, timeout).await;
+    }
+}
+
+/// Accepts for ever. An error of one connection is its own; want of descriptors is waited out.
+async fn accept<'e>(
+    listener: &Async<TcpListener>,
+    zone: &Rc<Zone>,
+    executor: &LocalExecutor<'e>,
+) {
+    let mut told = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                told = false;
+                // The newest is closed when all seats are taken: those inside are being served.
+                let Some(seat) = zone.server.seat() else { continue };
+                executor.spawn(run(Rc::clone(zone), stream, address, seat)).detach();
+            }
+            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) => {
+                if !told {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    told = true;
+                }
+                Timer::after(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The peer went away before it was accepted.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+    )
+}
+
+/// One connection from its first byte to its last.
+async fn run(zone: Rc<Zone>, stream: Async<TcpStream>, address: SocketAddr, seat: Seat) {
+    // Without it a response in two segments waits 40 ms for an acknowledgement. A socket that cannot
+    // take the option is already closed.
+    if stream.get_ref().set_nodelay(true).is_err() {
+        return;
+    }
+    let watch = zone.open();
+    let stream = Rc::new(stream);
+    converse(&zone, &stream, address, &watch).await;
+    if watch.lingers() {
+        linger(&zone, &stream, &watch).await;
+    }
+    zone.close(&watch);
+    drop(seat);
+}
+
+async fn converse(
+    zone: &Rc<Zone>,
+    stream: &Rc<Async<TcpStream>>,
+    address: SocketAddr,
+    watch: &Rc<Watch>,
+) {
+    let settings = &zone.server.state.settings;
+    let socket = Socket::new(Rc::clone(stream), Rc::clone(watch), Rc::clone(zone));
+    let ip = address.ip();
+    let service = service_fn(move |request| {
+        exchange::exchange(Rc::clone(zone), Rc::clone(watch), ip, request)
+    });
+    let connection = http1::Builder::new()
+        .max_headers(settings.headers_max)
+        .max_header_size(settings.head_bytes_max)
+        .max_buf_size(settings.head_bytes_max + BODY_BUFFER_BYTES)
+        .pipeline_flush(true)
+        .serve_connection(socket, service);
+    let mut connection = pin!(connection);
+    let mut told = false;
+    let outcome = poll_fn(|cx| {
+        watch.park(cx.waker());
+        if watch.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        if watch.is_stopping() && !told {
+            told = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await;
+    if let Err(error) = outcome {
+        // hyper answers a malformed head by itself; the client must get to read that answer.
+        if error.is_parse() {
+            watch.linger();
+        }
+        tracing::trace!(%error, "connection ended");
+    }
+}
+
+/// Closing a socket with unread bytes resets it, and the reset overtakes the answer. So the answer's
+/// end is sent first and what the client still sends is thrown away for a short while.
+async fn linger(zone: &Zone, stream: &Async<TcpStream>, watch: &Watch) {
+    if stream.get_ref().shutdown(std::net::Shutdown::Write).is_err() {
+        return;
+    }
+    watch.idle(zone.now() + zone.server.state.settings.linger_timeout);
+    let mut left = zone.server.state.settings.linger_bytes_max;
+    poll_fn(|cx| {
+        watch.park(cx.waker());
+        loop {
+            if watch.is_over() || left == 0 {
+                return Poll::Ready(());
+            }
+            let mut scratch = zone.scratch.borrow_mut();
+            match scratch.read(stream.get_ref(), watch.id, usize::MAX) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(count) => left = left.saturating_sub(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match stream.poll_readable(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => return Poll::Ready(()),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}
+
+/// Looks at every deadline once per tick, and sleeps while there are no connections.
+async fn sweep(zone: Rc<Zone>) {
+    let settings = zone.server.state.settings.clone();
+    loop {
+        while zone.is_empty() {
+            if zone.news.1.recv().await.is_err() {
+                return;
+            }
+        }
+        Timer::after(settings.tick).await;
+        let now = zone.read_clock();
+        zone.server.state.ticker.tick(now);
+        let watches: Vec<_> = zone.connections.borrow().watches.values().cloned().collect();
+        for watch in watches {
+            watch.check(now, &settings);
+        }
+    }
+}
+
+/// Any loopback address with a port of the system's choice, for tests.
+#[must_use]
+pub fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}

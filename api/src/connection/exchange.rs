@@ -1,0 +1,222 @@
+//! One request and its response: reads the body within its limits, makes the call, gives the answer
+//! back to hyper. Whatever is refused before a handler sees it is refused here.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
+use hyper::{Request, Response, StatusCode};
+
+use super::Zone;
+use super::watch::Watch;
+use crate::call::{Answer, Call};
+use crate::server::HeldBytes;
+use crate::status::spring_error;
+
+/// Serves one request. Never fails: a refusal is an answer too.
+pub(super) async fn exchange(
+    zone: Rc<Zone>,
+    watch: Rc<Watch>,
+    ip: IpAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Once>, Infallible> {
+    let state = &zone.server.state;
+    let mut held = state.hold_bytes();
+    let mut is_last = watch.is_stopping();
+    let (parts, incoming) = request.into_parts();
+    let mut call = Call {
+        method: parts.method,
+        uri: parts.uri,
+        headers: parts.headers,
+        ip,
+        body: Bytes::new(),
+    };
+    let refused = if incoming.is_end_stream() {
+        None
+    } else {
+        // Length beside chunks is the oldest smuggling trick. hyper closes after any such request;
+        // one chunked request per connection closes the door for good.
+        is_last |= call.headers.contains_key(TRANSFER_ENCODING);
+        if is_last && has_length_too(&zone, &watch) {
+            Some((StatusCode::BAD_REQUEST, "both Content-Length and Transfer-Encoding"))
+        } else {
+            let bytes_max = zone.server.body_bytes_max(&call);
+            watch.body(zone.now());
+            match read(incoming, bytes_max, &watch, &mut held).await {
+                Ok(body) => {
+                    call.body = body;
+                    None
+                }
+                Err(refusal) => Some(refusal),
+            }
+        }
+    };
+    watch.working();
+    let answer = match refused {
+        None => zone.server.call(call).await,
+        Some((status, message)) => {
+            is_last = true;
+            watch.linger();
+            let answer = spring_error(status, message, call.path(), state.now().1);
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                answer.header_static(RETRY_AFTER, "1")
+            } else {
+                answer
+            }
+        }
+    };
+    watch.idle(zone.now() + state.settings.idle_timeout);
+    Ok(respond(answer, is_last))
+}
+
+type Refusal = (StatusCode, &'static str);
+
+/// Reads a body of at most `bytes_max` bytes. One that announces more is refused unread.
+async fn read(
+    mut incoming: Incoming,
+    bytes_max: usize,
+    watch: &Watch,
+    held: &mut HeldBytes,
+) -> Result<Bytes, Refusal> {
+    const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+    const BROKEN: Refusal = (StatusCode::BAD_REQUEST, "the body is broken");
+    const TOO_SLOW: Refusal = (StatusCode::REQUEST_TIMEOUT, "the body is too slow");
+    const TOO_MUCH: Refusal = (StatusCode::SERVICE_UNAVAILABLE, "too many bodies at once");
+    let announced = incoming.size_hint().exact();
+    if announced.is_some_and(|bytes| usize::try_from(bytes).map_or(true, |b| b > bytes_max)) {
+        return Err(TOO_LARGE);
+    }
+    // A body that fits one frame, as nearly all do, is taken as it is.
+    let mut first: Option<Bytes> = None;
+    let mut rest: Vec<u8> = Vec::new();
+    let mut length = 0_usize;
+    loop {
+        let frame = poll_fn(|cx| {
+            if watch.is_body_over() {
+                return Poll::Ready(Err(TOO_SLOW));
+            }
+            Pin::new(&mut incoming).poll_frame(cx).map(Ok)
+        });
+        let data = match frame.await? {
+            None => break,
+            Some(Err(_)) => return Err(BROKEN),
+            // Trailers carry nothing that a handler reads.
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => data,
+                Err(_trailers) => continue,
+            },
+        };
+        length += data.len();
+        if length > bytes_max {
+            return Err(TOO_LARGE);
+        }
+        if !held.grow(data.len()) {
+            return Err(TOO_MUCH);
+        }
+        match (&first, rest.is_empty()) {
+            (None, true) => first = Some(data),
+            (Some(begin), true) => {
+                rest.reserve(begin.len() + data.len());
+                rest.extend_from_slice(begin);
+                rest.extend_from_slice(&data);
+            }
+            _ => rest.extend_from_slice(&data),
+        }
+    }
+    Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.into() })
+}
+
+/// Whether the head with `Transfer-Encoding` also had `Content-Length`. hyper drops the latter, but
+/// it parses a head in the same turn in which its last bytes were read, so they are still there.
+fn has_length_too(zone: &Zone, watch: &Watch) -> bool {
+    let scratch = zone.scratch.borrow();
+    scratch.last_read(watch.id).is_some_and(head_has_both)
+}
+
+fn head_has_both(bytes: &[u8]) -> bool {
+    let (mut length, mut chunks) = (false, false);
+    for line in bytes.split(|&byte| byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            if chunks {
+                break;
+            }
+            length = false;
+        }
+        length |= starts_with(line, b"content-length:");
+        chunks |= starts_with(line, b"transfer-encoding:");
+    }
+    length && chunks
+}
+
+fn starts_with(line: &[u8], name: &[u8]) -> bool {
+    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+}
+
+fn respond(answer: Answer, is_last: bool) -> Response<Once> {
+    let mut response = Response::new(Once(Some(answer.body)));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.reserve(answer.headers.len() + 1);
+    for (name, value) in answer.headers {
+        headers.append(name, value);
+    }
+    if is_last {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A body that is one piece.
+pub(super) struct Once(Option<Bytes>);
+
+impl Body for Once {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = self.0.take().filter(|bytes| !bytes.is_empty());
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let length = self.0.as_ref().map_or(0, Bytes::len);
+        SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(head: &str, expected: bool) {
+        assert_eq!(head_has_both(head.as_bytes()), expected, "{head:?}");
+    }
+
+    #[test]
+    fn length_beside_chunks_is_found_in_any_order_and_case() {
+        check("POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", true);
+        check("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nCONTENT-LENGTH: 3\r\n\r\n", true);
+        check("POST / HTTP/1.1\nTransfer-Encoding: chunked\nContent-Length: 3\n\n", true);
+        check("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+    }
+
+    #[test]
+    fn a_length_in_another_head_or_in_the_body_does_not_count() {
+        let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        check(&format!("POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n{chunked}"), false);
+        check(&format!("{chunked}5\r\nContent-Length: 3\r\n\r\n"), false);
+    }
+}

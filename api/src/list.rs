@@ -1,0 +1,213 @@
+//! Lists of a service's instances: what every client polls for. A rendered list is kept until the
+//! service changes, so that polling costs a lookup and no rendering; nothing in it changes by itself.
+//! Who
+//! asks for pushes with a list is handed to `subscription`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+
+use hyper::Method;
+use hyper::body::Bytes;
+use nacolet_model::{ClusterName, Duration, limits};
+use nacolet_registry::{ListQuery, ServiceView};
+use serde::Serialize;
+use serde::ser::{SerializeStruct as _, Serializer};
+
+use crate::call::{Answer, Call, JSON};
+use crate::params::Params;
+use crate::router::{Permission, Routes};
+use crate::server::State;
+use crate::shapes::{Grouped, Host};
+use crate::status::Failure;
+use crate::target::{self, Target};
+
+pub(crate) fn routes(routes: &mut Routes) {
+    let read = Permission::NamingRead;
+    routes.at("/v1/ns/instance/list").now(Method::GET, read, list).hot();
+    routes.at("/v2/ns/instance/list").now(Method::GET, read, list_v2);
+    routes.at("/v3/client/ns/instance/list").now(Method::GET, read, list_v3);
+    routes.at("/v3/admin/ns/instance/list").now(Method::GET, read, list_v3_admin);
+}
+
+/// A service as a client sees it (Nacos `ServiceInfo` over HTTP).
+struct ServiceInfo<'a> {
+    view: &'a ServiceView<'a>,
+    service: Grouped<'a>,
+    clusters: &'a str,
+}
+
+impl Serialize for ServiceInfo<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { view, service, clusters } = self;
+        let mut info = serializer.serialize_struct("ServiceInfo", 11)?;
+        info.serialize_field("name", service)?;
+        info.serialize_field("groupName", service.group)?;
+        // Clients keep lists by the text they asked with, so it goes back unchanged.
+        info.serialize_field("clusters", clusters)?;
+        info.serialize_field("cacheMillis", &view.cache.as_millis())?;
+        info.serialize_field("hosts", &Hosts { view, service: *service })?;
+        info.serialize_field("lastRefTime", &view.last_ref_time)?;
+        info.serialize_field("checksum", "")?;
+        // Nacos 1 and 2 spell it one way, Nacos 3 the other, and each has clients that insist.
+        info.serialize_field("allIPs", &false)?;
+        info.serialize_field("allIps", &false)?;
+        info.serialize_field("reachProtectionThreshold", &view.reach_protection)?;
+        info.serialize_field("valid", &true)?;
+        info.end()
+    }
+}
+
+struct Hosts<'a> {
+    view: &'a ServiceView<'a>,
+    service: Grouped<'a>,
+}
+
+impl Serialize for Hosts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let service = self.service;
+        serializer.collect_seq(self.view.hosts().map(|host| Host {
+            instance: host.instance,
+            service,
+            healthy: host.healthy,
+        }))
+    }
+}
+
+impl<'a> ServiceInfo<'a> {
+    fn new(view: &'a ServiceView<'a>, query: &ListQuery<'a>) -> Self {
+        let service = Grouped { group: query.group, name: query.name };
+        Self { view, service, clusters: query.clusters }
+    }
+}
+
+/// The list of `view` as JSON. It cannot fail: no map in it has keys that are not texts.
+pub(crate) fn render(view: &ServiceView<'_>, query: &ListQuery<'_>) -> String {
+    serde_json::to_string(&ServiceInfo::new(view, query)).unwrap_or_default()
+}
+
+/// What identifies a list: the query as one text. Control characters are in none of its parts.
+fn shelf_key(query: &ListQuery<'_>) -> String {
+    let ListQuery { namespace, group, name, clusters, healthy_only } = query;
+    let mut key = String::with_capacity(namespace.len() + group.len() + name.len() + 8);
+    // Writing to a String cannot fail.
+    let _ = write!(key, "{namespace}\n{group}\n{name}\n{clusters}\n{healthy_only}");
+    key
+}
+
+/// Rendered lists, as long as they are true.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    lists: Mutex<Lists>,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    by_query: BTreeMap<Box<str>, Rendered>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Rendered {
+    revision: u64,
+    /// The only thing in a list that an operator changes without touching the service.
+    cache: Duration,
+    body: Bytes,
+}
+
+impl Shelf {
+    /// The list of `view`: the kept one if it is still true, else a new one.
+    fn body(&self, view: &ServiceView<'_>, query: &ListQuery<'_>) -> Bytes {
+        if view.revision == 0 {
+            return render(view, query).into();
+        }
+        let key = shelf_key(query);
+        if let Some(body) = self.find(&key, view) {
+            return body;
+        }
+        let body = Bytes::from(render(view, query));
+        self.keep(key, view, body.clone());
+        body
+    }
+
+    fn find(&self, key: &str, view: &ServiceView<'_>) -> Option<Bytes> {
+        let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lists.by_query.get(key)?;
+        let is_true = kept.revision == view.revision && kept.cache == view.cache;
+        is_true.then(|| kept.body.clone())
+    }
+
+    fn keep(&self, key: String, view: &ServiceView<'_>, body: Bytes) {
+        let bytes = key.len() + body.len();
+        if bytes > limits::LIST_SHELF_BYTES_MAX / 4 {
+            return;
+        }
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if lists.bytes + bytes > limits::LIST_SHELF_BYTES_MAX
+            || lists.by_query.len() >= limits::LIST_SHELF_LISTS_MAX
+        {
+            *lists = Lists::default();
+        }
+        let key_bytes = key.len();
+        let rendered = Rendered { revision: view.revision, cache: view.cache, body };
+        lists.bytes += bytes;
+        if let Some(old) = lists.by_query.insert(key.into(), rendered) {
+            lists.bytes -= key_bytes + old.body.len();
+        }
+    }
+}
+
+fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
+    let params = call.params();
+    let target = Target::grouped(&params)?;
+    let clusters = clusters(&params, "clusters")?;
+    let query = query(target, clusters, params.flag_or("healthyOnly", false));
+    subscribe(state, call, &query, [params.text("clientIP"), params.text("udpPort")])?;
+    let registry = state.registry();
+    let view = registry.list(&query);
+    Ok(Answer::new(JSON, state.lists.body(&view, &query)))
+}
+
+fn list_v2(state: &State, call: &Call) -> Result<Answer, Failure> {
+    let params = call.params();
+    let target = Target::apart(&params)?;
+    let clusters = clusters(&params, "clusterName")?;
+    let query = query(target, clusters, params.flag_or("healthyOnly", false));
+    subscribe(state, call, &query, [params.text("ip"), params.text("port")])?;
+    let registry = state.registry();
+    let view = registry.list(&query);
+    Ok(Answer::result(&ServiceInfo::new(&view, &query)))
+}
+
+/// Only the instances, and `healthyOnly` has no effect (Nacos `InstanceOpenApiController`).
+fn list_v3(state: &State, call: &Call) -> Result<Answer, Failure> {
+    let params = call.params();
+    let target = Target::apart(&params)?;
+    let query = query(target, clusters(&params, "clusterName")?, false);
+    let registry = state.registry();
+    let view = registry.list(&query);
+    Ok(Answer::result(&Hosts { view: &view, service: target.full_name() }))
+}
+
+fn list_v3_admin(state: &State, call: &Call) -> Result<Answer, Failure> {
+    let params = call.params();
+    let target = Target::apart(&params)?;
+    let clusters = clusters(&params, "clusterName")?;
+    let query = query(target, clusters, params.flag_or("healthyOnly", false));
+    let registry = state.registry();
+    let view = registry.list(&query);
+    Ok(Answer::result(&Hosts { view: &view, service: target.full_name() }))
+}
+
+fn query<'a>(target: Target<'a>, clusters: &'a str, healthy_only: bool) -> ListQuery<'a> {
+    let Target { namespace, group, name } = target;
+    ListQuery { namespace, group, name, clusters, healthy_only }
+}
+
+fn clusters<'a>(params: &'a Params<'_>, name: &str) -> Result<&'a str, Failure> {
+    let clusters = params.text(name).unwrap_or_default();
+    for cluster in clusters.split(',').map(str::trim).filter(|cluster| !cluster.is_empty()) {
+        ClusterName::check(cluster)?;
+    }
+    Ok(clusters)
+}

@@ -1,0 +1,242 @@
+//! Every path on one page. A route names its method, its permission and its handler together; a route
+//! without a permission does not compile, and an unknown path is 404 before anything looks at it.
+//!
+//! Handlers come in two kinds: `now` reads shared state and answers on the spot, `later` waits for the
+//! core thread. The few hottest are marked `hot` and found by comparing strings ahead of tide's router;
+//! they pass the same [`Route::answer`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hyper::Method;
+use nacolet_model::limits;
+
+use crate::call::{Answer, Call};
+use crate::server::State;
+use crate::status::{Failure, Style};
+
+/// Where all Nacos paths hang.
+pub(crate) const CONTEXT: &str = "/nacos";
+
+/// Registers every route.
+pub(crate) fn page(routes: &mut Routes) {
+    crate::auth::routes(routes);
+}
+
+/// What a caller must be allowed to do. Checked before the handler runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Anybody: health and login.
+    Open,
+    /// Read configs of the namespace named in the call.
+    ConfigRead,
+    /// Write configs of the namespace named in the call.
+    ConfigWrite,
+    /// Read services of the namespace named in the call.
+    NamingRead,
+    /// Write services of the namespace named in the call.
+    NamingWrite,
+    /// Look at the node as a whole: namespaces, members, metrics.
+    Console,
+    /// Change the node as a whole.
+    Admin,
+}
+
+/// One line of the route table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteInfo {
+    /// Its method.
+    pub method: Method,
+    /// Its path with the context path.
+    pub path: String,
+    /// What it needs.
+    pub permission: Permission,
+}
+
+type Outcome = Result<Answer, Failure>;
+type Now = fn(&State, &Call) -> Outcome;
+type Later = Box<dyn Fn(Arc<State>, Call) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
+
+enum Handler {
+    Now(Now),
+    Later(Later),
+    /// As `Later`, but counted by the handler itself, since it waits for a long time.
+    LongPoll(Later),
+}
+
+/// A method and a path with what serves them.
+pub(crate) struct Route {
+    method: Method,
+    /// Behind the context path.
+    path: &'static str,
+    permission: Permission,
+    style: Style,
+    handler: Handler,
+    body_bytes_max: fn(&Call) -> usize,
+}
+
+impl Route {
+    /// Checks and serves one call.
+    pub(crate) async fn answer(&self, state: &Arc<State>, call: Call) -> Answer {
+        let outcome = match &self.handler {
+            Handler::Now(handler) => handler(state, &call).map_err(|failure| (failure, call)),
+            Handler::Later(handler) => {
+                let Some(_permit) = state.enter() else {
+                    let failure = Failure::unavailable("too many requests in progress");
+                    return self.tell(state, &failure, &call);
+                };
+                let head = head_of(&call);
+                handler(Arc::clone(state), call).await.map_err(|failure| (failure, head))
+            }
+            Handler::LongPoll(handler) => {
+                let head = head_of(&call);
+                handler(Arc::clone(state), call).await.map_err(|failure| (failure, head))
+            }
+        };
+        outcome.unwrap_or_else(|(failure, call)| self.tell(state, &failure, &call))
+    }
+
+    /// Whether this route serves the call.
+    pub(crate) fn matches(&self, call: &Call) -> bool {
+        self.method == call.method
+            && call.path().strip_prefix(CONTEXT).is_some_and(|path| path == self.path)
+    }
+
+    /// The largest body this call may have.
+    pub(crate) fn body_bytes_max(&self, call: &Call) -> usize {
+        (self.body_bytes_max)(call)
+    }
+
+    fn tell(&self, state: &State, failure: &Failure, call: &Call) -> Answer {
+        failure.answer(self.style, call.path(), state.now().1)
+    }
+}
+
+/// The part of a call that an error body needs once the handler has taken the call.
+fn head_of(call: &Call) -> Call {
+    Call { uri: call.uri.clone(), ..Call::default() }
+}
+
+/// Collects routes.
+pub(crate) struct Routes {
+    app: tide::Server<Arc<State>>,
+    table: Vec<Arc<Route>>,
+    hot: Vec<Arc<Route>>,
+}
+
+impl Routes {
+    /// An empty collection around this state.
+    pub(crate) fn new(state: Arc<State>) -> Self {
+        Self { app: tide::with_state(state), table: Vec::new(), hot: Vec::new() }
+    }
+
+    /// Starts a path; `path` is what follows `/nacos` and may hold tide's `:name` segments.
+    pub(crate) fn at(&mut self, path: &'static str) -> At<'_> {
+        At { routes: self, path }
+    }
+
+    /// The finished parts: tide's router, the whole table, the short cut.
+    pub(crate) fn finish(self) -> (tide::Server<Arc<State>>, Vec<Arc<Route>>, Vec<Arc<Route>>) {
+        (self.app, self.table, self.hot)
+    }
+
+    fn add(&mut self, route: Route) {
+        let route = Arc::new(route);
+        self.table.push(Arc::clone(&route));
+        let path = format!("{CONTEXT}{}", route.path);
+        // Every method of the table is one that http-types knows; the router test walks them all.
+        let Ok(method) = route.method.as_str().parse() else { return };
+        self.app.at(&path).method(method, move |mut request: tide::Request<Arc<State>>| {
+            let route = Arc::clone(&route);
+            async move {
+                let http: &mut tide::http::Request = request.as_mut();
+                let call = http.ext_mut().remove::<Call>().unwrap_or_default();
+                let answer = route.answer(request.state(), call).await;
+                let mut response = tide::Response::new(answer.status.as_u16());
+                response.insert_ext(answer);
+                Ok(response)
+            }
+        });
+    }
+}
+
+/// One path that takes methods.
+pub(crate) struct At<'r> {
+    routes: &'r mut Routes,
+    path: &'static str,
+}
+
+impl At<'_> {
+    /// A handler that answers on the spot.
+    pub(crate) fn now(self, method: Method, permission: Permission, handler: Now) -> Self {
+        self.add(method, permission, Handler::Now(handler))
+    }
+
+    /// A handler that waits for the core thread.
+    pub(crate) fn later<F, Fut>(self, method: Method, permission: Permission, handler: F) -> Self
+    where
+        F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
+        self.add(method, permission, Handler::Later(boxed(handler)))
+    }
+
+    /// A handler that waits for a long time and counts itself.
+    pub(crate) fn long_poll<F, Fut>(self, method: Method, permission: Permission, handler: F) -> Self
+    where
+        F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
+        self.add(method, permission, Handler::LongPoll(boxed(handler)))
+    }
+
+    /// As [`Self::later`], for a route that takes larger bodies than others.
+    pub(crate) fn later_large<F, Fut>(
+        self,
+        method: Method,
+        permission: Permission,
+        body_bytes_max: fn(&Call) -> usize,
+        handler: F,
+    ) -> Self
+    where
+        F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
+        let (path, style) = (self.path, Style::of(self.path));
+        let handler = Handler::Later(boxed(handler));
+        self.routes.add(Route { method, path, permission, style, handler, body_bytes_max });
+        self
+    }
+
+    /// Lets the route added last take the short cut too.
+    pub(crate) fn hot(self) -> Self {
+        self.routes.hot.extend(self.routes.table.last().cloned());
+        self
+    }
+
+    fn add(self, method: Method, permission: Permission, handler: Handler) -> Self {
+        let (path, style) = (self.path, Style::of(self.path));
+        let body_bytes_max: fn(&Call) -> usize = |_| limits::BODY_BYTES_MAX;
+        self.routes.add(Route { method, path, permission, style, handler, body_bytes_max });
+        self
+    }
+}
+
+fn boxed<F, Fut>(handler: F) -> Later
+where
+    F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Outcome> + Send + 'static,
+{
+    Box::new(move |state, call| Box::pin(handler(state, call)))
+}
+
+/// The table as values, for the route matrix.
+pub(crate) fn describe(table: &[Arc<Route>]) -> Vec<RouteInfo> {
+    let info = |route: &Arc<Route>| RouteInfo {
+        method: route.method.clone(),
+        path: format!("{CONTEXT}{}", route.path),
+        permission: route.permission,
+    };
+    table.iter().map(info).collect()
+}

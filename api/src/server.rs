@@ -1,0 +1,358 @@
+//! One server for all api threads: the state that handlers see, and the way of a call to its handler,
+//! by the short cut or through tide's router.
+
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use hyper::header::{self, HeaderValue};
+use hyper::{StatusCode, Uri};
+use nacolet_config as config;
+use nacolet_model::{Instant, WallTime, limits};
+use nacolet_registry as registry;
+use tide::http;
+
+use crate::call::{Answer, Call};
+use crate::request::{Port, Request, WriteError};
+use crate::router::{self, Route, RouteInfo, Routes};
+use crate::status::spring_error;
+use crate::ticker::Ticker;
+
+/// The limits of a server. The defaults are those of `model::limits`; tests shorten them.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Request line and headers, bytes.
+    pub head_bytes_max: usize,
+    /// Headers of one request.
+    pub headers_max: usize,
+    /// Time to complete a head.
+    pub head_timeout: Duration,
+    /// Idle keep-alive, and a client that does not take its response.
+    pub idle_timeout: Duration,
+    /// Time to complete a body.
+    pub body_timeout: Duration,
+    /// Time before the speed of a body counts.
+    pub body_grace: Duration,
+    /// Slowest body, bytes per second.
+    pub body_bytes_per_second_min: u64,
+    /// Bodies being read or worked on, bytes in all.
+    pub bodies_bytes_max: usize,
+    /// Connections of all threads together.
+    pub connections_max: usize,
+    /// Requests waiting for the core thread, without long polls.
+    pub requests_max: usize,
+    /// Long polls held at once.
+    pub long_polls_max: usize,
+    /// A write without an answer after this long gets 503.
+    pub write_timeout: Duration,
+    /// Time to answer what is in flight when the server stops.
+    pub drain_timeout: Duration,
+    /// How long a connection that was refused is read from, so that the refusal arrives.
+    pub linger_timeout: Duration,
+    /// How much is read from it, bytes.
+    pub linger_bytes_max: usize,
+    /// How often deadlines are looked at while there are any.
+    pub tick: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: limits::HEAD_BYTES_MAX,
+            headers_max: limits::HEADERS_MAX,
+            head_timeout: limits::HEAD_TIMEOUT,
+            idle_timeout: limits::IDLE_TIMEOUT,
+            body_timeout: limits::BODY_TIMEOUT,
+            body_grace: limits::BODY_GRACE,
+            body_bytes_per_second_min: limits::BODY_BYTES_PER_SECOND_MIN,
+            bodies_bytes_max: limits::BODIES_BYTES_MAX,
+            connections_max: limits::CONNECTIONS_MAX,
+            requests_max: limits::REQUESTS_MAX,
+            long_polls_max: limits::LONG_POLLS_MAX,
+            write_timeout: limits::WRITE_TIMEOUT,
+            drain_timeout: limits::DRAIN_TIMEOUT,
+            linger_timeout: limits::LINGER_TIMEOUT,
+            linger_bytes_max: limits::LINGER_BYTES_MAX,
+            tick: limits::DEADLINE_TICK,
+        }
+    }
+}
+
+/// What handlers see.
+pub(crate) struct State {
+    pub(crate) port: Arc<Port>,
+    pub(crate) settings: Settings,
+    pub(crate) ticker: Arc<Ticker>,
+    requests: AtomicUsize,
+    long_polls: AtomicUsize,
+    connections: AtomicUsize,
+    bodies_bytes: AtomicUsize,
+    /// Closed when the server stops; nothing is ever sent.
+    stop: (async_channel::Sender<()>, async_channel::Receiver<()>),
+}
+
+impl State {
+    /// Monotonic and wall time.
+    pub(crate) fn now(&self) -> (Instant, WallTime) {
+        (self.port.clock)()
+    }
+
+    /// The configs, for reading. Never held across an await.
+    pub(crate) fn configs(&self) -> RwLockReadGuard<'_, config::Store> {
+        self.port.configs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The services, for reading. Never held across an await.
+    pub(crate) fn registry(&self) -> RwLockReadGuard<'_, registry::Registry> {
+        self.port.registry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends one request to the core thread, or says at once why not.
+    pub(crate) fn send<E>(&self, request: Request) -> Result<(), WriteError<E>> {
+        match self.port.requests.try_send(request) {
+            Ok(()) => Ok(()),
+            Err(async_channel::TrySendError::Full(_)) => Err(WriteError::Overloaded),
+            Err(async_channel::TrySendError::Closed(_)) => Err(WriteError::Stopping),
+        }
+    }
+
+    /// Writes to the configs and waits until it is durable.
+    pub(crate) async fn write_config(
+        &self,
+        command: config::Command,
+    ) -> Result<config::Response, WriteError<config::CommandError>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Config { command, reply })?;
+        self.in_time(answer).await.unwrap_or(Err(WriteError::Unknown))
+    }
+
+    /// Writes to the registry and waits for the answer.
+    pub(crate) async fn write_registry(
+        &self,
+        request: registry::Request,
+    ) -> Result<registry::Reply, WriteError<registry::RegistryError>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Registry { request, reply })?;
+        self.in_time(answer).await.unwrap_or(Err(WriteError::Unknown))
+    }
+
+    /// The answer, or nothing when it is lost or comes too late.
+    pub(crate) async fn in_time<T>(&self, answer: oneshot::Receiver<T>) -> Option<T> {
+        let deadline = self.now().0 + self.settings.write_timeout;
+        let too_late = async {
+            self.ticker.until(deadline).await;
+            None
+        };
+        smol::future::or(async { answer.await.ok() }, too_late).await
+    }
+
+    /// Ready once the server stops.
+    pub(crate) async fn stopped(&self) {
+        // Nothing is sent, so the only outcome is that the channel is closed.
+        match self.stop.1.recv().await {
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Counts the bytes of a body, from none.
+    pub(crate) fn hold_bytes(self: &Arc<Self>) -> HeldBytes {
+        HeldBytes { state: Arc::clone(self), bytes: 0 }
+    }
+
+    /// Counts a request in, as long as the permit lives; nothing when there are too many.
+    pub(crate) fn enter(&self) -> Option<Permit<'_>> {
+        Permit::take(&self.requests, self.settings.requests_max)
+    }
+
+    /// Counts a long poll in, as long as the permit lives; nothing when there are too many.
+    pub(crate) fn enter_long_poll(&self) -> Option<Permit<'_>> {
+        Permit::take(&self.long_polls, self.settings.long_polls_max)
+    }
+}
+
+/// A place among a bounded number.
+#[derive(Debug)]
+pub(crate) struct Permit<'a>(&'a AtomicUsize);
+
+impl<'a> Permit<'a> {
+    fn take(count: &'a AtomicUsize, max: usize) -> Option<Self> {
+        if count.fetch_add(1, Ordering::Relaxed) < max {
+            Some(Self(count))
+        } else {
+            count.fetch_sub(1, Ordering::Relaxed);
+            None
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The place of one connection.
+pub(crate) struct Seat(Arc<State>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The bytes of one body, counted as long as it lives.
+pub(crate) struct HeldBytes {
+    state: Arc<State>,
+    bytes: usize,
+}
+
+impl HeldBytes {
+    /// Counts more bytes; false when all bodies together would be too many.
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
+        let before = self.state.bodies_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        before + bytes <= self.state.settings.bodies_bytes_max
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.state.bodies_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The Nacos HTTP API over one port. Cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) state: Arc<State>,
+    app: Arc<tide::Server<Arc<State>>>,
+    table: Arc<[Arc<Route>]>,
+    hot: Arc<[Arc<Route>]>,
+    base: http::Url,
+}
+
+impl Server {
+    /// A server that reads and writes through `port`.
+    #[must_use]
+    pub fn new(port: Arc<Port>, settings: Settings) -> Self {
+        let state = Arc::new(State {
+            port,
+            settings,
+            ticker: Arc::default(),
+            requests: AtomicUsize::new(0),
+            long_polls: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            bodies_bytes: AtomicUsize::new(0),
+            stop: async_channel::bounded(1),
+        });
+        let mut routes = Routes::new(Arc::clone(&state));
+        router::page(&mut routes);
+        let (app, table, hot) = routes.finish();
+        let base = http::Url::parse("http://localhost/").expect("a constant URL is valid");
+        Self { state, app: Arc::new(app), table: table.into(), hot: hot.into(), base }
+    }
+
+    /// Every route with its permission.
+    #[must_use]
+    pub fn routes(&self) -> Vec<RouteInfo> {
+        router::describe(&self.table)
+    }
+
+    /// Stops: listeners close, long polls are answered, connections end after what is in flight.
+    pub fn stop(&self) {
+        self.state.stop.0.close();
+    }
+
+    /// Ready once [`Self::stop`] was called.
+    pub(crate) async fn stopped(&self) {
+        self.state.stopped().await;
+    }
+
+    /// A place for one more connection, if there is one.
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        let seat = Seat(Arc::clone(&self.state));
+        let before = self.state.connections.fetch_add(1, Ordering::Relaxed);
+        (before < self.state.settings.connections_max).then_some(seat)
+    }
+
+    /// The largest body that the route of this call takes.
+    pub(crate) fn body_bytes_max(&self, call: &Call) -> usize {
+        let route = self.table.iter().find(|route| route.matches(call));
+        route.map_or(limits::BODY_BYTES_MAX, |route| route.body_bytes_max(call))
+    }
+
+    /// Serves one call that is read completely.
+    pub async fn call(&self, call: Call) -> Answer {
+        let hot = self.hot.iter().find(|route| route.matches(&call));
+        let mut answer = match hot {
+            Some(route) => route.answer(&self.state, call).await,
+            None => Box::pin(self.through_tide(call)).await,
+        };
+        let nosniff = HeaderValue::from_static("nosniff");
+        answer.headers.push((header::X_CONTENT_TYPE_OPTIONS, nosniff));
+        answer
+    }
+
+    async fn through_tide(&self, call: Call) -> Answer {
+        let now = self.state.now().1;
+        let path = call.path().to_owned();
+        let verb = call.method.clone();
+        let Ok(method) = http::Method::from_str(verb.as_str()) else {
+            return spring_error(StatusCode::NOT_IMPLEMENTED, "unknown method", &path, now);
+        };
+        // Only the path matters to the router: query, headers and body travel in the call.
+        let mut url = self.base.clone();
+        url.set_path(&path);
+        let mut request = http::Request::new(method, url);
+        request.ext_mut().insert(call);
+        let response: http::Result<http::Response> = self.app.respond(request).await;
+        let Ok(mut response) = response else {
+            return spring_error(StatusCode::INTERNAL_SERVER_ERROR, "router failed", &path, now);
+        };
+        if let Some(answer) = response.ext_mut().remove::<Answer>() {
+            return answer;
+        }
+        match response.status() {
+            http::StatusCode::MethodNotAllowed => {
+                let message = format!("Request method '{verb}' not supported");
+                spring_error(StatusCode::METHOD_NOT_ALLOWED, &message, &path, now)
+            }
+            _ => spring_error(StatusCode::NOT_FOUND, "No message available", &path, now),
+        }
+    }
+
+    /// Serves one request without a socket, for tests in process.
+    ///
+    /// # Errors
+    /// When the request's body cannot be read or its parts are not valid HTTP.
+    pub async fn respond(&self, mut request: http::Request) -> http::Result<http::Response> {
+        let method = hyper::Method::from_str(request.method().as_ref())?;
+        let url = request.url();
+        let target = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        let mut call = Call { method, uri: Uri::from_str(&target)?, ..Call::default() };
+        for (name, values) in &request {
+            let name = header::HeaderName::from_str(name.as_str())?;
+            for value in values {
+                call.headers.append(name.clone(), HeaderValue::from_str(value.as_str())?);
+            }
+        }
+        if let Some(ip) = request.remote().and_then(|remote| remote.parse().ok()) {
+            call.ip = ip;
+        }
+        call.body = request.body_bytes().await?.into();
+        let answer = self.call(call).await;
+        let mut response = http::Response::new(answer.status.as_u16());
+        response.set_body(answer.body.to_vec());
+        for (name, value) in &answer.headers {
+            response.insert_header(name.as_str(), value.to_str()?);
+        }
+        Ok(response)
+    }
+}

@@ -1,0 +1,350 @@
+//! An instance as callers describe it: as parameters, as the `beat` JSON of 1.x clients, or as an
+//! item of a metadata batch; and metadata in its two notations. The limits are the registry's own.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use nacolet_model::{ClusterName, limits};
+use nacolet_registry::{InstanceKey, InstanceSpec, Metadata, SpecError};
+use serde::Deserialize;
+
+use crate::params::Params;
+use crate::status::{Code, Failure};
+use crate::target;
+
+/// The instance that the parameters of a register or update call describe.
+pub(crate) fn from_params(
+    params: &Params<'_>,
+    ephemeral_default: bool,
+) -> Result<InstanceSpec, Failure> {
+    let (ip, port) = target::address(params)?;
+    let enabled = if params.text("enabled").is_some() { "enabled" } else { "enable" };
+    let spec = InstanceSpec {
+        ip: ip.into(),
+        port,
+        cluster: instance_cluster(target::cluster_or_default(params)?)?,
+        weight: weight(params)?.unwrap_or(1.0),
+        enabled: target::toggle(params, enabled, true),
+        healthy: target::toggle(params, "healthy", true),
+        ephemeral: target::toggle(params, "ephemeral", ephemeral_default),
+        metadata: parse_metadata(params.text("metadata").unwrap_or_default())?,
+        app: params.text("app").unwrap_or_default().into(),
+    };
+    spec.check()?;
+    Ok(spec)
+}
+
+/// The weight of an instance, where one is sent.
+pub(crate) fn weight(params: &Params<'_>) -> Result<Option<f64>, Failure> {
+    let weight = params.number::<f64>("weight")?;
+    if weight.is_some_and(|weight| !(0.0..=limits::WEIGHT_MAX).contains(&weight)) {
+        return Err(SpecError::Weight.into());
+    }
+    Ok(weight)
+}
+
+/// Instances may live in fewer clusters than there are names (Nacos `CLUSTER_NAME_PATTERN`).
+fn instance_cluster(name: &str) -> Result<ClusterName, Failure> {
+    if name.contains('_') {
+        let words = format!(
+            "Instance 'clusterName' should be characters with only 0-9a-zA-Z-. (current: {name})"
+        );
+        return Err(Failure::invalid_as(Code::INSTANCE_ERROR, words));
+    }
+    Ok(ClusterName::new(name)?)
+}
+
+impl From<SpecError> for Failure {
+    fn from(error: SpecError) -> Self {
+        match error {
+            SpecError::Weight => Self::invalid_as(
+                Code::WEIGHT_ERROR,
+                "instance format invalid: The weights range from 0.0 to 10000.0",
+            ),
+            SpecError::Ip => Self::invalid(
+                "Param 'ip' is illegal, illegal characters should not appear in the param.",
+            ),
+            SpecError::MetadataEntries | SpecError::MetadataBytes => Self::invalid_as(
+                Code::INSTANCE_METADATA_ERROR,
+                format!("Param 'Metadata' is illegal, {error}."),
+            ),
+            SpecError::App => Self::invalid(format!("Param 'app' is illegal, {error}.")),
+            SpecError::Timers | SpecError::TimerRange => {
+                Self::invalid_as(Code::INSTANCE_ERROR, error.to_string())
+            }
+        }
+    }
+}
+
+/// A JSON value that Jackson would turn into a text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scalar<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Bool(bool),
+    Number(serde_json::Number),
+}
+
+impl Scalar<'_> {
+    fn into_text(self) -> Box<str> {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Bool(true) => "true".into(),
+            Self::Bool(false) => "false".into(),
+            Self::Number(number) => number.to_string().into(),
+        }
+    }
+}
+
+type Scalars<'a> = BTreeMap<Cow<'a, str>, Option<Scalar<'a>>>;
+
+/// Metadata as a JSON object or as `k=v,k=v` (Nacos `UtilsAndCommons.parseMetadata`).
+pub(crate) fn parse_metadata(text: &str) -> Result<Metadata, Failure> {
+    if text.trim().is_empty() {
+        return Ok(Metadata::default());
+    }
+    match serde_json::from_str::<Option<Scalars<'_>>>(text) {
+        Ok(entries) => metadata(entries.unwrap_or_default()),
+        // Whatever is no flat JSON object is read as the other notation.
+        Err(_) => parse_pairs(text),
+    }
+}
+
+fn metadata(entries: Scalars<'_>) -> Result<Metadata, Failure> {
+    let entries = entries
+        .into_iter()
+        .filter_map(|(key, value)| Some((Box::<str>::from(key), value?.into_text())));
+    Ok(Metadata::new(entries)?)
+}
+
+fn parse_pairs(text: &str) -> Result<Metadata, Failure> {
+    let mut pairs = Vec::new();
+    for item in text.split(',').filter(|item| !item.is_empty()) {
+        match item.split_once('=') {
+            Some((key, value)) if !value.is_empty() && !value.contains('=') => {
+                pairs.push((key, value));
+            }
+            _ => {
+                let shown: String = text.chars().take(limits::LABEL_CHARS_MAX).collect();
+                let words = format!("metadata format incorrect:{shown}");
+                return Err(Failure::invalid_as(Code::INSTANCE_METADATA_ERROR, words));
+            }
+        }
+    }
+    Ok(Metadata::new(pairs)?)
+}
+
+/// Who beats: the fields of a `beat` JSON that finding the instance takes (Nacos `RsInfo`).
+#[derive(Deserialize)]
+pub(crate) struct BeatHead<'a> {
+    /// Address.
+    #[serde(borrow, default)]
+    pub(crate) ip: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    port: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    cluster: Option<Cow<'a, str>>,
+}
+
+impl<'a> BeatHead<'a> {
+    /// Reads the head of a full beat.
+    pub(crate) fn parse(beat: &'a str) -> Result<Self, Failure> {
+        parse_beat(beat)
+    }
+
+    /// Port of the instance; 0 where the beat has none.
+    pub(crate) fn port(&self) -> Result<u16, Failure> {
+        match &self.port {
+            None => Ok(0),
+            Some(Scalar::Text(text)) => target::parse_port(text),
+            Some(Scalar::Bool(_)) => target::parse_port(""),
+            Some(Scalar::Number(number)) => target::parse_port(&number.to_string()),
+        }
+    }
+
+    /// Cluster of the instance, where the beat says one.
+    pub(crate) fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref().map(str::trim).filter(|text| !text.is_empty())
+    }
+}
+
+#[derive(Deserialize)]
+struct BeatBody<'a> {
+    #[serde(borrow, default)]
+    weight: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    metadata: Option<Scalars<'a>>,
+    #[serde(default)]
+    ephemeral: Option<bool>,
+}
+
+fn parse_beat<'a, T: Deserialize<'a>>(beat: &'a str) -> Result<T, Failure> {
+    serde_json::from_str(beat)
+        .map_err(|error| Failure::invalid(format!("Param 'beat' is illegal, {error}")))
+}
+
+/// The whole instance that a full beat describes, from which the registry makes one it does not know.
+pub(crate) fn from_beat(
+    beat: &str,
+    ip: &str,
+    port: u16,
+    cluster: &str,
+) -> Result<InstanceSpec, Failure> {
+    let body: BeatBody<'_> = parse_beat(beat)?;
+    let weight = match body.weight {
+        None => 1.0,
+        Some(scalar) => {
+            let text = scalar.into_text();
+            text.parse().map_err(|_: std::num::ParseFloatError| {
+                Failure::not_a_number("weight", &text)
+            })?
+        }
+    };
+    let spec = InstanceSpec {
+        ip: ip.into(),
+        port,
+        cluster: instance_cluster(cluster)?,
+        weight,
+        enabled: true,
+        healthy: true,
+        ephemeral: body.ephemeral.unwrap_or(true),
+        metadata: metadata(body.metadata.unwrap_or_default())?,
+        app: Box::default(),
+    };
+    spec.check()?;
+    Ok(spec)
+}
+
+#[derive(Deserialize)]
+struct BatchItem<'a> {
+    #[serde(borrow, default)]
+    ip: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    port: Option<Scalar<'a>>,
+    #[serde(borrow, rename = "clusterName", default)]
+    cluster: Option<Cow<'a, str>>,
+}
+
+/// The instances of a metadata batch. A text that is no list of instances is an error here; Nacos
+/// takes it for "all instances", which changes more than was asked.
+pub(crate) fn parse_batch(text: &str) -> Result<Vec<InstanceKey>, Failure> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let items: Vec<BatchItem<'_>> = serde_json::from_str(text)
+        .map_err(|error| Failure::invalid(format!("Param 'instances' is illegal, {error}")))?;
+    items
+        .into_iter()
+        .map(|item| {
+            let head = BeatHead { ip: item.ip, port: item.port, cluster: item.cluster };
+            Ok(InstanceKey {
+                port: head.port()?,
+                cluster: ClusterName::new(head.cluster().unwrap_or(ClusterName::DEFAULT))?,
+                ip: head.ip.unwrap_or_default().into(),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_metadata(text: &str, expected: Result<&[(&str, &str)], ()>) {
+        let actual = parse_metadata(text).map_err(|_| ());
+        match (actual, expected) {
+            (Ok(metadata), Ok(pairs)) => {
+                assert_eq!(metadata.iter().collect::<Vec<_>>(), pairs, "{text}");
+            }
+            (actual, expected) => assert_eq!(actual.is_err(), expected.is_err(), "{text}"),
+        }
+    }
+
+    #[test]
+    fn metadata_has_two_notations() {
+        check_metadata("", Ok(&[]));
+        check_metadata(" ", Ok(&[]));
+        check_metadata("{}", Ok(&[]));
+        check_metadata("null", Ok(&[]));
+        check_metadata(r#"{"b":"2","a":"1"}"#, Ok(&[("a", "1"), ("b", "2")]));
+        check_metadata(r#"{"n":1,"t":true,"z":null}"#, Ok(&[("n", "1"), ("t", "true")]));
+        check_metadata("a=1,b=2,", Ok(&[("a", "1"), ("b", "2")]));
+        check_metadata("a=", Err(()));
+        check_metadata("a=1=2", Err(()));
+        check_metadata("abc", Err(()));
+        check_metadata(r#"{"a":{"b":1}}"#, Err(()));
+        check_metadata(r#"{"a":"#, Err(()));
+        check_metadata(&"[".repeat(100_000), Err(()));
+    }
+
+    fn check_spec(query: &str) -> Result<InstanceSpec, Failure> {
+        from_params(&Params::new(query.as_bytes(), b""), true)
+    }
+
+    #[test]
+    fn enabled_has_two_spellings() {
+        let enabled = |query: &str| {
+            check_spec(&format!("ip=1.1.1.1&port=80&{query}")).expect("valid").enabled
+        };
+        assert!(enabled(""));
+        assert!(!enabled("enable=False"));
+        assert!(!enabled("enabled=off"));
+        assert!(enabled("enabled=true&enable=false"), "`enabled` counts more");
+    }
+
+    #[test]
+    fn what_is_not_said_has_the_default_of_nacos() {
+        let spec = check_spec("ip=1.1.1.1&port=80").expect("valid");
+        assert_eq!(spec, InstanceSpec::new("1.1.1.1", 80));
+        assert!(!from_params(&Params::new(b"ip=1.1.1.1&port=80", b""), false)
+            .expect("valid")
+            .ephemeral);
+    }
+
+    #[test]
+    fn values_beyond_the_limits_are_refused() {
+        for query in [
+            "port=80",
+            "ip=1.1.1.1",
+            "ip=1.1.1.1&port=65536",
+            "ip=1.1.1.1&port=-1",
+            "ip=1.1.1.1&port=80&weight=10000.1",
+            "ip=1.1.1.1&port=80&weight=-1",
+            "ip=1.1.1.1&port=80&weight=NaN",
+            "ip=1.1.1.1&port=80&weight=x",
+            "ip=1.1.1.1&port=80&clusterName=a_b",
+            "ip=1.1.1.1&port=80&clusterName=a.b",
+            "ip=1.1.1.1&port=80&metadata=a",
+            "ip=a+b&port=80",
+        ] {
+            let failure = check_spec(query).expect_err(query);
+            assert_eq!(failure.http_status().as_u16(), 400, "{query}");
+        }
+        assert_eq!(check_spec("ip=1.1.1.1&port=0&weight=10000").expect("valid").weight, 10_000.0);
+    }
+
+    #[test]
+    fn beats_are_read_in_the_spellings_of_all_clients() {
+        let beat = r#"{"ip":"10.0.0.1","port":"8080","weight":1,"serviceName":"g@@s","cluster":"",
+                       "metadata":null,"scheduled":false,"period":5000,"stopped":false}"#;
+        let head = BeatHead::parse(beat).expect("a beat");
+        assert_eq!((head.ip.as_deref(), head.cluster()), (Some("10.0.0.1"), None));
+        assert_eq!(head.port().expect("a port"), 8080);
+        let spec = from_beat(beat, "10.0.0.1", 8080, "DEFAULT").expect("valid");
+        assert_eq!(spec, InstanceSpec::new("10.0.0.1", 8080));
+
+        assert!(BeatHead::parse("[]").is_ok_and(|head| head.ip.is_none()));
+        assert!(BeatHead::parse("{").is_err());
+        assert!(BeatHead::parse(r#"{"port":true}"#).expect("JSON").port().is_err());
+        assert!(BeatHead::parse(r#"{"port":70000}"#).expect("JSON").port().is_err());
+    }
+
+    #[test]
+    fn a_batch_names_its_instances() {
+        let keys = parse_batch(r#"[{"ip":"1.1.1.1","port":80,"ephemeral":true}]"#).expect("valid");
+        let cluster = ClusterName::new("DEFAULT").expect("valid");
+        assert_eq!(keys, [InstanceKey { ip: "1.1.1.1".into(), port: 80, cluster }]);
+        assert_eq!(parse_batch("").expect("valid"), []);
+        assert!(parse_batch("all").is_err());
+    }
+}

@@ -1,0 +1,285 @@
+//! Errors become words, codes and HTTP statuses here and nowhere else. A handler returns a [`Failure`];
+//! the route it belongs to decides in which [`Style`] it is told, since v1 config answers Spring's error
+//! JSON, v1 naming plain text and v2/v3 the `Result` envelope.
+
+use std::borrow::Cow;
+
+use hyper::StatusCode;
+use hyper::header::RETRY_AFTER;
+use nacolet_model::{IdError, WallTime};
+use serde::Serialize;
+
+use crate::call::{Answer, Envelope};
+use crate::request::WriteError;
+
+/// How a family of paths tells its failures (http-v1 §0, http-v2 §1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// `/v1/cs`: text, and Spring's JSON for a missing parameter.
+    Config,
+    /// `/v1/ns`, `/v1/console` and the rest of v1: text.
+    Text,
+    /// `/v2` and `/v3`: `{"code","message","data"}`.
+    Result,
+}
+
+impl Style {
+    /// The style of a path behind the context path.
+    pub(crate) fn of(path: &str) -> Self {
+        if path.starts_with("/v2/") || path.starts_with("/v3/") {
+            Self::Result
+        } else if path.starts_with("/v1/cs/") {
+            Self::Config
+        } else {
+            Self::Text
+        }
+    }
+}
+
+/// A number of Nacos's `ErrorCode` and its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Code(pub(crate) u32, pub(crate) &'static str);
+
+/// Names of Nacos's `ErrorCode`, as far as they are used.
+impl Code {
+    pub(crate) const PARAMETER_MISSING: Self = Self(10000, "parameter missing");
+    pub(crate) const ACCESS_DENIED: Self = Self(10001, "access denied");
+    pub(crate) const DATA_ACCESS_ERROR: Self = Self(10002, "data access error");
+    pub(crate) const PARAMETER_VALIDATE_ERROR: Self = Self(20002, "parameter validate error");
+    pub(crate) const RESOURCE_NOT_FOUND: Self = Self(20004, "resource not found");
+    pub(crate) const RESOURCE_CONFLICT: Self = Self(20005, "resource conflict");
+    pub(crate) const OVER_CLUSTER_QUOTA: Self = Self(5031, "cluster capacity reach quota");
+    pub(crate) const OVER_MAX_SIZE: Self = Self(5034, "config content size is over limit");
+    pub(crate) const CONFIG_GRAY_OVER_MAX: Self =
+        Self(20010, "config gray version version over max count");
+    pub(crate) const SERVICE_NAME_ERROR: Self = Self(21000, "service name error");
+    pub(crate) const WEIGHT_ERROR: Self = Self(21001, "weight error");
+    pub(crate) const INSTANCE_METADATA_ERROR: Self = Self(21002, "instance metadata error");
+    pub(crate) const INSTANCE_NOT_FOUND: Self = Self(21003, "instance not found");
+    pub(crate) const INSTANCE_ERROR: Self = Self(21004, "instance error");
+    pub(crate) const SERVICE_METADATA_ERROR: Self = Self(21005, "service metadata error");
+    pub(crate) const SELECTOR_ERROR: Self = Self(21006, "selector error");
+    pub(crate) const SERVICE_ALREADY_EXIST: Self = Self(21007, "service already exist");
+    pub(crate) const SERVICE_NOT_EXIST: Self = Self(21008, "service not exist");
+    pub(crate) const SERVICE_DELETE_FAILURE: Self = Self(21009, "service delete failure");
+    pub(crate) const HEALTHY_PARAM_MISS: Self = Self(21010, "healthy param miss");
+    pub(crate) const HEALTH_CHECK_STILL_RUNNING: Self = Self(21011, "health check still running");
+    pub(crate) const ILLEGAL_NAMESPACE: Self = Self(22000, "illegal namespace");
+    pub(crate) const NAMESPACE_NOT_EXIST: Self = Self(22001, "namespace not exist");
+    pub(crate) const NAMESPACE_ALREADY_EXIST: Self = Self(22002, "namespace already exist");
+    pub(crate) const SERVER_ERROR: Self = Self(30000, "server error");
+}
+
+/// Why a call fails: status and words for v1, code for v2 and v3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    status: StatusCode,
+    code: Code,
+    words: Words,
+    retry_after_s: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Words {
+    /// This parameter is missing: each style has its own sentence.
+    Missing(&'static str),
+    Text(Cow<'static, str>),
+}
+
+impl Failure {
+    /// Any failure that has no constructor of its own.
+    pub(crate) fn new(status: StatusCode, code: Code, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, words: Words::Text(text.into()), retry_after_s: None }
+    }
+
+    /// A parameter that must be there is not.
+    pub(crate) const fn missing(name: &'static str) -> Self {
+        let status = StatusCode::BAD_REQUEST;
+        let code = Code::PARAMETER_MISSING;
+        Self { status, code, words: Words::Missing(name), retry_after_s: None }
+    }
+
+    /// 400: a parameter is there but not right.
+    pub(crate) fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Code::PARAMETER_VALIDATE_ERROR, text)
+    }
+
+    /// 400 with a code of its own.
+    pub(crate) fn invalid_as(code: Code, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, text)
+    }
+
+    /// 400: a number was expected.
+    pub(crate) fn not_a_number(name: &'static str, text: &str) -> Self {
+        let shown: String = text.chars().take(32).collect();
+        Self::invalid(format!("Param '{name}' is not a number: {shown}"))
+    }
+
+    /// 404.
+    pub(crate) fn not_found(code: Code, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, text)
+    }
+
+    /// 409.
+    pub(crate) fn conflict(code: Code, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, text)
+    }
+
+    /// 503 with a hint when to come back.
+    pub(crate) fn unavailable(text: impl Into<Cow<'static, str>>) -> Self {
+        let failure = Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::SERVER_ERROR, text);
+        Self { retry_after_s: Some(1), ..failure }
+    }
+
+    /// 429 with a hint when to come back.
+    pub(crate) fn too_many(text: impl Into<Cow<'static, str>>) -> Self {
+        let failure = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::SERVER_ERROR, text);
+        Self { retry_after_s: Some(1), ..failure }
+    }
+
+    /// The HTTP status.
+    #[cfg(test)]
+    pub(crate) fn http_status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Tells the failure in the style of its path.
+    pub(crate) fn answer(&self, style: Style, path: &str, now: WallTime) -> Answer {
+        let answer = match style {
+            Style::Result => {
+                Answer::json(&Envelope {
+                    code: self.code.0,
+                    message: Some(self.code.1),
+                    data: &*self.words.envelope(),
+                })
+            }
+            Style::Config => match &self.words {
+                Words::Missing(name) => {
+                    let message = format!(
+                        "Required request parameter '{name}' for method parameter type String is \
+                         not present"
+                    );
+                    spring_error(self.status, &message, path, now)
+                }
+                Words::Text(text) => Answer::text(text.as_bytes().to_vec()),
+            },
+            Style::Text => match &self.words {
+                Words::Missing(name) => Answer::text(format!("Param '{name}' is required.")),
+                Words::Text(text) => Answer::text(text.as_bytes().to_vec()),
+            },
+        };
+        let answer = answer.status(self.status);
+        match self.retry_after_s {
+            Some(seconds) => answer.header(RETRY_AFTER, &seconds.to_string()),
+            None => answer,
+        }
+    }
+}
+
+impl Words {
+    fn envelope(&self) -> Cow<'_, str> {
+        match self {
+            Self::Missing(name) => {
+                format!("Required parameter '{name}' type String is not present").into()
+            }
+            Self::Text(text) => Cow::Borrowed(text),
+        }
+    }
+}
+
+/// The JSON a Spring server answers where no handler speaks; also ours for unknown paths, so that
+/// clients meet one shape.
+pub(crate) fn spring_error(
+    status: StatusCode,
+    message: &str,
+    path: &str,
+    now: WallTime,
+) -> Answer {
+    #[derive(Serialize)]
+    struct SpringError<'a> {
+        timestamp: String,
+        status: u16,
+        error: &'a str,
+        message: &'a str,
+        path: &'a str,
+    }
+    let error = status.canonical_reason().unwrap_or("Error");
+    let timestamp = crate::time::iso8601(now);
+    let status_code = status.as_u16();
+    Answer::json(&SpringError { timestamp, status: status_code, error, message, path })
+        .status(status)
+}
+
+impl From<IdError> for Failure {
+    fn from(error: IdError) -> Self {
+        match error {
+            IdError::Empty { what } => Self::missing(what),
+            IdError::TooLong { what, chars_max } => Self::invalid(format!(
+                "Param '{what}' is illegal, the param length should not exceed {chars_max}."
+            )),
+            IdError::Illegal { what } => Self::invalid(format!(
+                "Param '{what}' is illegal, illegal characters should not appear in the param."
+            )),
+        }
+    }
+}
+
+impl<E: Into<Self>> From<WriteError<E>> for Failure {
+    fn from(error: WriteError<E>) -> Self {
+        match error {
+            WriteError::Refused(error) => error.into(),
+            WriteError::Overloaded => Self::unavailable("server is overloaded, try again later"),
+            WriteError::NoLeader { leader: _ } => {
+                Self::unavailable("no leader is known, nothing was written, try again later")
+            }
+            WriteError::StorageFull => {
+                Self::unavailable("the disk of the server is full, nothing was written")
+            }
+            WriteError::Unknown => {
+                Self::unavailable("no answer in time, the outcome of the write is unknown")
+            }
+            WriteError::Stopping => Self::unavailable("the server is stopping"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(failure: &Failure, style: Style, status: u16, body: &str) {
+        let answer = failure.answer(style, "/nacos/v1/cs/configs", WallTime(0));
+        assert_eq!(answer.status.as_u16(), status);
+        assert_eq!(std::str::from_utf8(&answer.body).expect("text"), body);
+    }
+
+    #[test]
+    fn a_missing_parameter_is_told_in_the_style_of_the_path() {
+        let failure = Failure::missing("dataId");
+        check(
+            &failure,
+            Style::Config,
+            400,
+            "{\"timestamp\":\"1970-01-01T00:00:00.000+00:00\",\"status\":400,\
+             \"error\":\"Bad Request\",\"message\":\"Required request parameter 'dataId' for method \
+             parameter type String is not present\",\"path\":\"/nacos/v1/cs/configs\"}",
+        );
+        check(&failure, Style::Text, 400, "Param 'dataId' is required.");
+        check(
+            &failure,
+            Style::Result,
+            400,
+            "{\"code\":10000,\"message\":\"parameter missing\",\
+             \"data\":\"Required parameter 'dataId' type String is not present\"}",
+        );
+    }
+
+    #[test]
+    fn a_full_disk_says_so_and_when_to_come_back() {
+        let failure = Failure::from(WriteError::<IdError>::StorageFull);
+        let answer = failure.answer(Style::Text, "/", WallTime(0));
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers.iter().any(|(name, _)| name == RETRY_AFTER));
+        assert!(answer.body.windows(4).any(|part| part == b"disk"));
+    }
+}

@@ -1,0 +1,159 @@
+//! List calls of 1.x clients that also ask for pushes: they name a UDP port and an address, and their
+//! `User-Agent` says that they understand a push. The registry keeps the subscribers; here is only
+//! remembered who was handed over lately, so that most list calls cost the core thread nothing.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+use nacolet_model::{Duration, Instant, limits};
+use nacolet_registry::{ListQuery, Subscriber};
+
+use crate::call::Call;
+use crate::request::Request;
+use crate::server::State;
+use crate::status::Failure;
+use crate::target::{self, Target};
+
+/// Clients that take pushes, and the first version of each that does (Nacos `SwitchDomain`).
+const PUSHED_AGENTS: [(&str, [u32; 3]); 5] = [
+    ("Nacos-Java-Client", [0, 1, 0]),
+    ("Nacos-Go-Client", [0, 1, 0]),
+    ("Nacos-DNS", [0, 4, 3]),
+    ("Nacos-C-Client", [1, 0, 12]),
+    ("Nacos-CSharp-Client", [0, 9, 0]),
+];
+
+/// Whether a client with this `User-Agent` takes pushes (Nacos `UdpPushService.canEnablePush`).
+fn takes_pushes(agent: &str) -> bool {
+    let known = PUSHED_AGENTS.iter().find(|(name, _)| agent.starts_with(name));
+    let Some((_, since)) = known else { return false };
+    let Some((_, version)) = agent.split_once(":v") else { return false };
+    version_of(version) >= *since
+}
+
+/// The first three numbers of a version; what is missing or no number is 0.
+fn version_of(text: &str) -> [u32; 3] {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    std::array::from_fn(|_| numbers.next().unwrap_or(0))
+}
+
+/// When each subscription was last handed to the registry, by a hash of it. Two that fall on one
+/// hash would at worst poll without pushes.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    handed_over: Mutex<BTreeMap<u64, Instant>>,
+}
+
+impl Leases {
+    /// Whether a subscription has to be handed over again; if so, counts it as done.
+    fn renew(&self, now: Instant, lease: Duration, hash: u64) -> bool {
+        let mut leases = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_young = |at: &Instant| now.saturating_since(*at) < lease / 2;
+        if leases.get(&hash).is_some_and(is_young) {
+            return false;
+        }
+        if leases.len() >= limits::UDP_SUBSCRIBERS_MAX {
+            leases.retain(|_, at| is_young(at));
+        }
+        let has_room = leases.len() < limits::UDP_SUBSCRIBERS_MAX;
+        if has_room {
+            leases.insert(hash, now);
+        }
+        has_room
+    }
+}
+
+/// Hands the caller of a list to the registry, if it asks for pushes; `at` is its address and port as
+/// it says them.
+pub(crate) fn subscribe(
+    state: &State,
+    call: &Call,
+    query: &ListQuery<'_>,
+    at: [Option<&str>; 2],
+) -> Result<(), Failure> {
+    let [Some(ip), Some(port)] = at else { return Ok(()) };
+    let port = target::parse_port(port)?;
+    let agent = call.header("user-agent").or_else(|| call.header("client-version"));
+    let Some(agent) = agent.filter(|agent| port > 0 && takes_pushes(agent)) else { return Ok(()) };
+    // A host name would have to be resolved for every push.
+    let Ok(ip) = ip.parse::<IpAddr>() else { return Ok(()) };
+
+    let ListQuery { namespace, group, name, clusters, .. } = *query;
+    let mut hasher = DefaultHasher::new();
+    (ip, port, namespace, group, name, clusters).hash(&mut hasher);
+    let lease = state.registry().switches().push_cache();
+    if !state.leases.renew(state.now().0, lease, hasher.finish()) {
+        return Ok(());
+    }
+    let cut = |text: &str| text.chars().take(limits::LABEL_CHARS_MAX).collect::<String>().into();
+    let params = call.params();
+    let subscriber = Subscriber {
+        ip: ip.to_canonical().to_string().into(),
+        port,
+        agent: cut(agent),
+        app: cut(params.text("app").unwrap_or_default()),
+    };
+    let service = Target { namespace, group, name }.key()?;
+    let request = Request::Subscribe { service, clusters: clusters.into(), subscriber };
+    if state.send::<()>(request).is_err() {
+        // The list is answered all the same: the client polls, and asks again when it does.
+        tracing::debug!("a subscription was not handed over");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_clients_that_understand_pushes_are_pushed_to() {
+        for agent in [
+            "Nacos-Java-Client:v1.4.2",
+            "Nacos-Java-Client:v0.1.0",
+            "Nacos-Go-Client:v1.0.0",
+            "Nacos-DNS:v0.4.3",
+            "Nacos-C-Client:v1.0.12",
+            "Nacos-CSharp-Client:v0.9.0",
+        ] {
+            assert!(takes_pushes(agent), "{agent}");
+        }
+        for agent in [
+            "",
+            "Nacos-Java-Client",
+            "Nacos-Java-Client:v0.0.9",
+            "Nacos-DNS:v0.4.2",
+            "Nacos-C-Client:v1.0.2",
+            "Nacos-Python-Client:v1.0.0",
+            "curl/8.0",
+        ] {
+            assert!(!takes_pushes(agent), "{agent}");
+        }
+    }
+
+    #[test]
+    fn a_subscription_is_handed_over_when_half_its_lease_is_used() {
+        let leases = Leases::default();
+        let lease = Duration::from_secs(10);
+        let at = |s: u64| Instant::from_millis(s * 1_000);
+        assert!(leases.renew(at(0), lease, 1));
+        assert!(!leases.renew(at(4), lease, 1));
+        assert!(leases.renew(at(4), lease, 2), "another one is another one");
+        assert!(leases.renew(at(5), lease, 1));
+        assert!(!leases.renew(at(9), lease, 1));
+    }
+
+    #[test]
+    fn the_memory_of_leases_is_bounded() {
+        let leases = Leases::default();
+        let lease = Duration::from_secs(10);
+        let full = u64::try_from(limits::UDP_SUBSCRIBERS_MAX).expect("a small number");
+        for hash in 0..full {
+            assert!(leases.renew(Instant::ZERO, lease, hash));
+        }
+        assert!(!leases.renew(Instant::ZERO, lease, full), "the newest polls");
+        assert!(leases.renew(Instant::from_millis(5_000), lease, full), "old ones make room");
+    }
+}
