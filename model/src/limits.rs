@@ -125,6 +125,8 @@ pub const UDP_RESEND_AFTER: Duration = Duration::from_secs(10);
 pub const PUSH_DEBOUNCE: Duration = Duration::from_millis(500);
 /// UDP payload from which it is gzipped, bytes (Nacos).
 pub const UDP_GZIP_FROM_BYTES: usize = 1_024;
+/// Acknowledgement of a push, bytes; what is longer is cut and then not understood.
+pub const UDP_ACK_BYTES_MAX: usize = 1_024;
 /// Largest UDP payload, bytes; beyond: not pushed, the client polls.
 pub const UDP_BYTES_MAX: usize = 60_000;
 

@@ -1,0 +1,211 @@
+//! Services by name and by slot, and how many of everything there are. A slot is a small number for
+//! timers; names are looked up as `&str`, without making a key, because every beat and every list does.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use nacolet_model::{Group, Instant, Namespace, ServiceKey, ServiceName};
+
+use crate::instance::{Instance, InstanceSpec};
+use crate::service::{Put, Service};
+
+/// Place of a service in the catalog until it is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot(u32);
+
+impl Slot {
+    fn index(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+type Names = BTreeMap<ServiceName, Slot>;
+
+/// All services of the node.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    index: BTreeMap<Namespace, BTreeMap<Group, Names>>,
+    services: Vec<Option<Box<Service>>>,
+    free: Vec<Slot>,
+    service_count: usize,
+    ephemeral_count: usize,
+    persistent_count: usize,
+}
+
+impl Catalog {
+    /// The place of a service, without an allocation.
+    pub(crate) fn slot(&self, namespace: &str, group: &str, name: &str) -> Option<Slot> {
+        self.index.get(namespace)?.get(group)?.get(name).copied()
+    }
+
+    pub(crate) fn slot_of(&self, key: &ServiceKey) -> Option<Slot> {
+        self.slot(key.namespace.as_str(), key.group.as_str(), key.name.as_str())
+    }
+
+    pub(crate) fn get(&self, slot: Slot) -> Option<&Service> {
+        self.services.get(slot.index())?.as_deref()
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut Service> {
+        self.services.get_mut(slot.index())?.as_deref_mut()
+    }
+
+    pub(crate) fn find(&self, namespace: &str, group: &str, name: &str) -> Option<&Service> {
+        self.get(self.slot(namespace, group, name)?)
+    }
+
+    pub(crate) fn of(&self, key: &ServiceKey) -> Option<&Service> {
+        self.get(self.slot_of(key)?)
+    }
+
+    /// The place of `key`, which is new if it was not there.
+    pub(crate) fn slot_or_insert(&mut self, key: &ServiceKey) -> (Slot, bool) {
+        if let Some(slot) = self.slot_of(key) {
+            return (slot, false);
+        }
+        let service = Some(Box::new(Service::new(key.clone())));
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.services[slot.index()] = service;
+                slot
+            }
+            None => {
+                let index = u32::try_from(self.services.len()).unwrap_or(u32::MAX);
+                self.services.push(service);
+                Slot(index)
+            }
+        };
+        let groups = self.index.entry(key.namespace.clone()).or_default();
+        groups.entry(key.group.clone()).or_default().insert(key.name.clone(), slot);
+        self.service_count += 1;
+        (slot, true)
+    }
+
+    /// Takes an empty service out.
+    pub(crate) fn remove(&mut self, slot: Slot) -> Option<Box<Service>> {
+        let service = self.services.get_mut(slot.index())?.take()?;
+        assert!(service.instances().is_empty(), "only empty services are removed");
+        self.free.push(slot);
+        self.service_count -= 1;
+        let key = service.key();
+        if let Some(groups) = self.index.get_mut(&key.namespace) {
+            if let Some(names) = groups.get_mut(&key.group) {
+                names.remove(&key.name);
+                if names.is_empty() {
+                    groups.remove(&key.group);
+                }
+            }
+            if groups.is_empty() {
+                self.index.remove(&key.namespace);
+            }
+        }
+        Some(service)
+    }
+
+    pub(crate) fn put_instance(&mut self, slot: Slot, spec: InstanceSpec, now: Instant) -> Put {
+        let ephemeral = spec.ephemeral;
+        let Some(service) = self.get_mut(slot) else { return Put::Same };
+        let put = service.put(spec, now);
+        match put {
+            Put::Added => *self.count_of(ephemeral) += 1,
+            Put::Changed { other_kind: true } => {
+                *self.count_of(ephemeral) += 1;
+                *self.count_of(!ephemeral) -= 1;
+            }
+            Put::Changed { other_kind: false } | Put::Same => {}
+        }
+        put
+    }
+
+    pub(crate) fn remove_instance(&mut self, slot: Slot, at: usize) -> Option<Instance> {
+        let instance = self.get_mut(slot)?.remove(at);
+        *self.count_of(instance.ephemeral()) -= 1;
+        Some(instance)
+    }
+
+    /// Keeps the instances of a service that `keep` keeps; returns how many went.
+    pub(crate) fn retain_instances(
+        &mut self,
+        slot: Slot,
+        keep: impl FnMut(&mut Instance) -> bool,
+    ) -> usize {
+        let Some(service) = self.get_mut(slot) else { return 0 };
+        let (ephemeral, persistent) = service.retain(keep);
+        self.ephemeral_count -= ephemeral;
+        self.persistent_count -= persistent;
+        ephemeral + persistent
+    }
+
+    fn count_of(&mut self, ephemeral: bool) -> &mut usize {
+        if ephemeral { &mut self.ephemeral_count } else { &mut self.persistent_count }
+    }
+
+    /// Number of services.
+    pub(crate) fn service_count(&self) -> usize {
+        self.service_count
+    }
+
+    /// Number of ephemeral instances.
+    pub(crate) fn ephemeral_count(&self) -> usize {
+        self.ephemeral_count
+    }
+
+    /// Number of persistent instances.
+    pub(crate) fn persistent_count(&self) -> usize {
+        self.persistent_count
+    }
+
+    /// Number of instances.
+    pub(crate) fn instance_count(&self) -> usize {
+        self.ephemeral_count + self.persistent_count
+    }
+
+    /// All places in use.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        let used: Vec<Slot> = self
+            .index
+            .values()
+            .flat_map(|groups| groups.values())
+            .flat_map(Names::values)
+            .copied()
+            .collect();
+        used.into_iter()
+    }
+
+    /// All services in the order of namespace, group and name.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
+        let groups = self.index.values().flat_map(BTreeMap::values);
+        groups.flat_map(Names::values).filter_map(|slot| self.get(*slot))
+    }
+
+    /// The services of one namespace, and of one group where given, in the order of group and name.
+    pub(crate) fn services_of<'a>(
+        &'a self,
+        namespace: &str,
+        group: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Service> {
+        let groups = self.index.get(namespace).into_iter().flatten();
+        let groups =
+            groups.filter(move |(name, _)| group.is_none_or(|group| name.as_str() == group));
+        groups.flat_map(|(_, names)| names.values()).filter_map(|slot| self.get(*slot))
+    }
+
+    /// Asserts what everything else relies on.
+    ///
+    /// # Panics
+    /// When index, slots and counts disagree.
+    pub(crate) fn invariants(&self) {
+        let (mut services, mut ephemeral, mut persistent) = (0, 0, 0);
+        for service in self.services() {
+            service.invariants();
+            services += 1;
+            ephemeral += service.ephemeral_count();
+            persistent += service.persistent_count();
+        }
+        assert_eq!(services, self.service_count, "services are counted");
+        assert_eq!(ephemeral, self.ephemeral_count, "ephemeral instances are counted");
+        assert_eq!(persistent, self.persistent_count, "persistent instances are counted");
+        assert_eq!(services + self.free.len(), self.services.len(), "every slot is used or free");
+    }
+}

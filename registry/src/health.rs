@@ -1,0 +1,100 @@
+//! The beat clock: who is unhealthy, who is gone, and when to look again. Deadlines are derived from
+//! the stamps that beats leave, so a beat moves nothing; a service is looked at when the oldest stamp
+//! in it could matter.
+//!
+//! ```text
+//!  last beat                  suspect            unhealthy         suspect              gone
+//!     |----------- beat timeout - interval ---------|---...-- delete timeout - interval ---|
+//! ```
+//!
+//! The look one beat period before a deadline decides nothing. It is there so that a pause of our own
+//! is noticed: a process that was stopped wakes late for a deadline it had asked for, and then waits
+//! one beat period before it calls anybody silent.
+
+use nacolet_model::{Duration, Instant, limits};
+
+use crate::instance::Instance;
+
+/// What a look at one service found.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    /// Somebody's health changed.
+    pub(crate) changed: bool,
+    /// When to look again.
+    pub(crate) next: Option<Instant>,
+}
+
+impl Look {
+    /// Looks at one instance and says whether it stays.
+    pub(crate) fn at(&mut self, instance: &mut Instance, now: Instant, clock: &Clock) -> bool {
+        if !instance.ephemeral() {
+            return true;
+        }
+        let deadlines = clock.deadlines(instance, now);
+        if deadlines.gone_at <= now {
+            return false;
+        }
+        if deadlines.sick_at <= now {
+            self.changed |= instance.set_healthy(false);
+        }
+        let next = clock.next_look(instance, now);
+        self.next = Some(self.next.map_or(next, |soonest| soonest.min(next)));
+        true
+    }
+}
+
+/// What the looks of one moment share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    /// The period told to clients.
+    pub(crate) interval: Duration,
+    /// When the process last noticed that it had been stopped.
+    pub(crate) resumed: Option<Instant>,
+}
+
+/// When one instance is unhealthy and when it is gone if it stays silent.
+struct Deadlines {
+    sick_at: Instant,
+    gone_at: Instant,
+}
+
+impl Clock {
+    fn interval(&self, instance: &Instance) -> Duration {
+        instance.timers().interval_override().unwrap_or(self.interval)
+    }
+
+    fn deadlines(&self, instance: &Instance, now: Instant) -> Deadlines {
+        let interval = self.interval(instance);
+        let beat_ms = now.as_millis().saturating_sub(whole_millis(instance.silence(now)));
+        let beat = Instant::from_millis(beat_ms);
+        // A fifth more than the period, for a beat that is on its way.
+        let grace = self.resumed.map_or(Instant::ZERO, |at| at + interval + interval / 5);
+        Deadlines {
+            sick_at: (beat + instance.timers().timeout()).max(grace),
+            gone_at: (beat + instance.timers().delete()).max(grace),
+        }
+    }
+
+    /// When to look at an instance that is not gone at `now`: always later than that.
+    pub(crate) fn next_look(&self, instance: &Instance, now: Instant) -> Instant {
+        let Deadlines { sick_at, gone_at } = self.deadlines(instance, now);
+        let decides_at = if sick_at > now { sick_at.min(gone_at) } else { gone_at };
+        let suspect_at = before(decides_at, self.interval(instance));
+        on_grid(if suspect_at > now { suspect_at } else { decides_at })
+    }
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn before(at: Instant, duration: Duration) -> Instant {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    Instant::from_micros(at.as_micros().saturating_sub(micros))
+}
+
+/// The next multiple of the slack, so that the services of a node wake it together.
+fn on_grid(at: Instant) -> Instant {
+    let slack = u64::try_from(limits::HEALTH_CHECK_SLACK.as_micros()).unwrap_or(1);
+    Instant::from_micros(at.as_micros().div_ceil(slack).saturating_mul(slack))
+}

@@ -1,0 +1,365 @@
+//! What goes through the Raft log: persistent instances, service and cluster metadata, overrides of
+//! instances, switches. `apply` is total and its answer depends on what the log said before and on
+//! nothing else: ephemeral instances differ between nodes for moments, so they take no part.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Slot;
+use crate::instance::{InstanceKey, InstanceSpec, Metadata};
+use crate::request::{RegistryError, Reply, UpdatedInstance};
+use crate::service::{ClusterMeta, Put, ServiceMeta};
+use crate::step::{Output, Registry};
+use crate::switches::Switch;
+
+/// A write of the registry in the Raft log: append variants only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Adds or overwrites a persistent instance.
+    Register(Box<Register>),
+    /// Removes a persistent instance; an unknown one is a success.
+    Deregister {
+        /// The service.
+        service: ServiceKey,
+        /// The instance.
+        instance: InstanceKey,
+    },
+    /// Creates a service by hand.
+    CreateService(Box<PutService>),
+    /// Replaces the metadata of a service.
+    UpdateService(Box<PutService>),
+    /// Removes what was said about a service without persistent instances.
+    RemoveService {
+        /// The service.
+        service: ServiceKey,
+    },
+    /// Sets the metadata of a cluster.
+    PutCluster(Box<PutCluster>),
+    /// Sets the health of persistent instances.
+    SetHealth {
+        /// The service.
+        service: ServiceKey,
+        /// The instance.
+        instance: InstanceKey,
+        /// Its health.
+        healthy: bool,
+    },
+    /// Changes overrides of instances, of both kinds.
+    Override(Box<PutOverrides>),
+    /// Forgets overrides of instances that are gone.
+    RemoveOverrides {
+        /// The service.
+        service: ServiceKey,
+        /// The instances.
+        instances: Vec<InstanceKey>,
+    },
+    /// Turns a switch.
+    SetSwitch(Switch),
+}
+
+/// See [`Command::Register`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Register {
+    /// The service.
+    pub service: ServiceKey,
+    /// The instance; always a persistent one.
+    pub instance: InstanceSpec,
+}
+
+/// See [`Command::CreateService`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutService {
+    /// The service.
+    pub service: ServiceKey,
+    /// What is said about it.
+    pub meta: ServiceMeta,
+}
+
+/// See [`Command::PutCluster`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutCluster {
+    /// The service.
+    pub service: ServiceKey,
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// What is said about it.
+    pub meta: ClusterMeta,
+}
+
+/// See [`Command::Override`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutOverrides {
+    /// The service.
+    pub service: ServiceKey,
+    /// The instances and, for the answer, their kinds as the proposer saw them.
+    pub instances: Vec<(InstanceKey, bool)>,
+    /// New weight.
+    pub weight: Option<f64>,
+    /// New visibility.
+    pub enabled: Option<bool>,
+    /// New health, of persistent instances.
+    pub healthy: Option<bool>,
+    /// New metadata.
+    pub metadata: MetadataChange,
+}
+
+/// What happens to the metadata of an override.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetadataChange {
+    /// Nothing.
+    Keep,
+    /// These entries in place of all earlier overrides.
+    Replace(Metadata),
+    /// These entries on top of earlier overrides.
+    Put(Metadata),
+    /// Without these keys.
+    Delete(Vec<Box<str>>),
+}
+
+impl Registry {
+    /// Applies one command of the Raft log. The answer is that of the request that proposed it.
+    ///
+    /// # Errors
+    /// What the door could not see because another command came first.
+    pub fn apply(
+        &mut self,
+        now: Instant,
+        index: u64,
+        command: Command,
+        out: &mut Vec<Output>,
+    ) -> Result<Reply, RegistryError> {
+        self.hash = chain(self.hash, index, &command);
+        let result = match command {
+            Command::Register(register) => self.apply_register(now, *register),
+            Command::Deregister { service, instance } => {
+                self.apply_deregister(now, &service, &instance)
+            }
+            Command::CreateService(put) => self.apply_service(now, *put, true),
+            Command::UpdateService(put) => self.apply_service(now, *put, false),
+            Command::RemoveService { service } => self.apply_remove_service(now, &service),
+            Command::PutCluster(put) => self.apply_cluster(now, *put),
+            Command::SetHealth { service, instance, healthy } => {
+                self.apply_health(now, &service, &instance, healthy)
+            }
+            Command::Override(put) => self.apply_override(now, *put),
+            Command::RemoveOverrides { service, instances } => {
+                self.apply_remove_overrides(now, &service, &instances)
+            }
+            Command::SetSwitch(switch) => self.apply_switch(now, switch),
+        };
+        self.settle(now, out);
+        result
+    }
+
+    /// Chained over every command applied so far: two nodes that differ have gone apart.
+    #[must_use]
+    pub fn state_hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn apply_register(&mut self, now: Instant, put: Register) -> Result<Reply, RegistryError> {
+        let spec = InstanceSpec { ephemeral: false, ..put.instance };
+        let known = self.catalog.of(&put.service);
+        let count = known.map_or(0, crate::service::Service::persistent_count);
+        let is_new = known
+            .and_then(|service| service.find(&spec.ip, spec.port, Some(spec.cluster.as_str())))
+            .is_none_or(crate::Instance::ephemeral);
+        if is_new && count >= limits::INSTANCES_PER_SERVICE_MAX {
+            return Err(RegistryError::TooManyInstances);
+        }
+        if is_new && self.catalog.persistent_count() >= limits::INSTANCES_MAX {
+            return Err(RegistryError::NodeFull);
+        }
+        let (slot, _) = self.catalog.slot_or_insert(&put.service);
+        if self.catalog.put_instance(slot, spec, now) != Put::Same {
+            self.changed(now, slot);
+            self.note_orphans(now, slot);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn apply_deregister(
+        &mut self,
+        now: Instant,
+        service: &ServiceKey,
+        instance: &InstanceKey,
+    ) -> Result<Reply, RegistryError> {
+        if let Some(slot) = self.catalog.slot_of(service)
+            && self.persistent_at(slot, instance).is_some()
+        {
+            self.take_out(now, slot, instance);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn persistent_at(&self, slot: Slot, key: &InstanceKey) -> Option<usize> {
+        let service = self.catalog.get(slot)?;
+        let at = service.position(&key.ip, key.port, key.cluster.as_str()).ok()?;
+        service.instances().get(at).filter(|instance| !instance.ephemeral()).map(|_| at)
+    }
+
+    fn apply_service(
+        &mut self,
+        now: Instant,
+        put: PutService,
+        create: bool,
+    ) -> Result<Reply, RegistryError> {
+        let known = self.catalog.of(&put.service);
+        if create && known.is_some_and(|service| service.meta().is_some()) {
+            return Err(RegistryError::ServiceExists);
+        }
+        let (slot, _) = self.catalog.slot_or_insert(&put.service);
+        if let Some(service) = self.catalog.get_mut(slot) {
+            service.durable_mut().meta = Some(put.meta);
+        }
+        self.changed(now, slot);
+        Ok(Reply::Done)
+    }
+
+    fn apply_remove_service(
+        &mut self,
+        now: Instant,
+        key: &ServiceKey,
+    ) -> Result<Reply, RegistryError> {
+        let slot = self.catalog.slot_of(key);
+        let Some((slot, service)) = slot.and_then(|slot| Some((slot, self.catalog.get_mut(slot)?)))
+        else {
+            return Ok(Reply::Done);
+        };
+        if service.persistent_count() > 0 {
+            return Err(RegistryError::ServiceNotEmpty);
+        }
+        let said = service.take_durable();
+        for key in said.iter().flat_map(|durable| durable.overrides.keys()) {
+            service.lay_override(key);
+        }
+        self.changed(now, slot);
+        self.thinned(now, slot);
+        self.forget_service(slot);
+        Ok(Reply::Done)
+    }
+
+    fn apply_cluster(&mut self, now: Instant, put: PutCluster) -> Result<Reply, RegistryError> {
+        let known = self.catalog.of(&put.service).and_then(|service| service.durable());
+        let full = known.is_some_and(|durable| {
+            durable.clusters.len() >= limits::CLUSTERS_PER_SERVICE_MAX
+                && !durable.clusters.contains_key(&put.cluster)
+        });
+        if full {
+            return Err(RegistryError::TooManyClusters);
+        }
+        let (slot, _) = self.catalog.slot_or_insert(&put.service);
+        if let Some(service) = self.catalog.get_mut(slot) {
+            service.durable_mut().clusters.insert(put.cluster, put.meta);
+        }
+        self.changed(now, slot);
+        Ok(Reply::Done)
+    }
+
+    fn apply_health(
+        &mut self,
+        now: Instant,
+        service: &ServiceKey,
+        instance: &InstanceKey,
+        healthy: bool,
+    ) -> Result<Reply, RegistryError> {
+        let slot = self.catalog.slot_of(service).ok_or(RegistryError::InstanceUnknown)?;
+        let at = self.persistent_at(slot, instance).ok_or(RegistryError::InstanceUnknown)?;
+        if let Some(service) = self.catalog.get_mut(slot)
+            && service.instances_mut()[at].set_healthy(healthy)
+        {
+            self.changed(now, slot);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Overrides are taken for instances that are not here too: this node may not have heard of them.
+    fn apply_override(&mut self, now: Instant, put: PutOverrides) -> Result<Reply, RegistryError> {
+        let known = self.catalog.of(&put.service).and_then(|service| service.durable());
+        let mut changed = Vec::new();
+        for (key, _) in &put.instances {
+            let old = known.and_then(|durable| durable.overrides.get(key));
+            let mut laid = old.cloned().unwrap_or_default();
+            laid.change(&put)?;
+            changed.push((key.clone(), laid));
+        }
+        let count = known.map_or(0, |durable| durable.overrides.len());
+        let is_new = |key| known.is_none_or(|durable| !durable.overrides.contains_key(key));
+        let more = changed.iter().filter(|(key, _)| is_new(key)).count();
+        if count + more > limits::INSTANCES_PER_SERVICE_MAX {
+            return Err(RegistryError::TooManyInstances);
+        }
+        if changed.is_empty() {
+            return Ok(Reply::Updated(Vec::new()));
+        }
+        let (slot, _) = self.catalog.slot_or_insert(&put.service);
+        if let Some(service) = self.catalog.get_mut(slot) {
+            for (key, laid) in changed {
+                service.durable_mut().overrides.insert(key.clone(), laid);
+                service.lay_override(&key);
+                if let Some(healthy) = put.healthy
+                    && let Ok(at) = service.position(&key.ip, key.port, key.cluster.as_str())
+                    && !service.instances()[at].ephemeral()
+                {
+                    service.instances_mut()[at].set_healthy(healthy);
+                }
+            }
+        }
+        self.changed(now, slot);
+        self.note_orphans(now, slot);
+        self.look_again(now, slot);
+        let updated = put.instances.into_iter();
+        let updated = updated.map(|(key, ephemeral)| UpdatedInstance { key, ephemeral }).collect();
+        Ok(Reply::Updated(updated))
+    }
+
+    fn apply_remove_overrides(
+        &mut self,
+        now: Instant,
+        service: &ServiceKey,
+        instances: &[InstanceKey],
+    ) -> Result<Reply, RegistryError> {
+        let Some(slot) = self.catalog.slot_of(service) else { return Ok(Reply::Done) };
+        let Some(service) = self.catalog.get_mut(slot) else { return Ok(Reply::Done) };
+        let mut shown = false;
+        for key in instances {
+            service.durable_mut().overrides.remove(key);
+            // The instance came back between the proposal and now.
+            shown |= service.lay_override(key);
+        }
+        if shown {
+            self.changed(now, slot);
+            self.look_again(now, slot);
+        }
+        self.thinned(now, slot);
+        Ok(Reply::Done)
+    }
+
+    fn apply_switch(&mut self, now: Instant, switch: Switch) -> Result<Reply, RegistryError> {
+        let checked = self.switches.health_check_enabled;
+        self.switches.set(switch);
+        if !checked && self.switches.health_check_enabled {
+            // Nobody's silence was watched, so everybody begins anew.
+            for slot in self.catalog.slots() {
+                let instances = self.catalog.get(slot).map(|service| service.instances());
+                instances.unwrap_or_default().iter().for_each(|instance| instance.touch(now));
+                self.look_again(now, slot);
+            }
+        }
+        self.all_look_different();
+        Ok(Reply::Done)
+    }
+}
+
+/// FNV-1a over the index and the bytes of a command, on top of what came before.
+fn chain(hash: u64, index: u64, command: &Command) -> u64 {
+    let mut hash = hash ^ 0xcbf2_9ce4_8422_2325;
+    let bytes = postcard::to_allocvec(command).unwrap_or_default();
+    for byte in index.to_le_bytes().into_iter().chain(bytes) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash
+}

@@ -1,0 +1,87 @@
+//! `lastRefTime`: the number by which clients of Nacos tell a newer list from an older one. It must
+//! never go back, across restarts and whatever the wall clock does, so it is a wall-clock time only
+//! as long as that increases. A ceiling is stored durably ahead of use and the next start begins
+//! above it; a handful of single steps beyond the ceiling bridges the time until a new one is stored.
+
+use nacolet_model::{Instant, WallTime};
+
+/// How far ahead a ceiling is asked for: one durable write an hour while there are changes.
+const AHEAD_MS: u64 = 3_600_000;
+/// A new ceiling is asked for when less than this is left below the old one.
+const REFRESH_MS: u64 = AHEAD_MS / 2;
+/// The same two where the value has run ahead of the wall clock and moves by single steps; small, so
+/// that a node that restarts all day does not run years ahead.
+const STEPS_AHEAD: u64 = 60_000;
+/// See [`STEPS_AHEAD`].
+const STEPS_REFRESH: u64 = STEPS_AHEAD / 2;
+/// Single steps that may be issued beyond the ceiling; a start begins above them.
+const SLACK: u64 = 10_000;
+/// Larger values are not exact in JavaScript, so no wall clock may push the value beyond. Steps may.
+const WALL_MAX: u64 = (1 << 53) - (1 << 40);
+
+/// Issues values that increase strictly over the whole life of a data directory.
+#[derive(Debug)]
+pub(crate) struct RefTime {
+    /// Highest value ever issued.
+    last: u64,
+    /// Values up to here are covered by a durable record.
+    ceiling: u64,
+    /// The ceiling that the shell was asked to store.
+    asked: u64,
+    /// The last wall-clock stamp and when it came.
+    wall: Option<(Instant, WallTime)>,
+}
+
+impl RefTime {
+    /// Continues after a life whose stored ceiling was `floor`; 0 where nothing is stored.
+    pub(crate) fn new(floor: u64) -> Self {
+        let last = floor.saturating_add(SLACK);
+        Self { last, ceiling: floor, asked: 0, wall: None }
+    }
+
+    /// Notes what the wall clock says.
+    pub(crate) fn note_wall(&mut self, now: Instant, at: WallTime) {
+        self.wall = Some((now, at));
+    }
+
+    /// The wall clock as far as it is known.
+    fn wall_ms(&self, now: Instant) -> u64 {
+        let Some((then, at)) = self.wall else { return 0 };
+        let passed = (now.as_millis()).saturating_sub(then.as_millis());
+        at.as_millis().saturating_add(passed).min(WALL_MAX)
+    }
+
+    /// The next value.
+    pub(crate) fn issue(&mut self, now: Instant) -> u64 {
+        let wall_ms = self.wall_ms(now).min(self.ceiling);
+        self.last = wall_ms.max(self.last.saturating_add(1));
+        self.last
+    }
+
+    /// The highest value issued so far.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The ceiling to ask for, if it is time to.
+    pub(crate) fn ask(&mut self, now: Instant) -> Option<u64> {
+        let wall_ms = self.wall_ms(now);
+        if self.wall.is_none() {
+            return None;
+        }
+        let covered = self.ceiling.max(self.asked);
+        if covered >= self.last.saturating_add(STEPS_REFRESH)
+            && covered >= wall_ms.saturating_add(REFRESH_MS)
+        {
+            return None;
+        }
+        let until = self.last.saturating_add(STEPS_AHEAD).max(wall_ms.saturating_add(AHEAD_MS));
+        self.asked = until;
+        Some(until)
+    }
+
+    /// A ceiling is durable.
+    pub(crate) fn reserved(&mut self, until: u64) {
+        self.ceiling = self.ceiling.max(until);
+    }
+}
