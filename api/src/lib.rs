@@ -11,12 +11,22 @@ pub mod connection;
 pub mod request;
 
 mod auth;
+mod beat;
+mod instance;
+mod list;
+mod naming;
 mod params;
+mod refused;
 mod router;
 mod server;
+mod shapes;
+mod spec;
 mod status;
+mod subscription;
+mod target;
 mod ticker;
 mod time;
+pub mod udp;
 
 pub use request::{Facts, NodeStatus, Port, Request, WriteError};
 pub use router::{Permission, RouteInfo};

@@ -16,11 +16,13 @@ use serde::ser::{SerializeStruct as _, Serializer};
 
 use crate::call::{Answer, Call, JSON};
 use crate::params::Params;
+use crate::refused;
 use crate::router::{Permission, Routes};
 use crate::server::State;
 use crate::shapes::{Grouped, Host};
 use crate::status::Failure;
-use crate::target::{self, Target};
+use crate::subscription::subscribe;
+use crate::target::Target;
 
 pub(crate) fn routes(routes: &mut Routes) {
     let read = Permission::NamingRead;
@@ -164,6 +166,7 @@ fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
     let query = query(target, clusters, params.flag_or("healthyOnly", false));
     subscribe(state, call, &query, [params.text("clientIP"), params.text("udpPort")])?;
     let registry = state.registry();
+    refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
     Ok(Answer::new(JSON, state.lists.body(&view, &query)))
 }
@@ -175,6 +178,7 @@ fn list_v2(state: &State, call: &Call) -> Result<Answer, Failure> {
     let query = query(target, clusters, params.flag_or("healthyOnly", false));
     subscribe(state, call, &query, [params.text("ip"), params.text("port")])?;
     let registry = state.registry();
+    refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
     Ok(Answer::result(&ServiceInfo::new(&view, &query)))
 }
@@ -185,6 +189,7 @@ fn list_v3(state: &State, call: &Call) -> Result<Answer, Failure> {
     let target = Target::apart(&params)?;
     let query = query(target, clusters(&params, "clusterName")?, false);
     let registry = state.registry();
+    refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
     Ok(Answer::result(&Hosts { view: &view, service: target.full_name() }))
 }
@@ -195,6 +200,7 @@ fn list_v3_admin(state: &State, call: &Call) -> Result<Answer, Failure> {
     let clusters = clusters(&params, "clusterName")?;
     let query = query(target, clusters, params.flag_or("healthyOnly", false));
     let registry = state.registry();
+    refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
     Ok(Answer::result(&Hosts { view: &view, service: target.full_name() }))
 }

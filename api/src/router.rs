@@ -22,6 +22,7 @@ pub(crate) const CONTEXT: &str = "/nacos";
 /// Registers every route.
 pub(crate) fn page(routes: &mut Routes) {
     crate::auth::routes(routes);
+    crate::naming::routes(routes);
 }
 
 /// What a caller must be allowed to do. Checked before the handler runs.

@@ -19,6 +19,7 @@ use crate::request::{Port, Request, WriteError};
 use crate::router::{self, Route, RouteInfo, Routes};
 use crate::status::spring_error;
 use crate::ticker::Ticker;
+use crate::{list, subscription};
 
 /// The limits of a server. The defaults are those of `model::limits`; tests shorten them.
 #[derive(Clone, Debug)]
@@ -85,6 +86,8 @@ pub(crate) struct State {
     pub(crate) port: Arc<Port>,
     pub(crate) settings: Settings,
     pub(crate) ticker: Arc<Ticker>,
+    pub(crate) lists: list::Shelf,
+    pub(crate) leases: subscription::Leases,
     requests: AtomicUsize,
     long_polls: AtomicUsize,
     connections: AtomicUsize,
@@ -243,6 +246,8 @@ impl Server {
             port,
             settings,
             ticker: Arc::default(),
+            lists: list::Shelf::default(),
+            leases: subscription::Leases::default(),
             requests: AtomicUsize::new(0),
             long_polls: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),

@@ -130,6 +130,11 @@ pub const UDP_ACK_BYTES_MAX: usize = 1_024;
 /// Largest UDP payload, bytes; beyond: not pushed, the client polls.
 pub const UDP_BYTES_MAX: usize = 60_000;
 
+/// Rendered instance lists kept to answer polls, bytes. Beyond: all are dropped and made anew.
+pub const LIST_SHELF_BYTES_MAX: usize = 4 << 20;
+/// Rendered instance lists kept, their number; same answer.
+pub const LIST_SHELF_LISTS_MAX: usize = 4_096;
+
 // ---- HTTP (reliability B4) ----
 
 /// Request line and headers, bytes, counted while reading. Python 1.0 publishes 20 KiB of content in

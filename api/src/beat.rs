@@ -1,0 +1,157 @@
+//! Beats of instances, the most frequent write there is. A beat of a known and healthy instance is
+//! taken under the read lock and never reaches the core thread; every other one goes there.
+
+use std::sync::Arc;
+
+use hyper::Method;
+use hyper::body::Bytes;
+use nacolet_model::{ClusterName, Duration};
+use nacolet_registry::{BeatAnswer, BeatFrom, Reply, Request};
+use serde::Serialize;
+
+use crate::call::{Answer, Call, JSON};
+use crate::refused;
+use crate::router::{Permission, Routes};
+use crate::server::State;
+use crate::spec::{self, BeatHead};
+use crate::status::{Code, Failure};
+use crate::target::{self, Target};
+
+pub(crate) fn routes(routes: &mut Routes) {
+    let write = Permission::NamingWrite;
+    routes.at("/v1/ns/instance/beat").later(Method::PUT, write, beat).hot();
+    // v2 kept the grouped name and the bare answer (Nacos `InstanceControllerV2.beat`).
+    routes.at("/v2/ns/instance/beat").later(Method::PUT, write, beat);
+}
+
+async fn beat(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
+    let request = match read_beat(&state, &call)? {
+        Taken::Now(answer) => return Ok(render(answer)),
+        Taken::ByCore(request) => request,
+    };
+    take(&state, &call, request).await.map(render)
+}
+
+/// Has the core thread take a beat.
+async fn take(state: &State, call: &Call, request: Request) -> Result<BeatAnswer, Failure> {
+    match state.write_registry(request).await {
+        Ok(Reply::Beat(answer)) => Ok(answer),
+        Ok(Reply::Done | Reply::Updated(_)) => Err(unexpected()),
+        Err(error) => {
+            let params = call.params();
+            Err(refused::failure(error, Target::grouped(&params)?.full_name()))
+        }
+    }
+}
+
+fn unexpected() -> Failure {
+    let status = hyper::StatusCode::INTERNAL_SERVER_ERROR;
+    Failure::new(status, Code::SERVER_ERROR, "the registry gave the answer to another question")
+}
+
+enum Taken {
+    /// Under the read lock.
+    Now(BeatAnswer),
+    /// Only the core thread can.
+    ByCore(Request),
+}
+
+/// Reads a v1 beat: whatever the `beat` JSON says counts more than the parameters beside it.
+fn read_beat(state: &State, call: &Call) -> Result<Taken, Failure> {
+    let params = call.params();
+    let target = Target::grouped(&params)?;
+    let full = params.text("beat");
+    let head = full.map(BeatHead::parse).transpose()?;
+    let (ip, port) = match &head {
+        Some(head) => (head.ip.as_deref().unwrap_or_default(), head.port()?),
+        None => {
+            let port = params.text("port").map_or(Ok(0), target::parse_port)?;
+            (params.text("ip").unwrap_or_default(), port)
+        }
+    };
+    let cluster = match head.as_ref().and_then(BeatHead::cluster) {
+        Some(cluster) => Some(ClusterName::check(cluster)?),
+        None => target::cluster(&params)?,
+    };
+    if let Some(answer) = try_now(state, target, (ip, port), cluster, full.is_none()) {
+        return Ok(Taken::Now(answer));
+    }
+    let full = full
+        .map(|beat| spec::from_beat(beat, ip, port, cluster.unwrap_or(ClusterName::DEFAULT)))
+        .transpose()?;
+    let cluster = cluster.map(ClusterName::new).transpose()?;
+    Ok(Taken::ByCore(Request::Beat { service: target.key()?, ip: ip.into(), port, cluster, full }))
+}
+
+fn try_now(
+    state: &State,
+    target: Target<'_>,
+    (ip, port): (&str, u16),
+    cluster: Option<&str>,
+    light: bool,
+) -> Option<BeatAnswer> {
+    let Target { namespace, group, name } = target;
+    let from = BeatFrom { namespace, group, name, ip, port, cluster, light };
+    let now = state.now().0;
+    state.registry().beat(now, &from)
+}
+
+/// The light beat of v3: `POST` of an instance with `heartBeat=true`. Says whether it is known.
+pub(crate) async fn light_beat_v3(state: &State, call: &Call) -> Result<bool, Failure> {
+    let request = {
+        let params = call.params();
+        let target = Target::apart(&params)?;
+        let (ip, port) = target::address(&params)?;
+        let cluster = target::cluster(&params)?;
+        if let Some(answer) = try_now(state, target, (ip, port), cluster, true) {
+            return Ok(answer.known);
+        }
+        let cluster = cluster.map(ClusterName::new).transpose()?;
+        Request::Beat { service: target.key()?, ip: ip.into(), port, cluster, full: None }
+    };
+    take(state, call, request).await.map(|answer| answer.known)
+}
+
+fn render(answer: BeatAnswer) -> Answer {
+    /// Nacos `NamingResponseCode.OK` and `RESOURCE_NOT_FOUND`.
+    const OK: u16 = 10_200;
+    const UNKNOWN: u16 = 20_404;
+    /// What nearly every beat is answered with.
+    const USUAL: &[u8] =
+        br#"{"clientBeatInterval":5000,"code":10200,"lightBeatEnabled":true}"#;
+
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Shape {
+        client_beat_interval: u128,
+        code: u16,
+        light_beat_enabled: bool,
+    }
+    let BeatAnswer { interval, known, light_beat_enabled } = answer;
+    if interval == Duration::from_secs(5) && known && light_beat_enabled {
+        return Answer::new(JSON, Bytes::from_static(USUAL));
+    }
+    let code = if known { OK } else { UNKNOWN };
+    Answer::json(&Shape { client_beat_interval: interval.as_millis(), code, light_beat_enabled })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(interval_s: u64, known: bool, light: bool, expected: &str) {
+        let interval = Duration::from_secs(interval_s);
+        let answer = render(BeatAnswer { interval, known, light_beat_enabled: light });
+        assert_eq!(answer.status.as_u16(), 200);
+        assert_eq!(std::str::from_utf8(&answer.body), Ok(expected));
+    }
+
+    #[test]
+    fn an_unknown_instance_is_told_in_a_200_answer() {
+        let usual = r#"{"clientBeatInterval":5000,"code":10200,"lightBeatEnabled":true}"#;
+        check(5, true, true, usual);
+        check(5, false, true, &usual.replace("10200", "20404"));
+        check(8, true, true, &usual.replace("5000", "8000"));
+        check(5, true, false, &usual.replace("true", "false"));
+    }
+}
