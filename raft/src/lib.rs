@@ -5,11 +5,16 @@ extern crate alloc;
 
 pub mod engine;
 pub mod runtime;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod types;
 
+pub use engine::{Message, MessageBody, Refusal, RoleKind};
 pub use runtime::{
-    AppendError, Completion, LocalBoxFuture, RaftLogStorage, RaftNetwork, RaftNetworkFactory,
-    RaftStateMachine, Recovered, SnapshotChunk, SnapshotError, StorageError, Timer, Unreachable,
+    AppendError, Cause, ClientWriteError, Completion, Config, Fatal, LocalBoxFuture, Metrics,
+    NoNetwork, Outcome, Raft, RaftLogStorage, RaftNetwork, RaftNetworkFactory, RaftStateMachine,
+    ReceiveChunkError, ReceiveError, Recovered, RequestError, SnapshotChunk, SnapshotError,
+    StartError, StorageError, Tasks, Timer, TriggerSnapshotError, Unreachable,
 };
 pub use types::{
     Entry, EntryPayload, HardState, LogId, LogIndex, Membership, MembershipChange, SnapshotMeta,

@@ -1,0 +1,448 @@
+//! RaftCore: the event loop around the engine, one task. A turn gathers a batch of messages, steps the
+//! engine with each, flushes it once and carries out what it ordered. So one record, one message per
+//! peer and one batch to apply serve everything that came in together.
+//!
+//! It listens to three queues: notices of its own workers, which are never refused, messages of peers,
+//! and requests of the application. Each turn takes a bounded number of each, so none starves another.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::task::Context;
+
+use atomic_waker::AtomicWaker;
+use futures_channel::oneshot::Sender;
+use futures_lite::future::yield_now;
+use nacolet_model::{Instant, NodeId, limits};
+
+use super::callers::{Callers, Proposer, Question};
+use super::error::{Fatal, ReceiveChunkError, RequestError, TriggerSnapshotError};
+use super::log_writer::{Durable, LogWriter};
+use super::metrics::{Metrics, Shared};
+use super::queue::{Inbox, Outbox, until};
+use super::replication::Peers;
+use super::snapshot_requests::SnapshotRequests;
+use super::traits::{
+    AppendError, LocalBoxFuture, RaftLogStorage, RaftNetworkFactory, RaftStateMachine,
+    SnapshotError, Timer,
+};
+use super::worker::{Order, WriteAnswer, WriteChunk};
+use crate::engine::{Engine, Input, Message, MessageBody, Output, PersistId, RoleKind};
+use crate::types::{Entry, LogId, LogIndex, MembershipChange, SnapshotMeta, Term};
+
+/// What the application asks.
+pub(crate) enum RaftMsg<S: RaftStateMachine> {
+    Write { command: Arc<[u8]>, answer: Sender<WriteAnswer<S>> },
+    Change { change: MembershipChange, answer: Sender<Result<(), RequestError>> },
+    ReadIndex { answer: Sender<Result<LogIndex, RequestError>> },
+    Transfer { target: Option<NodeId>, answer: Sender<Result<NodeId, RequestError>> },
+    TriggerSnapshot { answer: Sender<Result<SnapshotMeta, TriggerSnapshotError>> },
+    WatchMetrics { version: u64, answer: Sender<Result<Metrics, RequestError>> },
+}
+
+/// What a peer says.
+pub(crate) enum FromPeer {
+    Message { from: NodeId, message: Message },
+    Chunk(WriteChunk),
+}
+
+/// What the node's own parts report. Their queue has no bound of its own: each notice answers an order,
+/// and orders are bounded.
+pub(crate) enum Notice {
+    Written { number: PersistId, result: Result<(), AppendError> },
+    LogStorageGone,
+    Applied(LogIndex),
+    SnapshotBuilt(SnapshotMeta),
+    SnapshotBuildFailed(SnapshotError),
+    SnapshotReceived { from: NodeId, term: Term, meta: SnapshotMeta },
+    Installed(SnapshotMeta),
+    InstallFailed(SnapshotMeta, SnapshotError),
+    WorkerGone(Fatal),
+    SnapshotSent { to: NodeId, last: LogId, delivered: bool },
+    Unreachable(NodeId),
+    Shutdown { ended: Sender<()> },
+}
+
+/// The task that drives the engine.
+pub(crate) struct RaftCore<S: RaftStateMachine, L, N, T> {
+    pub(crate) engine: Engine,
+    pub(crate) timer: T,
+    pub(crate) waker: Arc<AtomicWaker>,
+    pub(crate) notices: Inbox<Notice>,
+    pub(crate) from_peers: Inbox<FromPeer>,
+    pub(crate) requests: Inbox<RaftMsg<S>>,
+    pub(crate) log: LogWriter<L>,
+    pub(crate) worker: WorkerHandle<S>,
+    pub(crate) peers: Peers<S, N, T>,
+    pub(crate) callers: Callers<S>,
+    pub(crate) snapshots: SnapshotRequests,
+    pub(crate) publisher: Publisher,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) durable: Vec<Durable>,
+    pub(crate) alarm: Option<Alarm>,
+    /// Messages of peers not taken because the log storage was busy.
+    pub(crate) dropped: u64,
+    /// Who waits for the end. Told by being dropped, last of all.
+    pub(crate) ended: Vec<Sender<()>>,
+}
+
+/// RaftCore's end of the state machine worker. Dropping it lets the worker finish and end.
+pub(crate) struct WorkerHandle<S: RaftStateMachine>(pub(crate) Outbox<Order<S>>);
+
+impl<S: RaftStateMachine> WorkerHandle<S> {
+    pub(crate) fn order(&self, order: Order<S>) {
+        // A worker that is gone says so in a notice of its own.
+        drop(self.0.send(order));
+    }
+}
+
+impl<S: RaftStateMachine> Drop for WorkerHandle<S> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A timer under way.
+pub(crate) struct Alarm {
+    at: Instant,
+    rings: LocalBoxFuture<'static, ()>,
+}
+
+/// The metrics and their readers. However RaftCore ends, nobody takes it for a leader after that.
+pub(crate) struct Publisher {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics: Metrics,
+    pub(crate) changed: bool,
+}
+
+impl Publisher {
+    /// Changes one field and remembers whether that made a difference.
+    pub(crate) fn set<V: PartialEq>(&mut self, field: impl FnOnce(&mut Metrics) -> &mut V, to: V) {
+        let field = field(&mut self.metrics);
+        if *field != to {
+            *field = to;
+            self.changed = true;
+        }
+    }
+
+    fn publish(&mut self) -> bool {
+        let changed = core::mem::take(&mut self.changed);
+        if changed {
+            self.metrics.version += 1;
+            self.shared.write(&self.metrics);
+        }
+        changed
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.set(|metrics| &mut metrics.running, false);
+        self.set(|metrics| &mut metrics.role, RoleKind::Follower);
+        self.set(|metrics| &mut metrics.leader, None);
+        self.publish();
+    }
+}
+
+/// Whether to go on.
+enum Next {
+    Turn,
+    End,
+}
+
+impl<S, L, N, T> RaftCore<S, L, N, T>
+where
+    S: RaftStateMachine + 'static,
+    L: RaftLogStorage,
+    N: RaftNetworkFactory,
+    N::Network: 'static,
+    T: Timer + 'static,
+{
+    /// Turns until shutdown, or until going on would be wrong.
+    pub(crate) async fn run(mut self) -> Result<(), Fatal> {
+        loop {
+            match self.turn()? {
+                Next::End => return Ok(()),
+                Next::Turn if self.has_work() => yield_now().await,
+                Next::Turn => self.sleep().await,
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.engine.next_deadline().into_iter().chain(self.log.deadline()).min()
+    }
+
+    fn has_work(&self) -> bool {
+        !self.notices.is_empty()
+            || !self.from_peers.is_empty()
+            || (self.takes_requests() && !self.requests.is_empty())
+    }
+
+    /// Requests wait in their queue while the log storage has as much as it may hold. With a full disk
+    /// they are taken, because most can be refused or answered at once.
+    fn takes_requests(&self) -> bool {
+        self.log.is_full() || !self.log.is_busy()
+    }
+
+    /// Waits for a message or for the next deadline. A node that expects nothing sets no alarm.
+    async fn sleep(&mut self) {
+        let deadline = self.deadline();
+        match deadline {
+            None => self.alarm = None,
+            // An alarm that is too early costs one wake; deadlines of followers move all the time.
+            Some(at) if self.alarm.as_ref().is_none_or(|alarm| alarm.at > at) => {
+                self.alarm = Some(Alarm { at, rings: self.timer.until(at) });
+            }
+            Some(_) => {}
+        }
+        let waker = Arc::clone(&self.waker);
+        until(&waker, |context| self.has_work() || self.alarm_rang(context)).await;
+    }
+
+    fn alarm_rang(&mut self, context: &mut Context<'_>) -> bool {
+        let rang =
+            self.alarm.as_mut().is_some_and(|alarm| alarm.rings.as_mut().poll(context).is_ready());
+        if rang {
+            self.alarm = None;
+        }
+        rang
+    }
+
+    fn turn(&mut self) -> Result<Next, Fatal> {
+        let now = self.timer.now();
+        if self.engine.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.engine.step(now, Input::Wake, &mut self.outputs);
+        }
+        self.log.wake(now);
+        for _ in 0..limits::RAFT_TURN_MESSAGES_MAX {
+            let Some(notice) = self.notices.take() else { break };
+            self.noticed(now, notice)?;
+        }
+        for _ in 0..limits::RAFT_TURN_MESSAGES_MAX {
+            let Some(message) = self.from_peers.take() else { break };
+            self.received(now, message);
+        }
+        if self.takes_requests() {
+            for _ in 0..limits::RAFT_TURN_MESSAGES_MAX {
+                let Some(request) = self.requests.take() else { break };
+                self.requested(now, request);
+            }
+        }
+        self.engine.flush(now, &mut self.outputs);
+        self.carry_out();
+        self.snapshots.turn_ended(self.publisher.metrics.applied_index);
+        self.publish();
+        Ok(if self.ended.is_empty() { Next::Turn } else { Next::End })
+    }
+
+    /// One report of the node's own parts.
+    fn noticed(&mut self, now: Instant, notice: Notice) -> Result<(), Fatal> {
+        let input = match notice {
+            Notice::Written { number, result } => {
+                self.written(now, number, result);
+                return Ok(());
+            }
+            Notice::LogStorageGone => return Err(Fatal::LogStorageStopped),
+            Notice::WorkerGone(cause) => return Err(cause),
+            Notice::Shutdown { ended } => {
+                self.ended.push(ended);
+                return Ok(());
+            }
+            Notice::Installed(meta) => {
+                // The log follows the state: only when both are durable does the engine hear of it.
+                self.log.reset(meta);
+                return Ok(());
+            }
+            Notice::InstallFailed(meta, error) => {
+                self.snapshots.install_failed(error);
+                Input::SnapshotInstallFailed(meta)
+            }
+            Notice::Applied(index) => {
+                self.callers.applied(index);
+                self.publisher.set(|metrics| &mut metrics.applied_index, index);
+                Input::Applied(index)
+            }
+            Notice::SnapshotBuilt(meta) => {
+                self.publisher.set(|metrics| &mut metrics.snapshot, meta.last);
+                self.snapshots.built(meta.clone());
+                Input::SnapshotBuilt(meta)
+            }
+            Notice::SnapshotBuildFailed(error) => {
+                self.snapshots.build_failed(error);
+                Input::SnapshotBuildFailed
+            }
+            Notice::SnapshotReceived { from, term, meta } => {
+                Input::SnapshotReceived { from, term, meta }
+            }
+            Notice::SnapshotSent { to, last, delivered } => {
+                Input::SnapshotSent { to, last, delivered }
+            }
+            Notice::Unreachable(peer) => Input::Unreachable(peer),
+        };
+        self.engine.step(now, input, &mut self.outputs);
+        Ok(())
+    }
+
+    fn written(&mut self, now: Instant, number: PersistId, result: Result<(), AppendError>) {
+        let was_full = self.log.is_full();
+        self.log.written(now, number, result, &mut self.durable);
+        if !was_full && self.log.is_full() {
+            self.callers.storage_full();
+        }
+        for durable in self.durable.drain(..) {
+            let input = match durable {
+                Durable::Persisted(id) => Input::Persisted(id),
+                Durable::Reset(meta) => {
+                    let last = meta.last;
+                    self.callers.covered(last.index);
+                    self.callers.applied(last.index);
+                    self.publisher.set(|metrics| &mut metrics.applied_index, last.index);
+                    self.publisher.set(|metrics| &mut metrics.commit_index, last.index);
+                    self.publisher.set(|metrics| &mut metrics.last_log, last);
+                    self.publisher.set(|metrics| &mut metrics.snapshot, last);
+                    self.snapshots.installed(meta.clone());
+                    Input::SnapshotInstalled(meta)
+                }
+            };
+            self.engine.step(now, input, &mut self.outputs);
+        }
+    }
+
+    /// One message of a peer.
+    fn received(&mut self, now: Instant, message: FromPeer) {
+        match message {
+            FromPeer::Message { from, message } => {
+                if self.log.is_busy() && carries_entries(&message) {
+                    // The leader sends them again, and a follower behind is better than one that
+                    // hoards what it cannot write.
+                    self.dropped += 1;
+                    return;
+                }
+                self.engine.step(now, Input::Receive { from, message }, &mut self.outputs);
+            }
+            FromPeer::Chunk(chunk) => {
+                let term = self.publisher.metrics.term;
+                if chunk.term < term {
+                    drop(chunk.answer.send(Err(ReceiveChunkError::Stale { term })));
+                } else {
+                    self.worker.order(Order::WriteChunk(chunk));
+                }
+            }
+        }
+    }
+
+    /// One request of the application.
+    fn requested(&mut self, now: Instant, request: RaftMsg<S>) {
+        let input = match request {
+            RaftMsg::Write { command, answer } => {
+                let proposer = Proposer::Write(answer);
+                if self.log.is_full() {
+                    proposer.storage_full();
+                    return;
+                }
+                Input::Propose { request: self.callers.propose(proposer), command }
+            }
+            RaftMsg::Change { change, answer } => {
+                let proposer = Proposer::Change(answer);
+                if self.log.is_full() {
+                    proposer.storage_full();
+                    return;
+                }
+                Input::ChangeMembership { request: self.callers.propose(proposer), change }
+            }
+            RaftMsg::ReadIndex { answer } => {
+                Input::ReadIndex { request: self.callers.ask(Question::Read(answer)) }
+            }
+            RaftMsg::Transfer { target, answer } => {
+                let request = self.callers.ask(Question::Transfer(answer));
+                Input::TransferLeader { request, target }
+            }
+            RaftMsg::TriggerSnapshot { answer } => {
+                self.snapshots.trigger(answer);
+                Input::TriggerSnapshot
+            }
+            RaftMsg::WatchMetrics { version, answer } => {
+                self.callers.watch(version, answer, &self.publisher.metrics);
+                return;
+            }
+        };
+        self.engine.step(now, input, &mut self.outputs);
+    }
+
+    /// Carries out what the engine ordered, in its order.
+    fn carry_out(&mut self) {
+        let mut outputs = core::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            self.carry_out_one(output);
+        }
+        self.outputs = outputs;
+    }
+
+    fn carry_out_one(&mut self, output: Output) {
+        match output {
+            Output::Persist { id, hard_state, entries } => {
+                if let Some(last) = entries.last() {
+                    self.publisher.set(|metrics| &mut metrics.last_log, last.id);
+                }
+                self.log.record(id, hard_state, entries);
+            }
+            Output::Send { to, message } => self.peers.send(to, message),
+            Output::Apply(entries) => self.apply(entries),
+            Output::Proposed { request, id } => self.callers.proposed(request, id),
+            Output::Refused { request, reason } => self.callers.refused(request, reason),
+            Output::ReadReady { request, index } => {
+                let applied = self.publisher.metrics.applied_index;
+                self.callers.read_ready(request, index, applied);
+            }
+            Output::Transferred { request, leader } => self.callers.transferred(request, leader),
+            Output::BuildSnapshot => {
+                self.snapshots.building();
+                self.worker.order(Order::Build);
+            }
+            Output::Purge(index) => self.log.purge(index),
+            Output::SendSnapshot { to, term } => match self.snapshots.newest() {
+                Some(meta) => self.peers.send_snapshot(to, term, meta.clone()),
+                None => self.peers.no_snapshot(to),
+            },
+            Output::InstallSnapshot(meta) => {
+                self.snapshots.installing();
+                self.worker.order(Order::Install(meta));
+            }
+            Output::DiscardSnapshot(meta) => self.worker.order(Order::Discard(meta)),
+            Output::StatusChanged => self.status_changed(),
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>) {
+        if let Some(last) = entries.last() {
+            self.publisher.set(|metrics| &mut metrics.commit_index, last.id.index);
+        }
+        let proposers = self.callers.committed(&entries, self.publisher.metrics.leader);
+        self.worker.order(Order::Apply { entries, proposers });
+    }
+
+    fn status_changed(&mut self) {
+        let status = self.engine.status();
+        if *self.publisher.metrics.membership != status.membership {
+            self.peers.update(&status.membership);
+            self.publisher.set(|metrics| &mut metrics.membership, Arc::new(status.membership));
+        }
+        self.publisher.set(|metrics| &mut metrics.term, status.term);
+        self.publisher.set(|metrics| &mut metrics.role, status.role);
+        self.publisher.set(|metrics| &mut metrics.leader, status.leader);
+    }
+
+    fn publish(&mut self) {
+        let dropped = self.dropped + self.peers.dropped();
+        let full = self.log.is_full();
+        self.publisher.set(|metrics| &mut metrics.storage_full, full);
+        self.publisher.set(|metrics| &mut metrics.dropped_messages, dropped);
+        if self.publisher.publish() {
+            self.callers.changed(&self.publisher.metrics);
+        }
+    }
+}
+
+fn carries_entries(message: &Message) -> bool {
+    matches!(&message.body, MessageBody::AppendEntries { entries, .. } if !entries.is_empty())
+}

@@ -1,0 +1,347 @@
+//! One ReplicationCore per peer: it owns the connection to that peer and sends what RaftCore queued,
+//! so that a peer that hangs holds up nobody else. A snapshot goes out in chunks, and between two
+//! chunks everything that was queued meanwhile goes first: heartbeats are never further behind than
+//! one chunk. All of them live in one future, [`Replications`], because peers come and go while the
+//! set of tasks of a node is fixed at start.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use atomic_waker::AtomicWaker;
+use futures_channel::oneshot;
+use futures_lite::future::or;
+use nacolet_model::{Instant, NodeId, limits};
+
+use super::core::Notice;
+use super::queue::{Inbox, Outbox, queue, until};
+use super::traits::{
+    LocalBoxFuture, RaftNetwork, RaftNetworkFactory, RaftStateMachine, SnapshotChunk,
+    SnapshotError, Timer,
+};
+use super::worker::{Order, ReadChunk};
+use crate::engine::Message;
+use crate::types::{LogId, Membership, SnapshotMeta, Term};
+
+/// What is sent to one peer.
+enum Outgoing {
+    Message(Message),
+    Snapshot { term: Term, meta: SnapshotMeta },
+}
+
+/// RaftCore's end of one ReplicationCore. Dropping it ends that core at once, hung or not.
+struct ReplicationHandle {
+    outbox: Outbox<Outgoing>,
+    address: String,
+    closed: Rc<Closed>,
+}
+
+#[derive(Default)]
+struct Closed {
+    closed: core::cell::Cell<bool>,
+    waker: AtomicWaker,
+}
+
+impl Drop for ReplicationHandle {
+    fn drop(&mut self) {
+        self.closed.closed.set(true);
+        self.closed.waker.wake();
+    }
+}
+
+/// All peers, as RaftCore sees them.
+pub(crate) struct Peers<S: RaftStateMachine, N, T> {
+    factory: N,
+    timer: T,
+    worker: Outbox<Order<S>>,
+    notices: Outbox<Notice>,
+    handles: BTreeMap<NodeId, ReplicationHandle>,
+    /// Addresses of the membership in force.
+    addresses: BTreeMap<NodeId, String>,
+    arrivals: Rc<Arrivals>,
+    dropped: u64,
+}
+
+/// ReplicationCores on their way from RaftCore to [`Replications`].
+#[derive(Default)]
+struct Arrivals {
+    futures: RefCell<Vec<LocalBoxFuture<'static, ()>>>,
+    closed: core::cell::Cell<bool>,
+    waker: AtomicWaker,
+}
+
+impl<S: RaftStateMachine, N, T> Drop for Peers<S, N, T> {
+    fn drop(&mut self) {
+        self.arrivals.closed.set(true);
+        self.arrivals.waker.wake();
+    }
+}
+
+impl<S, N, T> Peers<S, N, T>
+where
+    S: RaftStateMachine + 'static,
+    N: RaftNetworkFactory,
+    N::Network: 'static,
+    T: Timer + 'static,
+{
+    pub(crate) fn new(
+        factory: N,
+        timer: T,
+        worker: Outbox<Order<S>>,
+        notices: Outbox<Notice>,
+    ) -> (Self, Replications) {
+        let arrivals = Rc::<Arrivals>::default();
+        let replications = Replications { arrivals: Rc::clone(&arrivals), cores: Vec::new() };
+        let peers = Self {
+            factory,
+            timer,
+            worker,
+            notices,
+            handles: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            arrivals,
+            dropped: 0,
+        };
+        (peers, replications)
+    }
+
+    /// Messages that found a full queue, so far.
+    pub(crate) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Queues a message; the oldest one gives way when the peer takes none.
+    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
+        self.queue(to, Outgoing::Message(message));
+    }
+
+    /// Begins to send the snapshot `meta` in the name of the leader of `term`.
+    pub(crate) fn send_snapshot(&mut self, to: NodeId, term: Term, meta: SnapshotMeta) {
+        self.queue(to, Outgoing::Snapshot { term, meta });
+    }
+
+    /// There is no snapshot that could be sent.
+    pub(crate) fn no_snapshot(&self, to: NodeId) {
+        let last = LogId::default();
+        drop(self.notices.send(Notice::SnapshotSent { to, last, delivered: false }));
+    }
+
+    /// Takes over the addresses of the membership in force. Whoever has left keeps its connection,
+    /// to hear of it, until room is needed.
+    pub(crate) fn update(&mut self, membership: &Membership) {
+        self.addresses.clone_from(&membership.addresses);
+        let addresses = &self.addresses;
+        self.handles.retain(|id, handle| {
+            addresses.get(id).is_none_or(|address| *address == handle.address)
+        });
+    }
+
+    fn queue(&mut self, to: NodeId, outgoing: Outgoing) {
+        if !self.handles.contains_key(&to) {
+            self.connect(to);
+        }
+        let Some(handle) = self.handles.get(&to) else { return };
+        match handle.outbox.force_send(outgoing) {
+            None => {}
+            Some(Outgoing::Message(_)) => self.dropped += 1,
+            Some(Outgoing::Snapshot { meta, .. }) => {
+                let last = meta.last;
+                drop(self.notices.send(Notice::SnapshotSent { to, last, delivered: false }));
+            }
+        }
+    }
+
+    fn connect(&mut self, to: NodeId) {
+        let strangers = self.handles.keys().filter(|id| !self.addresses.contains_key(id));
+        if !self.addresses.contains_key(&to) && strangers.clone().count() >= limits::MEMBERS_MAX {
+            let evicted = strangers.min().copied();
+            evicted.and_then(|id| self.handles.remove(&id));
+        }
+        let address = self.addresses.get(&to).cloned().unwrap_or_default();
+        let waker = Arc::<AtomicWaker>::default();
+        let (outbox, inbox) = queue(Some(limits::PEER_QUEUE_MAX), &waker);
+        let closed = Rc::<Closed>::default();
+        let core = ReplicationCore {
+            peer: to,
+            network: self.factory.connect(to, &address),
+            timer: self.timer.clone(),
+            inbox,
+            waker,
+            worker: self.worker.clone(),
+            notices: self.notices.clone(),
+            transfer: None,
+            reachable: true,
+        };
+        let end = Rc::clone(&closed);
+        let future = or(core.run(), async move {
+            until(&end.waker, |_| end.closed.get()).await;
+        });
+        self.arrivals.futures.borrow_mut().push(Box::pin(future));
+        self.arrivals.waker.wake();
+        self.handles.insert(to, ReplicationHandle { outbox, address, closed });
+    }
+}
+
+/// The future of every ReplicationCore; ends after RaftCore.
+pub(crate) struct Replications {
+    arrivals: Rc<Arrivals>,
+    cores: Vec<LocalBoxFuture<'static, ()>>,
+}
+
+impl Future for Replications {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Self { arrivals, cores } = &mut *self;
+        arrivals.waker.register(context.waker());
+        cores.append(&mut arrivals.futures.borrow_mut());
+        // A handful of peers: asking each on every wake is cheaper than a waker of its own for each.
+        cores.retain_mut(|core| core.as_mut().poll(context).is_pending());
+        if arrivals.closed.get() && cores.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// A snapshot on its way.
+struct Transfer {
+    term: Term,
+    meta: SnapshotMeta,
+    /// What the peer holds.
+    offset: u64,
+    failures: u32,
+    /// After a failure: not before this.
+    retry_at: Option<Instant>,
+}
+
+/// The task of one peer.
+struct ReplicationCore<S: RaftStateMachine, C, T> {
+    peer: NodeId,
+    network: C,
+    timer: T,
+    inbox: Inbox<Outgoing>,
+    waker: Arc<AtomicWaker>,
+    worker: Outbox<Order<S>>,
+    notices: Outbox<Notice>,
+    transfer: Option<Transfer>,
+    /// Whether the last send got through: the engine hears of the first failure of a row.
+    reachable: bool,
+}
+
+/// How one chunk went.
+enum Step {
+    Sent { held: u64, last: bool },
+    Unreachable,
+    Lost,
+}
+
+impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
+    async fn run(mut self) {
+        loop {
+            while let Some(outgoing) = self.inbox.take() {
+                match outgoing {
+                    Outgoing::Message(message) => self.send(message).await,
+                    Outgoing::Snapshot { term, meta } => self.begin(term, meta),
+                }
+            }
+            let queued = until(&self.waker, |_| !self.inbox.is_empty());
+            match self.transfer.as_ref().map(|transfer| transfer.retry_at) {
+                None => queued.await,
+                Some(Some(at)) if at > self.timer.now() => or(queued, self.timer.until(at)).await,
+                Some(_) => {
+                    drop(queued);
+                    let transfer = self.transfer.take();
+                    self.transfer = match transfer {
+                        Some(transfer) => self.advance(transfer).await,
+                        None => None,
+                    };
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, message: Message) {
+        let sent = self.network.send(message).await.is_ok();
+        self.note(sent);
+    }
+
+    fn note(&mut self, sent: bool) {
+        if self.reachable && !sent {
+            drop(self.notices.send(Notice::Unreachable(self.peer)));
+        }
+        self.reachable = sent;
+    }
+
+    /// A repeated order for the snapshot under way goes on where that is; another one replaces it.
+    fn begin(&mut self, term: Term, meta: SnapshotMeta) {
+        match &mut self.transfer {
+            Some(transfer) if transfer.meta == meta => transfer.term = term,
+            _ => {
+                self.transfer =
+                    Some(Transfer { term, meta, offset: 0, failures: 0, retry_at: None })
+            }
+        }
+    }
+
+    /// Sends one chunk. Returns what is left to do.
+    async fn advance(&mut self, mut transfer: Transfer) -> Option<Transfer> {
+        match self.step(&transfer).await {
+            Step::Sent { last: true, .. } => {
+                self.finish(&transfer, true);
+                return None;
+            }
+            Step::Sent { held, .. } if held > transfer.offset => {
+                transfer.offset = held;
+                transfer.failures = 0;
+                transfer.retry_at = None;
+                return Some(transfer);
+            }
+            // The peer lost what it had, or takes nothing now: from there, but not for ever.
+            Step::Sent { held, .. } => transfer.offset = held,
+            Step::Unreachable => {}
+            Step::Lost => transfer.failures = limits::RAFT_CHUNK_ATTEMPTS_MAX,
+        }
+        transfer.failures += 1;
+        if transfer.failures >= limits::RAFT_CHUNK_ATTEMPTS_MAX {
+            self.finish(&transfer, false);
+            return None;
+        }
+        transfer.retry_at = Some(self.timer.now() + limits::RAFT_CHUNK_RETRY);
+        Some(transfer)
+    }
+
+    async fn step(&mut self, transfer: &Transfer) -> Step {
+        let chunk = match self.read(transfer).await {
+            Some(Ok(chunk)) => chunk,
+            // Replaced by a newer one, or unreadable: the engine orders a transfer anew.
+            Some(Err(_)) | None => return Step::Lost,
+        };
+        let end = transfer.offset + chunk.bytes.len() as u64;
+        let last = chunk.last;
+        let sent =
+            self.network.send_chunk(transfer.term, &transfer.meta, transfer.offset, chunk).await;
+        self.note(sent.is_ok());
+        match sent {
+            // A peer that holds more than was sent has the rest from an earlier attempt.
+            Ok(held) => Step::Sent { held, last: last && held == end },
+            Err(_) => Step::Unreachable,
+        }
+    }
+
+    async fn read(&self, transfer: &Transfer) -> Option<Result<SnapshotChunk, SnapshotError>> {
+        let (answer, chunk) = oneshot::channel();
+        let request = ReadChunk { meta: transfer.meta.clone(), offset: transfer.offset, answer };
+        self.worker.send(Order::ReadChunk(request)).ok()?;
+        chunk.await.ok()
+    }
+
+    fn finish(&self, transfer: &Transfer, delivered: bool) {
+        let last = transfer.meta.last;
+        drop(self.notices.send(Notice::SnapshotSent { to: self.peer, last, delivered }));
+    }
+}

@@ -1,0 +1,144 @@
+//! A network without sockets: every node is on one board, and a line between two of them can be cut.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::rc::Rc;
+use core::cell::RefCell;
+
+use nacolet_model::NodeId;
+
+use crate::engine::Message;
+use crate::runtime::{
+    LocalBoxFuture, Raft, RaftNetwork, RaftNetworkFactory, RaftStateMachine, SnapshotChunk,
+    Unreachable,
+};
+use crate::types::{SnapshotMeta, Term};
+
+struct Board<S: RaftStateMachine> {
+    nodes: BTreeMap<NodeId, Raft<S>>,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    messages: u64,
+    chunks: u64,
+}
+
+/// Connects nodes by their handles. Clones are one board.
+pub struct Switchboard<S: RaftStateMachine>(Rc<RefCell<Board<S>>>);
+
+impl<S: RaftStateMachine> Clone for Switchboard<S> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<S: RaftStateMachine> Default for Switchboard<S> {
+    fn default() -> Self {
+        Self(Rc::new(RefCell::new(Board {
+            nodes: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            messages: 0,
+            chunks: 0,
+        })))
+    }
+}
+
+impl<S: RaftStateMachine> core::fmt::Debug for Switchboard<S> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Switchboard").field("cut", &self.0.borrow().cut).finish_non_exhaustive()
+    }
+}
+
+impl<S: RaftStateMachine> Switchboard<S> {
+    /// Plugs a node in, or another incarnation of it.
+    pub fn plug(&self, raft: &Raft<S>) {
+        self.0.borrow_mut().nodes.insert(raft.id(), raft.clone());
+    }
+
+    /// Takes a node off the board.
+    pub fn unplug(&self, node: NodeId) {
+        self.0.borrow_mut().nodes.remove(&node);
+    }
+
+    /// Cuts every line of `node`, both ways.
+    pub fn isolate(&self, node: NodeId) {
+        let mut board = self.0.borrow_mut();
+        let others: BTreeSet<NodeId> = board.nodes.keys().copied().collect();
+        for other in others {
+            board.cut.insert((node, other));
+            board.cut.insert((other, node));
+        }
+    }
+
+    /// Mends every line.
+    pub fn heal(&self) {
+        self.0.borrow_mut().cut.clear();
+    }
+
+    /// Messages and chunks delivered so far.
+    #[must_use]
+    pub fn delivered(&self) -> (u64, u64) {
+        let board = self.0.borrow();
+        (board.messages, board.chunks)
+    }
+
+    /// What node `from` makes its connections with.
+    #[must_use]
+    pub fn wires(&self, from: NodeId) -> Wires<S> {
+        Wires { board: self.clone(), from }
+    }
+
+    fn line(&self, from: NodeId, to: NodeId) -> Result<Raft<S>, Unreachable> {
+        let board = self.0.borrow();
+        if board.cut.contains(&(from, to)) {
+            return Err(Unreachable);
+        }
+        board.nodes.get(&to).cloned().ok_or(Unreachable)
+    }
+}
+
+/// Makes the connections of one node.
+#[derive(Debug)]
+pub struct Wires<S: RaftStateMachine> {
+    board: Switchboard<S>,
+    from: NodeId,
+}
+
+/// A connection of one node to another.
+#[derive(Debug)]
+pub struct Wire<S: RaftStateMachine> {
+    board: Switchboard<S>,
+    from: NodeId,
+    to: NodeId,
+}
+
+impl<S: RaftStateMachine + 'static> RaftNetworkFactory for Wires<S> {
+    type Network = Wire<S>;
+
+    fn connect(&mut self, target: NodeId, _address: &str) -> Wire<S> {
+        Wire { board: self.board.clone(), from: self.from, to: target }
+    }
+}
+
+impl<S: RaftStateMachine + 'static> RaftNetwork for Wire<S> {
+    fn send(&mut self, message: Message) -> LocalBoxFuture<'_, Result<(), Unreachable>> {
+        let sent = self.board.line(self.from, self.to).and_then(|raft| {
+            self.board.0.borrow_mut().messages += 1;
+            raft.receive(self.from, message).map_err(|_| Unreachable)
+        });
+        Box::pin(async move { sent })
+    }
+
+    fn send_chunk(
+        &mut self,
+        term: Term,
+        meta: &SnapshotMeta,
+        offset: u64,
+        chunk: SnapshotChunk,
+    ) -> LocalBoxFuture<'_, Result<u64, Unreachable>> {
+        let meta = meta.clone();
+        Box::pin(async move {
+            let raft = self.board.line(self.from, self.to)?;
+            self.board.0.borrow_mut().chunks += 1;
+            raft.receive_chunk(self.from, term, meta, offset, chunk).await.map_err(|_| Unreachable)
+        })
+    }
+}
