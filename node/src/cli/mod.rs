@@ -1,0 +1,170 @@
+//! The command line. `nacolet` alone serves; every other verb is a client of the public HTTP API of
+//! a node that runs somewhere. Reading verbs take `--json`.
+
+pub(crate) mod client;
+mod config;
+mod service;
+
+use std::io::Write;
+
+use clap::{Args, Parser, Subcommand};
+
+use self::client::{CliError, Client};
+use crate::settings::{Line, ServeArgs};
+
+/// A small, complete Nacos for edge devices: configuration centre and service registry in one
+/// binary, for every Nacos SDK.
+///
+/// Started without a command it serves on 127.0.0.1:8848 and keeps its data in ./nacolet-data.
+#[derive(Parser, Debug)]
+#[command(name = "nacolet", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Examples:
+  nacolet                                            serve on 127.0.0.1:8848
+  nacolet config set app.yaml 'greeting: hello'      publish
+  nacolet config get app.yaml                        read
+  nacolet config watch app.yaml                      print every new version
+  nacolet service register web --ip 10.0.0.7 --port 80
+  nacolet service ls")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+/// The verbs.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run a node (the same as no command at all)
+    Serve(ServeArgs),
+    /// Print the settings `serve` would use, and where each one comes from
+    Settings {
+        #[command(flatten)]
+        serve: ServeArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Publish, read, search, watch, import and export configs
+    Config {
+        #[command(subcommand)]
+        verb: config::Verb,
+    },
+    /// Look at services, register and deregister instances
+    Service {
+        #[command(subcommand)]
+        verb: service::Verb,
+    },
+}
+
+/// Which node to talk to, and where in it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Target {
+    /// The node to talk to
+    #[arg(long, env = "NACOLET_SERVER", default_value = "http://127.0.0.1:8848", value_name = "URL")]
+    server: String,
+    /// Namespace id; the default namespace when left out
+    #[arg(long, short, env = "NACOLET_NAMESPACE", default_value = "", value_name = "ID")]
+    namespace: String,
+    /// Group
+    #[arg(long, short, default_value = "DEFAULT_GROUP", value_name = "NAME")]
+    group: String,
+}
+
+impl Target {
+    fn client(&self) -> Result<Client, CliError> {
+        Client::new(&self.server)
+    }
+}
+
+/// Runs a client verb to its end.
+///
+/// # Errors
+/// See [`CliError`].
+pub(crate) async fn run_config(verb: config::Verb) -> Result<(), CliError> {
+    config::run(verb).await
+}
+
+/// Runs a client verb to its end.
+///
+/// # Errors
+/// See [`CliError`].
+pub(crate) async fn run_service(verb: service::Verb) -> Result<(), CliError> {
+    service::run(verb).await
+}
+
+/// Prints the effective settings with their origin.
+///
+/// # Errors
+/// See [`CliError`].
+pub(crate) fn print_settings(lines: &[Line], json: bool) -> Result<(), CliError> {
+    if json {
+        let object = lines.iter().map(|line| {
+            let origin = line.origin.to_string();
+            (line.key.to_owned(), serde_json::json!({ "value": line.value, "origin": origin }))
+        });
+        return print_json(&serde_json::Value::Object(object.collect()));
+    }
+    let row = |line: &Line| vec![line.key.to_owned(), line.value.clone(), line.origin.to_string()];
+    let rows: Vec<Vec<String>> = lines.iter().map(row).collect();
+    print_table(&["SETTING", "VALUE", "FROM"], &rows)
+}
+
+/// Writes to standard output. A closed pipe (`| head`) ends the program quietly, as usual.
+fn print(bytes: &[u8]) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(source) => Err(CliError::File { path: "standard output".to_owned(), source }),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Writes one line to standard output.
+fn print_line(line: &str) -> Result<(), CliError> {
+    print(format!("{line}\n").as_bytes())
+}
+
+/// Writes a value as indented JSON.
+fn print_json(value: &serde_json::Value) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| CliError::Answer { reason: error.to_string() })?;
+    print_line(&text)
+}
+
+/// Writes rows as aligned columns under a head.
+fn print_table(head: &[&str], rows: &[Vec<String>]) -> Result<(), CliError> {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> =
+            cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    print_line(&line(&mut head.iter().copied()))?;
+    rows.iter().try_for_each(|row| print_line(&line(&mut row.iter().map(String::as_str))))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_serve() {
+        let cli = Cli::try_parse_from(["nacolet", "--http-addr", "127.0.0.1:1"]).expect("serves");
+        assert!(cli.command.is_none());
+        assert_eq!(cli.serve.http_addr.as_deref(), Some("127.0.0.1:1"));
+        assert!(Cli::try_parse_from(["nacolet", "--nonsense"]).is_err());
+    }
+}

@@ -1,0 +1,363 @@
+//! The turn of the core thread: take a bounded batch of requests, step the pure cores, hand out what
+//! they order. It decides nothing itself; writes that must be agreed go to Raft and come back here.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use async_channel::Receiver;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use nacolet_api::WriteError;
+use nacolet_api::request::{ListenAnswer, Request, Responder, Watcher, WatchersOf};
+use nacolet_config::{self as config, ListenInput, ListenOutput, Listeners};
+use nacolet_model::{Instant, RequestId, limits};
+use nacolet_raft::{ClientWriteError, Raft, Refusal};
+use nacolet_registry as registry;
+use smol::future;
+
+use crate::clock;
+use crate::command::{Command, Refused, Response};
+use crate::machine::{Aftermath, Machine, Shared, read, write};
+use crate::ref_time::RefTime;
+use crate::udp::Udp;
+
+/// What woke the core task.
+enum Event {
+    /// An api thread asks for something.
+    Request(Request),
+    /// Raft has applied something that listeners or subscribers must hear.
+    Applied,
+    /// A push arrived at its subscriber.
+    Acked(u64),
+    /// The ceiling of reference times is durable.
+    RefTimeStored(u64),
+    /// A write went through Raft, or did not.
+    Written(Caller, Result<Response, ClientWriteError<Refused>>),
+    /// A deadline of a core has come.
+    Deadline,
+    /// No api thread is left.
+    Closed,
+}
+
+type ConfigReply = Responder<Result<config::Response, WriteError<config::CommandError>>>;
+type RegistryReply = Responder<Result<registry::Reply, WriteError<registry::RegistryError>>>;
+
+/// Who waits for a write.
+enum Caller {
+    Config(ConfigReply),
+    Registry(RegistryReply),
+    /// The registry itself; it asks again.
+    Nobody,
+}
+
+/// What the core task is given.
+pub(crate) struct Parts {
+    pub(crate) shared: Shared,
+    pub(crate) raft: Raft<Machine>,
+    pub(crate) requests: Receiver<Request>,
+    pub(crate) aftermath: Aftermath,
+    pub(crate) applied: Receiver<()>,
+    pub(crate) udp: Udp,
+    pub(crate) ref_time: RefTime,
+}
+
+/// Everything the core task owns.
+pub(crate) struct Core {
+    parts: Parts,
+    listeners: Listeners,
+    polls: BTreeMap<RequestId, Responder<ListenAnswer>>,
+    registrations: BTreeMap<RequestId, RegistryReply>,
+    writes: FuturesUnordered<Pin<Box<dyn Future<Output = Event>>>>,
+    last_request: RequestId,
+    last_swept: RequestId,
+    outputs: Vec<registry::Output>,
+    answers: Vec<ListenOutput>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            listeners: Listeners::new(),
+            polls: BTreeMap::new(),
+            registrations: BTreeMap::new(),
+            writes: FuturesUnordered::new(),
+            last_request: RequestId(0),
+            last_swept: RequestId(0),
+            outputs: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// Turns until every api thread is gone.
+    pub(crate) async fn run(mut self) {
+        self.registry(registry::Input::WallClock(clock::wall()));
+        loop {
+            let mut event = self.next_event().await;
+            for _ in 0..limits::CORE_TURN_MAX {
+                if matches!(event, Event::Closed) {
+                    return;
+                }
+                self.take(event);
+                event = match self.parts.requests.try_recv() {
+                    Ok(request) => Event::Request(request),
+                    Err(_) => break,
+                };
+            }
+            self.wake();
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    async fn next_event(&mut self) -> Event {
+        let deadline = earlier(self.listeners.next_deadline(), self.registry_deadline());
+        let Parts { requests, applied, udp, ref_time, .. } = &self.parts;
+        let request = async { requests.recv().await.map_or(Event::Closed, Event::Request) };
+        let applied = async {
+            match applied.recv().await {
+                Ok(()) => Event::Applied,
+                Err(_) => future::pending().await,
+            }
+        };
+        let acked = async { Event::Acked(udp.acked().await) };
+        let stored = async { Event::RefTimeStored(ref_time.stored().await) };
+        let writes = &mut self.writes;
+        let written = async {
+            match writes.next().await {
+                Some(event) => event,
+                None => future::pending().await,
+            }
+        };
+        let alarm = async {
+            match deadline {
+                Some(deadline) => clock::until(deadline).await,
+                None => future::pending().await,
+            }
+            Event::Deadline
+        };
+        let answers = future::or(written, applied);
+        let rare = future::or(future::or(acked, stored), alarm);
+        future::or(answers, future::or(request, rare)).await
+    }
+
+    fn registry_deadline(&self) -> Option<Instant> {
+        read(&self.parts.shared.registry).next_deadline()
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Request(request) => self.request(request),
+            Event::Applied => {
+                let pending = self.parts.aftermath.take();
+                if pending.reloaded {
+                    self.listen(ListenInput::Reloaded);
+                }
+                if !pending.changes.is_empty() {
+                    self.listen(ListenInput::Changed(pending.changes));
+                }
+                self.outputs.extend(pending.outputs);
+                self.hand_out();
+            }
+            Event::Acked(reference) => self.registry(registry::Input::Acked { reference }),
+            Event::RefTimeStored(until) => self.registry(registry::Input::RefTimeReserved { until }),
+            Event::Written(caller, result) => written(caller, result),
+            // Deadlines are looked at once, at the end of the turn.
+            Event::Deadline | Event::Closed => {}
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Config { command, reply } => {
+                self.write(Command::Config(command), Caller::Config(reply));
+            }
+            Request::Registry { request, reply } => {
+                let id = self.fresh_id();
+                self.registrations.insert(id, reply);
+                self.registry(registry::Input::Request {
+                    request: id,
+                    at: clock::wall(),
+                    body: request,
+                });
+            }
+            Request::Subscribe { service, clusters, subscriber } => {
+                let at = clock::wall();
+                self.registry(registry::Input::Subscribe { service, clusters, subscriber, at });
+            }
+            Request::Listen { keys, ip, tag, deadline, reply } => {
+                self.sweep_polls();
+                let request = self.fresh_id();
+                self.polls.insert(request, reply);
+                self.listen(ListenInput::Listen { request, keys, ip, tag, deadline });
+            }
+            Request::Watchers { of, reply } => {
+                // Nobody waits any more: then nobody misses the answer.
+                let _ = reply.send(self.watchers(&of));
+            }
+        }
+    }
+
+    fn fresh_id(&mut self) -> RequestId {
+        self.last_request.0 += 1;
+        self.last_request
+    }
+
+    /// Sends a command through Raft; its caller is answered when the write comes back.
+    fn write(&mut self, command: Command, caller: Caller) {
+        let raft = self.parts.raft.clone();
+        self.writes.push(Box::pin(async move {
+            let result = raft.client_write(&command).await;
+            Event::Written(caller, result)
+        }));
+    }
+
+    fn registry(&mut self, input: registry::Input) {
+        let now = clock::now();
+        write(&self.parts.shared.registry).step(now, input, &mut self.outputs);
+        self.hand_out();
+    }
+
+    /// Carries out what the registry ordered.
+    fn hand_out(&mut self) {
+        for output in std::mem::take(&mut self.outputs) {
+            match output {
+                registry::Output::Reply { request, result } => {
+                    if let Some(reply) = self.registrations.remove(&request) {
+                        let _ = reply.send(result.map_err(WriteError::Refused));
+                    }
+                }
+                registry::Output::Propose { request, command } => {
+                    let caller = match request {
+                        Some(request) => self.registrations.remove(&request).map(Caller::Registry),
+                        None => Some(Caller::Nobody),
+                    };
+                    if let Some(caller) = caller {
+                        self.write(Command::Registry(command), caller);
+                    }
+                }
+                registry::Output::Push { subscriber, service, clusters, reference } => {
+                    let registry = read(&self.parts.shared.registry);
+                    self.parts.udp.push(&registry, &subscriber, &service, &clusters, reference);
+                }
+                registry::Output::ReserveRefTime { until } => self.parts.ref_time.store(until),
+            }
+        }
+    }
+
+    fn listen(&mut self, input: ListenInput) {
+        let store = read(&self.parts.shared.configs);
+        self.listeners.step(clock::now(), &store, input, &mut self.answers);
+        drop(store);
+        for output in self.answers.drain(..) {
+            let (request, answer) = match output {
+                ListenOutput::Answer { request, changed } => {
+                    (request, ListenAnswer::Changed(changed))
+                }
+                ListenOutput::Refused { request } => (request, ListenAnswer::TooMany),
+            };
+            if let Some(reply) = self.polls.remove(&request) {
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    /// Looks at a few waiting polls and forgets those whose client has gone: with every poll that
+    /// arrives, so that polls that nobody waits for never outnumber the others for long.
+    fn sweep_polls(&mut self) {
+        const LOOKS: usize = 4;
+        let after = (std::ops::Bound::Excluded(self.last_swept), std::ops::Bound::Unbounded);
+        let looked: Vec<(RequestId, bool)> = self
+            .polls
+            .range(after)
+            .take(LOOKS)
+            .map(|(id, reply)| (*id, reply.is_canceled()))
+            .collect();
+        self.last_swept = if looked.len() < LOOKS { RequestId(0) } else { looked[LOOKS - 1].0 };
+        for (id, gone) in looked {
+            if gone {
+                self.polls.remove(&id);
+                self.listen(ListenInput::Cancel(id));
+            }
+        }
+    }
+
+    /// Lets both cores look at their deadlines.
+    fn wake(&mut self) {
+        let now = clock::now();
+        if self.listeners.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.listen(ListenInput::Wake);
+        }
+        if self.registry_deadline().is_some_and(|deadline| deadline <= now) {
+            self.registry(registry::Input::Wake);
+        }
+    }
+
+    fn watchers(&self, of: &WatchersOf) -> Vec<Watcher> {
+        match of {
+            WatchersOf::Key(key) => {
+                let (namespace, group) = (key.namespace.as_str(), key.group.as_str());
+                let found = self.listeners.watchers(namespace, group, key.data_id.as_str());
+                found.map(|(ip, md5)| Watcher { key: key.clone(), ip: ip.into(), md5 }).collect()
+            }
+            WatchersOf::Ip { ip, namespace } => self
+                .listeners
+                .by_ip(ip)
+                .filter(|(key, _)| {
+                    namespace.as_ref().is_none_or(|wanted| wanted.as_str() == key.namespace)
+                })
+                .filter_map(|(key, md5)| {
+                    Some(Watcher { key: key.to_key()?, ip: ip.clone(), md5 })
+                })
+                .collect(),
+        }
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Answers the caller of a write; one who has gone misses nothing.
+fn written(caller: Caller, result: Result<Response, ClientWriteError<Refused>>) {
+    match caller {
+        Caller::Nobody => {}
+        Caller::Config(reply) => {
+            let _ = reply.send(match result {
+                Ok(Response::Config(response)) => Ok(response),
+                Err(ClientWriteError::Rejected(Refused::Config(error))) => {
+                    Err(WriteError::Refused(error))
+                }
+                Ok(Response::Registry(_)) => Err(WriteError::Unknown),
+                Err(error) => Err(failed(&error)),
+            });
+        }
+        Caller::Registry(reply) => {
+            let _ = reply.send(match result {
+                Ok(Response::Registry(response)) => Ok(response),
+                Err(ClientWriteError::Rejected(Refused::Registry(error))) => {
+                    Err(WriteError::Refused(error))
+                }
+                Ok(Response::Config(_)) => Err(WriteError::Unknown),
+                Err(error) => Err(failed(&error)),
+            });
+        }
+    }
+}
+
+/// What a failed write means to the api.
+fn failed<E>(error: &ClientWriteError<Refused>) -> WriteError<E> {
+    match error {
+        ClientWriteError::Refused(Refusal::NotLeader { leader })
+        | ClientWriteError::Superseded { leader } => WriteError::NoLeader { leader: *leader },
+        ClientWriteError::StorageFull => WriteError::StorageFull,
+        ClientWriteError::Stopped => WriteError::Stopping,
+        ClientWriteError::Refused(_) => WriteError::Overloaded,
+        ClientWriteError::Rejected(_)
+        | ClientWriteError::TooLarge { .. }
+        | ClientWriteError::Unencodable
+        | ClientWriteError::Unknown(_) => WriteError::Unknown,
+    }
+}

@@ -1,0 +1,223 @@
+//! The replicated application: both stores behind Raft's state machine trait. It applies committed
+//! commands under the write lock, hands what listeners and subscribers must hear to the core task,
+//! and turns the state into snapshot chunks and back. Files are the business of `storage`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use nacolet_config as config;
+use nacolet_raft::{
+    LocalBoxFuture, LogIndex, RaftStateMachine, SnapshotChunk, SnapshotError, SnapshotMeta,
+    StorageError,
+};
+use nacolet_registry as registry;
+use nacolet_storage::{SnapshotReader, SnapshotStore};
+
+use crate::clock;
+use crate::command::{Command, Refused, Response};
+
+/// State shared with the api threads, which only read it.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) configs: Arc<RwLock<config::Store>>,
+    pub(crate) registry: Arc<RwLock<registry::Registry>>,
+}
+
+/// What applying made the core task's business; both run on the core thread.
+#[derive(Clone)]
+pub(crate) struct Aftermath {
+    pending: Rc<RefCell<Pending>>,
+    wake: async_channel::Sender<()>,
+}
+
+/// What waits for the core task.
+#[derive(Default)]
+pub(crate) struct Pending {
+    pub(crate) changes: Vec<config::Change>,
+    pub(crate) outputs: Vec<registry::Output>,
+    /// The whole state was replaced by a snapshot of the leader.
+    pub(crate) reloaded: bool,
+}
+
+impl Aftermath {
+    /// The two ends: what applying leaves behind, and the signal that there is something.
+    pub(crate) fn new() -> (Self, async_channel::Receiver<()>) {
+        let (wake, woken) = async_channel::bounded(1);
+        (Self { pending: Rc::default(), wake }, woken)
+    }
+
+    /// Everything left since the last call.
+    pub(crate) fn take(&self) -> Pending {
+        self.pending.take()
+    }
+
+    fn signal(&self) {
+        let pending = self.pending.borrow();
+        let quiet = pending.changes.is_empty() && pending.outputs.is_empty() && !pending.reloaded;
+        if !quiet {
+            // A full channel means that the signal is given already.
+            let _ = self.wake.try_send(());
+        }
+    }
+}
+
+/// The state machine of a node.
+pub(crate) struct Machine {
+    shared: Shared,
+    snapshots: SnapshotStore,
+    aftermath: Aftermath,
+}
+
+/// For reading; see [`write`].
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A writer that panicked has ended the process, so a poisoned lock is never seen in a release.
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Machine {
+    pub(crate) fn new(shared: Shared, snapshots: SnapshotStore, aftermath: Aftermath) -> Self {
+        Self { shared, snapshots, aftermath }
+    }
+
+    /// Replaces the state.
+    fn replace(&self, loaded: Loaded) {
+        *write(&self.shared.configs) = loaded.configs;
+        let outputs = &mut self.aftermath.pending.borrow_mut().outputs;
+        write(&self.shared.registry).install(clock::now(), loaded.services, outputs);
+    }
+}
+
+/// The whole state, decoded.
+struct Loaded {
+    configs: config::Store,
+    services: registry::Replicated,
+}
+
+/// Decodes a snapshot; the whole is right or refused.
+fn decode(mut reader: SnapshotReader) -> Result<Loaded, LoadFailure> {
+    let mut configs = config::Loader::new();
+    let mut services = registry::Loader::new();
+    while let Some(block) = reader.read_block().map_err(LoadFailure::File)? {
+        match block.split_first() {
+            Some((&CONFIGS, chunk)) => configs.push(chunk).map_err(LoadFailure::Configs)?,
+            Some((&SERVICES, chunk)) => services.push(chunk).map_err(LoadFailure::Services)?,
+            _ => return Err(LoadFailure::Section),
+        }
+    }
+    let configs = configs.finish().map_err(LoadFailure::Configs)?;
+    let services = services.finish().map_err(LoadFailure::Services)?;
+    Ok(Loaded { configs, services })
+}
+
+/// Sections of a Raft snapshot: the first byte of each block. A disk format.
+const CONFIGS: u8 = 0;
+const SERVICES: u8 = 1;
+
+/// Why a snapshot is not loaded.
+#[derive(Debug, thiserror::Error)]
+enum LoadFailure {
+    #[error(transparent)]
+    File(StorageError),
+    #[error(transparent)]
+    Configs(config::LoadError),
+    #[error(transparent)]
+    Services(registry::LoadError),
+    #[error("a block of the Raft snapshot belongs to no section")]
+    Section,
+}
+
+impl RaftStateMachine for Machine {
+    type Command = Command;
+    type Response = Response;
+    type Error = Refused;
+
+    fn recover(&mut self) -> Result<Option<SnapshotMeta>, StorageError> {
+        let Some((meta, reader)) = self.snapshots.recover()? else { return Ok(None) };
+        match decode(reader) {
+            Ok(loaded) => {
+                self.replace(loaded);
+                Ok(Some(meta))
+            }
+            Err(LoadFailure::File(error)) => Err(error),
+            Err(error) => Err(StorageError {
+                what: format!("the Raft snapshot cannot be loaded: {error}"),
+                advice: "start the version that wrote it, or restore a backup".to_owned(),
+            }),
+        }
+    }
+
+    fn apply(&mut self, index: LogIndex, command: Command) -> Result<Response, Refused> {
+        let mut pending = self.aftermath.pending.borrow_mut();
+        match command {
+            Command::Config(command) => {
+                let mut store = write(&self.shared.configs);
+                let result = store.apply(index.0, command, &mut pending.changes);
+                result.map(Response::Config).map_err(Refused::Config)
+            }
+            Command::Registry(command) => {
+                let mut registry = write(&self.shared.registry);
+                let result =
+                    registry.apply(clock::now(), index.0, command, &mut pending.outputs);
+                result.map(Response::Registry).map_err(Refused::Registry)
+            }
+        }
+    }
+
+    fn end(&mut self, _applied: LogIndex) {
+        self.aftermath.signal();
+    }
+
+    fn build_snapshot(
+        &mut self,
+        meta: SnapshotMeta,
+    ) -> LocalBoxFuture<'static, Result<(), SnapshotError>> {
+        let mut configs = read(&self.shared.configs).capture();
+        let mut services = read(&self.shared.registry).capture();
+        self.snapshots.write(meta, move || {
+            let section = |tag: u8| move |chunk: Vec<u8>| [&[tag], chunk.as_slice()].concat();
+            let block = configs.next_chunk().map(section(CONFIGS));
+            block.or_else(|| services.next_chunk().map(section(SERVICES)))
+        })
+    }
+
+    fn read_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        offset: u64,
+        max: usize,
+    ) -> LocalBoxFuture<'static, Result<SnapshotChunk, SnapshotError>> {
+        self.snapshots.read_raw(meta, offset, max)
+    }
+
+    fn write_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        offset: u64,
+        chunk: SnapshotChunk,
+    ) -> LocalBoxFuture<'static, Result<(), SnapshotError>> {
+        self.snapshots.write_raw(meta, offset, chunk)
+    }
+
+    fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+    ) -> LocalBoxFuture<'_, Result<(), SnapshotError>> {
+        let meta = meta.clone();
+        Box::pin(async move {
+            // The content is decoded before it replaces anything: a snapshot that cannot be loaded
+            // must not become the one that the next start depends on.
+            let received = self.snapshots.received(&meta)?;
+            let loaded = decode(received).ok().ok_or(SnapshotError::Damaged)?;
+            self.snapshots.install(&meta).await?;
+            self.replace(loaded);
+            self.aftermath.pending.borrow_mut().reloaded = true;
+            self.aftermath.signal();
+            Ok(())
+        })
+    }
+}
