@@ -316,11 +316,8 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
     }
 
     async fn step(&mut self, transfer: &Transfer) -> Step {
-        let chunk = match self.read(transfer).await {
-            Some(Ok(chunk)) => chunk,
-            // Replaced by a newer one, or unreadable: the engine orders a transfer anew.
-            Some(Err(_)) | None => return Step::Lost,
-        };
+        // Replaced by a newer one, or unreadable: the engine orders a transfer anew.
+        let Some(Ok(chunk)) = self.read(transfer).await else { return Step::Lost };
         let end = transfer.offset + chunk.bytes.len() as u64;
         let last = chunk.last;
         let sent =

@@ -105,6 +105,9 @@ pub trait RaftStateMachine {
     fn recover(&mut self) -> Result<Option<SnapshotMeta>, StorageError>;
 
     /// Applies one command. Called for a whole batch between `begin` and `end`.
+    ///
+    /// # Errors
+    /// The application refuses the command: an answer like any other, the same on every member.
     fn apply(
         &mut self,
         index: LogIndex,

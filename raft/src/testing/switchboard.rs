@@ -19,6 +19,9 @@ struct Board<S: RaftStateMachine> {
     cut: BTreeSet<(NodeId, NodeId)>,
     messages: u64,
     chunks: u64,
+    /// Every so many chunks one is lost; never when it is 0.
+    chunk_failure_period: u64,
+    attempts: u64,
 }
 
 /// Connects nodes by their handles. Clones are one board.
@@ -37,6 +40,8 @@ impl<S: RaftStateMachine> Default for Switchboard<S> {
             cut: BTreeSet::new(),
             messages: 0,
             chunks: 0,
+            chunk_failure_period: 0,
+            attempts: 0,
         })))
     }
 }
@@ -71,6 +76,22 @@ impl<S: RaftStateMachine> Switchboard<S> {
     /// Mends every line.
     pub fn heal(&self) {
         self.0.borrow_mut().cut.clear();
+    }
+
+    /// Loses one snapshot chunk in `period`; none when it is 0.
+    pub fn fail_chunks_every(&self, period: u64) {
+        self.0.borrow_mut().chunk_failure_period = period;
+    }
+
+    fn count_chunk(&self) -> Result<(), Unreachable> {
+        let mut board = self.0.borrow_mut();
+        board.attempts += 1;
+        let period = board.chunk_failure_period;
+        if period > 0 && board.attempts.is_multiple_of(period) {
+            return Err(Unreachable);
+        }
+        board.chunks += 1;
+        Ok(())
     }
 
     /// Messages and chunks delivered so far.
@@ -122,7 +143,7 @@ impl<S: RaftStateMachine + 'static> RaftNetwork for Wire<S> {
     fn send(&mut self, message: Message) -> LocalBoxFuture<'_, Result<(), Unreachable>> {
         let sent = self.board.line(self.from, self.to).and_then(|raft| {
             self.board.0.borrow_mut().messages += 1;
-            raft.receive(self.from, message).map_err(|_| Unreachable)
+            raft.receive(self.from, message).ok().ok_or(Unreachable)
         });
         Box::pin(async move { sent })
     }
@@ -137,8 +158,9 @@ impl<S: RaftStateMachine + 'static> RaftNetwork for Wire<S> {
         let meta = meta.clone();
         Box::pin(async move {
             let raft = self.board.line(self.from, self.to)?;
-            self.board.0.borrow_mut().chunks += 1;
-            raft.receive_chunk(self.from, term, meta, offset, chunk).await.map_err(|_| Unreachable)
+            self.board.count_chunk()?;
+            let held = raft.receive_chunk(self.from, term, meta, offset, chunk).await;
+            held.ok().ok_or(Unreachable)
         })
     }
 }

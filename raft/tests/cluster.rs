@@ -1,0 +1,442 @@
+//! Several nodes on one switchboard: election, replication, change of leaders, a follower so far
+//! behind that it needs a snapshot, and changes of the membership.
+
+use std::collections::BTreeMap;
+
+use nacolet_model::{Duration, NodeId};
+use nacolet_raft::engine;
+use nacolet_raft::testing::{
+    Crew, Ledger, LedgerCommand, LedgerRefusal, ManualTimer, MemoryLog, Pending, Switchboard,
+    WriteMode,
+};
+use nacolet_raft::{
+    Cause, ClientWriteError, Config, Fatal, LogId, Membership, MembershipChange, Message,
+    MessageBody, Outcome, Raft, ReceiveChunkError, RequestError, SnapshotChunk, SnapshotMeta, Term,
+};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Node {
+    raft: Raft<Ledger>,
+    log: MemoryLog,
+    ledger: Ledger,
+    core: Pending<Result<(), Fatal>>,
+    worker: Pending<()>,
+    replication: Pending<()>,
+}
+
+#[derive(Default)]
+struct Cluster {
+    crew: Crew,
+    timer: ManualTimer,
+    board: Switchboard<Ledger>,
+    nodes: BTreeMap<NodeId, Node>,
+    voters: u64,
+    /// Entries after which a node takes a snapshot and forgets its log.
+    snapshot_every: u64,
+}
+
+impl Cluster {
+    fn new(voters: u64) -> Self {
+        let mut cluster = Self { voters, snapshot_every: 10_000, ..Self::default() };
+        for id in 1..=voters {
+            cluster.start(NodeId(id), MemoryLog::default(), Ledger::default());
+        }
+        cluster
+    }
+
+    fn with_small_logs(voters: u64) -> Self {
+        let mut cluster = Self { voters, snapshot_every: 10, ..Self::default() };
+        for id in 1..=voters {
+            cluster.start(NodeId(id), MemoryLog::default(), Ledger::default());
+        }
+        cluster
+    }
+
+    fn settings(&self, id: NodeId) -> Config {
+        let mut engine = engine::Config::new(id, id.0);
+        engine.snapshot_every_entries = self.snapshot_every;
+        if self.snapshot_every < 100 {
+            engine.tail_entries_max = 4;
+        }
+        let mut config = Config::new(engine);
+        config.chunk_bytes = 16;
+        if id.0 <= self.voters {
+            let voters = (1..=self.voters).map(|id| (NodeId(id), format!("node-{id}")));
+            config = config.bootstrap(Membership::of_voters(voters));
+        }
+        config
+    }
+
+    fn start(&mut self, id: NodeId, log: MemoryLog, ledger: Ledger) {
+        let wires = self.board.wires(id);
+        let (raft, tasks) =
+            Raft::new(self.settings(id), log.clone(), ledger.clone(), wires, self.timer.clone())
+                .unwrap();
+        self.board.plug(&raft);
+        let core = self.crew.spawn(tasks.core);
+        let worker = self.crew.spawn(tasks.worker);
+        let replication = self.crew.spawn(tasks.replication);
+        self.nodes.insert(id, Node { raft, log, ledger, core, worker, replication });
+    }
+
+    fn crash(&mut self, id: NodeId) -> (MemoryLog, Ledger) {
+        let node = self.nodes.remove(&id).unwrap();
+        self.board.unplug(id);
+        self.crew.kill(&node.core);
+        self.crew.kill(&node.worker);
+        self.crew.kill(&node.replication);
+        node.log.crash();
+        (node.log, node.ledger.restarted())
+    }
+
+    fn restart(&mut self, id: NodeId) {
+        let (log, ledger) = self.crash(id);
+        self.start(id, log, ledger);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.crew.pass(&self.timer, time);
+    }
+
+    fn raft(&self, id: NodeId) -> Raft<Ledger> {
+        self.nodes[&id].raft.clone()
+    }
+
+    fn leaders(&self) -> Vec<NodeId> {
+        self.nodes.iter().filter(|(_, node)| node.raft.is_leader()).map(|(id, _)| *id).collect()
+    }
+
+    /// The leader of the highest term.
+    fn leader(&mut self) -> NodeId {
+        for _ in 0..50 {
+            let leader =
+                self.leaders().into_iter().max_by_key(|id| self.nodes[id].raft.metrics().term);
+            if let Some(leader) = leader {
+                return leader;
+            }
+            self.pass(Duration::from_millis(200));
+        }
+        panic!("nobody leads");
+    }
+
+    fn write(
+        &mut self,
+        to: NodeId,
+        amount: u64,
+    ) -> Pending<Result<u64, ClientWriteError<LedgerRefusal>>> {
+        let raft = self.raft(to);
+        self.crew.spawn(async move { raft.client_write(&LedgerCommand::Add(amount)).await })
+    }
+
+    /// Writes through whoever leads until it is acknowledged.
+    fn must_write(&mut self, amount: u64) -> u64 {
+        let leader = self.leader();
+        let written = self.write(leader, amount);
+        self.pass(PATIENCE);
+        written.take().expect("answered in time").expect("acknowledged")
+    }
+
+    fn change(&mut self, change: MembershipChange) -> Result<(), RequestError> {
+        let leader = self.leader();
+        let raft = self.raft(leader);
+        let changed = self.crew.spawn(async move { raft.change_membership(change).await });
+        self.pass(PATIENCE);
+        changed.take().expect("answered in time")
+    }
+
+    fn assert_alike(&mut self) {
+        self.pass(PATIENCE);
+        let mut ledgers = self.nodes.values().map(|node| node.ledger.state());
+        let first = ledgers.next().unwrap();
+        for ledger in ledgers {
+            assert_eq!(ledger, first);
+        }
+    }
+}
+
+#[test]
+fn three_nodes_elect_one_leader_and_replicate() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.leader();
+    for amount in 1..=10 {
+        cluster.must_write(amount);
+    }
+    assert_eq!(cluster.leaders(), [leader]);
+    cluster.assert_alike();
+    for node in cluster.nodes.values() {
+        assert_eq!(node.ledger.state().sum, 55);
+        assert_eq!(node.raft.current_leader(), Some(leader));
+        assert_eq!(node.log.durable().entries, cluster.nodes[&leader].log.durable().entries);
+    }
+}
+
+#[test]
+fn a_follower_names_the_leader() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.leader();
+    cluster.pass(PATIENCE);
+    let follower = cluster.nodes.keys().copied().find(|id| *id != leader).unwrap();
+    let written = cluster.write(follower, 1);
+    cluster.crew.run();
+    let error = written.take().unwrap().unwrap_err();
+    assert_eq!(error.leader(), Some(leader));
+    assert_eq!(error.outcome(), Outcome::Refused);
+    let raft = cluster.raft(follower);
+    let read = cluster.crew.spawn(async move { raft.read_index().await });
+    cluster.crew.run();
+    assert_eq!(read.take().unwrap().unwrap_err().leader(), Some(leader));
+}
+
+#[test]
+fn a_read_index_is_confirmed_by_a_majority() {
+    let mut cluster = Cluster::new(3);
+    cluster.must_write(1);
+    let leader = cluster.leader();
+    let raft = cluster.raft(leader);
+    let read = cluster.crew.spawn(async move { raft.read_index().await });
+    cluster.pass(Duration::from_millis(300));
+    assert!(read.take().unwrap().is_ok());
+    cluster.board.isolate(leader);
+    let raft = cluster.raft(leader);
+    let read = cluster.crew.spawn(async move { raft.read_index().await });
+    cluster.pass(PATIENCE);
+    assert!(read.take().unwrap().is_err(), "a leader alone must not confirm a read");
+}
+
+#[test]
+fn a_write_of_a_deposed_leader_is_superseded_and_never_acknowledged() {
+    let mut cluster = Cluster::new(3);
+    cluster.must_write(1);
+    let old = cluster.leader();
+    cluster.board.isolate(old);
+    let lost = cluster.write(old, 100);
+    cluster.pass(PATIENCE);
+    assert_eq!(lost.take(), None, "nobody knows yet what becomes of it");
+    let new = cluster.leader();
+    assert_ne!(new, old);
+    let written = cluster.write(new, 2);
+    cluster.pass(PATIENCE);
+    assert_eq!(written.take(), Some(Ok(3)));
+    cluster.board.heal();
+    cluster.assert_alike();
+    let error = lost.take().unwrap().unwrap_err();
+    assert!(matches!(error, ClientWriteError::Superseded { leader } if leader == Some(new)));
+    assert_eq!(cluster.nodes[&old].ledger.state().sum, 3);
+}
+
+#[test]
+fn a_write_whose_place_a_snapshot_jumped_over_ends_as_unknown() {
+    let mut cluster = Cluster::with_small_logs(3);
+    cluster.must_write(1);
+    let old = cluster.leader();
+    cluster.board.isolate(old);
+    let lost = cluster.write(old, 100);
+    cluster.pass(PATIENCE);
+    for _ in 0..40 {
+        cluster.must_write(1);
+    }
+    let (_, chunks) = cluster.board.delivered();
+    cluster.board.heal();
+    cluster.assert_alike();
+    assert!(cluster.board.delivered().1 > chunks + 1, "a snapshot in several chunks");
+    assert_eq!(lost.take(), Some(Err(ClientWriteError::Unknown(Cause::Snapshot))));
+    assert_eq!(cluster.nodes[&old].ledger.state().sum, 41);
+}
+
+#[test]
+fn a_leader_that_crashes_is_replaced_and_comes_back() {
+    let mut cluster = Cluster::new(3);
+    let mut sum = 0;
+    for round in 1..=5 {
+        let leader = cluster.leader();
+        let (log, ledger) = cluster.crash(leader);
+        sum += round;
+        cluster.pass(PATIENCE);
+        assert_eq!(cluster.must_write(round), sum);
+        cluster.start(leader, log, ledger);
+        cluster.assert_alike();
+    }
+}
+
+#[test]
+fn a_follower_that_was_away_for_long_gets_a_snapshot_and_then_the_log() {
+    let mut cluster = Cluster::with_small_logs(3);
+    let leader = cluster.leader();
+    let follower = cluster.nodes.keys().copied().find(|id| *id != leader).unwrap();
+    cluster.board.isolate(follower);
+    for _ in 0..45 {
+        cluster.must_write(1);
+    }
+    cluster.board.heal();
+    cluster.assert_alike();
+    let node = &cluster.nodes[&follower];
+    assert!(node.ledger.snapshot().is_some(), "the log alone could not bring it back");
+    cluster.must_write(1);
+    cluster.assert_alike();
+    cluster.restart(follower);
+    cluster.assert_alike();
+    assert_eq!(cluster.nodes[&follower].ledger.state().sum, 46);
+}
+
+#[test]
+fn a_snapshot_transfer_goes_on_where_it_was_interrupted() {
+    let mut cluster = Cluster::with_small_logs(3);
+    let leader = cluster.leader();
+    let follower = cluster.nodes.keys().copied().find(|id| *id != leader).unwrap();
+    cluster.board.isolate(follower);
+    for _ in 0..45 {
+        cluster.must_write(1);
+    }
+    let whole = {
+        let meta = cluster.nodes[&leader].ledger.snapshot().unwrap();
+        let mut ledger = cluster.nodes[&leader].ledger.clone();
+        use nacolet_raft::RaftStateMachine;
+        let read = ledger.read_snapshot(&meta, 0, usize::MAX);
+        futures_lite::future::block_on(read).unwrap().bytes.len()
+    };
+    let (_, before) = cluster.board.delivered();
+    cluster.board.fail_chunks_every(3);
+    cluster.board.heal();
+    cluster.assert_alike();
+    let (_, after) = cluster.board.delivered();
+    let needed = whole.div_ceil(16) as u64;
+    assert!(after - before >= needed);
+    assert!(after - before <= needed + 2, "{} chunks instead of {needed}", after - before);
+}
+
+#[test]
+fn leadership_is_handed_over() {
+    let mut cluster = Cluster::new(3);
+    cluster.must_write(1);
+    let old = cluster.leader();
+    let target = cluster.nodes.keys().copied().find(|id| *id != old).unwrap();
+    let raft = cluster.raft(old);
+    let moved = cluster.crew.spawn(async move { raft.transfer_leader(Some(target)).await });
+    cluster.pass(Duration::from_millis(500));
+    assert_eq!(moved.take(), Some(Ok(target)));
+    assert_eq!(cluster.leaders(), [target]);
+    cluster.must_write(1);
+    cluster.assert_alike();
+}
+
+#[test]
+fn a_node_joins_as_a_learner_is_promoted_and_leaves() {
+    let mut cluster = Cluster::with_small_logs(1);
+    for _ in 0..30 {
+        cluster.must_write(1);
+    }
+    for id in [2, 3] {
+        let node = NodeId(id);
+        cluster.start(node, MemoryLog::default(), Ledger::default());
+        let address = format!("node-{id}");
+        cluster.change(MembershipChange::AddLearner { node, address }).unwrap();
+        cluster.pass(PATIENCE);
+        cluster.change(MembershipChange::Promote([node].into())).unwrap();
+    }
+    cluster.must_write(1);
+    cluster.assert_alike();
+    let membership = cluster.nodes[&NodeId(3)].raft.metrics().membership;
+    assert_eq!(membership.voters, [1, 2, 3].map(NodeId).into());
+    assert!(!membership.is_joint());
+    assert_eq!(cluster.nodes[&NodeId(2)].ledger.membership_told(), *membership);
+
+    // The leader leaves; the others go on without it.
+    let leader = cluster.leader();
+    cluster.change(MembershipChange::Remove([leader].into())).unwrap();
+    cluster.crash(leader);
+    cluster.pass(PATIENCE);
+    assert_ne!(cluster.leader(), leader);
+    assert_eq!(cluster.must_write(1), 32);
+    cluster.assert_alike();
+}
+
+#[test]
+fn a_full_disk_of_a_follower_stops_nobody_else() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.leader();
+    let follower = cluster.nodes.keys().copied().find(|id| *id != leader).unwrap();
+    cluster.nodes[&follower].log.set_full(true);
+    for _ in 0..20 {
+        cluster.must_write(1);
+    }
+    assert!(cluster.nodes[&follower].raft.metrics().storage_full);
+    assert_eq!(cluster.nodes[&follower].ledger.state().sum, 0);
+    cluster.nodes[&follower].log.set_full(false);
+    cluster.pass(Duration::from_secs(10));
+    cluster.assert_alike();
+    assert_eq!(cluster.nodes[&follower].ledger.state().sum, 20);
+}
+
+#[test]
+fn a_node_that_elects_with_a_full_disk_piles_up_no_records() {
+    let mut cluster = Cluster::new(3);
+    cluster.must_write(1);
+    for node in cluster.nodes.values() {
+        node.log.set_full(true);
+    }
+    // Everybody restarts with a full disk, and nobody can write down a vote.
+    for id in [1, 2, 3] {
+        cluster.restart(NodeId(id));
+    }
+    cluster.pass(Duration::from_secs(60));
+    for node in cluster.nodes.values() {
+        node.log.set_full(false);
+    }
+    cluster.pass(Duration::from_secs(10));
+    let records: u64 = cluster.nodes.values().map(|node| node.log.writes().0).sum();
+    assert!(records < 60, "{records} records");
+    assert_eq!(cluster.must_write(1), 2);
+    cluster.assert_alike();
+}
+
+#[test]
+fn unsynced_writes_that_a_crash_loses_were_never_acknowledged() {
+    let mut cluster = Cluster::new(3);
+    cluster.must_write(1);
+    let leader = cluster.leader();
+    for node in cluster.nodes.values() {
+        node.log.set_mode(WriteMode::Manual);
+    }
+    let written = cluster.write(leader, 10);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(written.take(), None);
+    for id in [1, 2, 3] {
+        cluster.restart(NodeId(id));
+    }
+    for node in cluster.nodes.values() {
+        node.log.set_mode(WriteMode::Immediate);
+    }
+    cluster.pass(PATIENCE);
+    assert_eq!(cluster.must_write(1), 2);
+    cluster.assert_alike();
+}
+
+#[test]
+fn a_snapshot_of_a_leader_that_is_over_is_refused() {
+    let mut cluster = Cluster::new(3);
+    cluster.must_write(1);
+    let raft = cluster.raft(NodeId(2));
+    let term = raft.metrics().term;
+    let meta = SnapshotMeta { last: LogId::default(), ..SnapshotMeta::default() };
+    let chunk = SnapshotChunk { bytes: vec![1], last: false };
+    let refused = cluster.crew.spawn(async move {
+        raft.receive_chunk(NodeId(3), Term(term.0 - 1), meta, 0, chunk).await
+    });
+    cluster.crew.run();
+    assert_eq!(refused.take(), Some(Err(ReceiveChunkError::Stale { term })));
+}
+
+#[test]
+fn strangers_get_no_more_connections_than_there_may_be_members() {
+    let mut cluster = Cluster::new(3);
+    cluster.must_write(1);
+    let raft = cluster.raft(NodeId(1));
+    for stranger in 100..200 {
+        let body = MessageBody::Heartbeat { commit_index: Default::default(), read: 0 };
+        raft.receive(NodeId(stranger), Message { term: Term(0), body }).unwrap();
+        cluster.crew.run();
+    }
+    cluster.must_write(1);
+    cluster.assert_alike();
+}
