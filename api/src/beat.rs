@@ -117,8 +117,7 @@ fn render(answer: BeatAnswer) -> Answer {
     const OK: u16 = 10_200;
     const UNKNOWN: u16 = 20_404;
     /// What nearly every beat is answered with.
-    const USUAL: &[u8] =
-        br#"{"clientBeatInterval":5000,"code":10200,"lightBeatEnabled":true}"#;
+    const USUAL: &[u8] = br#"{"clientBeatInterval":5000,"code":10200,"lightBeatEnabled":true}"#;
 
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]

@@ -37,10 +37,11 @@ pub(crate) fn routes(routes: &mut Routes) {
         .later(Method::DELETE, write, |state, call| {
             batch(state, call, Dialect::V1, MetadataOp::Delete)
         });
-    routes
-        .at("/v1/ns/instance/statuses")
-        .now(Method::GET, read, statuses)
-        .now(Method::POST, read, statuses);
+    routes.at("/v1/ns/instance/statuses").now(Method::GET, read, statuses).now(
+        Method::POST,
+        read,
+        statuses,
+    );
 
     routes
         .at("/v2/ns/instance")
@@ -62,10 +63,11 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 fn routes_v3(routes: &mut Routes) {
     let (read, write) = (Permission::NamingRead, Permission::NamingWrite);
-    routes
-        .at("/v3/client/ns/instance")
-        .later(Method::POST, write, register_or_beat)
-        .later(Method::DELETE, write, |state, call| done(state, call, Dialect::V2, deregister));
+    routes.at("/v3/client/ns/instance").later(Method::POST, write, register_or_beat).later(
+        Method::DELETE,
+        write,
+        |state, call| done(state, call, Dialect::V2, deregister),
+    );
     routes
         .at("/v3/admin/ns/instance")
         .later(Method::POST, write, |state, call| done(state, call, Dialect::V2, register))

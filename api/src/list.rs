@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hyper::Method;
 use hyper::body::Bytes;
-use nacolet_model::{ClusterName, Duration, limits};
+use nacolet_model::{ClusterName, limits};
 use nacolet_registry::{ListQuery, ServiceView};
 use serde::Serialize;
 use serde::ser::{SerializeStruct as _, Serializer};
@@ -112,8 +112,6 @@ struct Lists {
 #[derive(Debug)]
 struct Rendered {
     revision: u64,
-    /// The only thing in a list that an operator changes without touching the service.
-    cache: Duration,
     body: Bytes,
 }
 
@@ -135,8 +133,7 @@ impl Shelf {
     fn find(&self, key: &str, view: &ServiceView<'_>) -> Option<Bytes> {
         let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = lists.by_query.get(key)?;
-        let is_true = kept.revision == view.revision && kept.cache == view.cache;
-        is_true.then(|| kept.body.clone())
+        (kept.revision == view.revision).then(|| kept.body.clone())
     }
 
     fn keep(&self, key: String, view: &ServiceView<'_>, body: Bytes) {
@@ -151,7 +148,7 @@ impl Shelf {
             *lists = Lists::default();
         }
         let key_bytes = key.len();
-        let rendered = Rendered { revision: view.revision, cache: view.cache, body };
+        let rendered = Rendered { revision: view.revision, body };
         lists.bytes += bytes;
         if let Some(old) = lists.by_query.insert(key.into(), rendered) {
             lists.bytes -= key_bytes + old.body.len();

@@ -195,9 +195,8 @@ pub(crate) fn from_beat(
         None => 1.0,
         Some(scalar) => {
             let text = scalar.into_text();
-            text.parse().map_err(|_: std::num::ParseFloatError| {
-                Failure::not_a_number("weight", &text)
-            })?
+            text.parse()
+                .map_err(|_: std::num::ParseFloatError| Failure::not_a_number("weight", &text))?
         }
     };
     let spec = InstanceSpec {
@@ -296,9 +295,9 @@ mod tests {
     fn what_is_not_said_has_the_default_of_nacos() {
         let spec = check_spec("ip=1.1.1.1&port=80").expect("valid");
         assert_eq!(spec, InstanceSpec::new("1.1.1.1", 80));
-        assert!(!from_params(&Params::new(b"ip=1.1.1.1&port=80", b""), false)
-            .expect("valid")
-            .ephemeral);
+        assert!(
+            !from_params(&Params::new(b"ip=1.1.1.1&port=80", b""), false).expect("valid").ephemeral
+        );
     }
 
     #[test]

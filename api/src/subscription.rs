@@ -35,7 +35,8 @@ fn takes_pushes(agent: &str) -> bool {
 
 /// The first three numbers of a version; what is missing or no number is 0.
 fn version_of(text: &str) -> [u32; 3] {
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    let mut numbers =
+        text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     std::array::from_fn(|_| numbers.next().unwrap_or(0))
 }
 

@@ -1,0 +1,5 @@
+//! Naming over HTTP as Nacos clients see it, in process: paths, parameters, JSON, status codes.
+
+mod instances;
+mod lists;
+mod world;
