@@ -103,10 +103,16 @@ impl Catalog {
         Some(service)
     }
 
-    pub(crate) fn put_instance(&mut self, slot: Slot, spec: InstanceSpec, now: Instant) -> Put {
+    /// Adds or overwrites an instance; also says where it is.
+    pub(crate) fn put_instance(
+        &mut self,
+        slot: Slot,
+        spec: InstanceSpec,
+        now: Instant,
+    ) -> (Put, usize) {
         let ephemeral = spec.ephemeral;
-        let Some(service) = self.get_mut(slot) else { return Put::Same };
-        let put = service.put(spec, now);
+        let Some(service) = self.get_mut(slot) else { return (Put::Same, 0) };
+        let (put, at) = service.put(spec, now);
         match put {
             Put::Added => *self.count_of(ephemeral) += 1,
             Put::Changed { other_kind: true } => {
@@ -115,7 +121,7 @@ impl Catalog {
             }
             Put::Changed { other_kind: false } | Put::Same => {}
         }
-        put
+        (put, at)
     }
 
     pub(crate) fn remove_instance(&mut self, slot: Slot, at: usize) -> Option<Instance> {
@@ -184,7 +190,7 @@ impl Catalog {
         &'a self,
         namespace: &str,
         group: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a Service> {
+    ) -> impl Iterator<Item = &'a Service> + use<'a> {
         let groups = self.index.get(namespace).into_iter().flatten();
         let groups =
             groups.filter(move |(name, _)| group.is_none_or(|group| name.as_str() == group));

@@ -161,10 +161,10 @@ impl Registry {
 
     fn register_ephemeral(&mut self, now: Instant, key: &ServiceKey, spec: InstanceSpec) {
         let (slot, _) = self.catalog.slot_or_insert(key);
-        let put = self.catalog.put_instance(slot, spec, now);
+        let (put, at) = self.catalog.put_instance(slot, spec, now);
         if put != Put::Same {
             self.changed(now, slot);
-            self.look_again(now, slot);
+            self.look_at(now, slot, at..at + 1);
         }
         if put == Put::Added {
             self.note_orphans(now, slot);
@@ -221,7 +221,7 @@ impl Registry {
             }
             if recovered {
                 self.changed(now, slot);
-                self.look_again(now, slot);
+                self.look_at(now, slot, at.clone());
             }
             let service = self.catalog.get(slot);
             if let Some(first) = service.and_then(|service| service.instances().get(at.start))

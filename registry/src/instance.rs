@@ -450,6 +450,17 @@ impl Instance {
         }
     }
 
+    /// Whether registering `spec` would change nothing.
+    pub(crate) fn is(&self, spec: &InstanceSpec) -> bool {
+        let (weight, enabled, metadata) = self.registered();
+        weight.to_bits() == spec.weight.to_bits()
+            && enabled == spec.enabled
+            && self.healthy == spec.healthy
+            && self.ephemeral == spec.ephemeral
+            && self.app == spec.app
+            && **metadata == spec.metadata
+    }
+
     /// The registered form as a spec, for a raft snapshot.
     pub(crate) fn to_spec(&self) -> InstanceSpec {
         let (weight, enabled, metadata) = self.registered();

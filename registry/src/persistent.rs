@@ -174,7 +174,7 @@ impl Registry {
             return Err(RegistryError::NodeFull);
         }
         let (slot, _) = self.catalog.slot_or_insert(&put.service);
-        if self.catalog.put_instance(slot, spec, now) != Put::Same {
+        if self.catalog.put_instance(slot, spec, now).0 != Put::Same {
             self.changed(now, slot);
             self.note_orphans(now, slot);
         }
@@ -310,7 +310,7 @@ impl Registry {
         }
         self.changed(now, slot);
         self.note_orphans(now, slot);
-        self.look_again(now, slot);
+        self.look_at_all(now, slot);
         let updated = put.instances.into_iter();
         let updated = updated.map(|(key, ephemeral)| UpdatedInstance { key, ephemeral }).collect();
         Ok(Reply::Updated(updated))
@@ -332,21 +332,21 @@ impl Registry {
         }
         if shown {
             self.changed(now, slot);
-            self.look_again(now, slot);
+            self.look_at_all(now, slot);
         }
         self.thinned(now, slot);
         Ok(Reply::Done)
     }
 
     fn apply_switch(&mut self, now: Instant, switch: Switch) -> Result<Reply, RegistryError> {
-        let checked = self.switches.health_check_enabled;
+        let watched = self.switches.watches_beats();
         self.switches.set(switch);
-        if !checked && self.switches.health_check_enabled {
+        if !watched && self.switches.watches_beats() {
             // Nobody's silence was watched, so everybody begins anew.
             for slot in self.catalog.slots() {
                 let instances = self.catalog.get(slot).map(|service| service.instances());
                 instances.unwrap_or_default().iter().for_each(|instance| instance.touch(now));
-                self.look_again(now, slot);
+                self.look_at_all(now, slot);
             }
         }
         self.all_look_different();

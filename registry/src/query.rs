@@ -182,7 +182,10 @@ impl Registry {
     }
 
     /// Services in the order of group and name; skip and take make pages, `count` their number.
-    pub fn services<'a>(&'a self, query: &ServiceQuery<'a>) -> impl Iterator<Item = &'a Service> {
+    pub fn services<'a>(
+        &'a self,
+        query: &ServiceQuery<'a>,
+    ) -> impl Iterator<Item = &'a Service> + use<'a> {
         let query = *query;
         self.catalog
             .services_of(query.namespace, query.group)
@@ -199,7 +202,7 @@ impl Registry {
         &'a self,
         now: Instant,
         service: &ServiceKey,
-    ) -> impl Iterator<Item = SubscriberView<'a>> {
+    ) -> impl Iterator<Item = SubscriberView<'a>> + use<'a> {
         self.subscribers.of(service).filter(move |entry| entry.is_leased(now)).map(Entry::view)
     }
 

@@ -65,10 +65,8 @@ impl RefTime {
 
     /// The ceiling to ask for, if it is time to.
     pub(crate) fn ask(&mut self, now: Instant) -> Option<u64> {
+        self.wall?;
         let wall_ms = self.wall_ms(now);
-        if self.wall.is_none() {
-            return None;
-        }
         let covered = self.ceiling.max(self.asked);
         if covered >= self.last.saturating_add(STEPS_REFRESH)
             && covered >= wall_ms.saturating_add(REFRESH_MS)

@@ -237,6 +237,12 @@ impl Service {
         usize::try_from(self.ephemeral_count).unwrap_or(usize::MAX)
     }
 
+    /// Number of healthy instances, disabled ones included and protection apart.
+    #[must_use]
+    pub fn healthy_count(&self) -> usize {
+        self.instances.iter().filter(|instance| instance.healthy()).count()
+    }
+
     /// Number of persistent instances.
     #[must_use]
     pub fn persistent_count(&self) -> usize {
@@ -327,36 +333,37 @@ impl Service {
         overrides.filter(|key| !self.contains(key))
     }
 
-    /// Adds or overwrites an instance, under the override that waits for it.
-    pub(crate) fn put(&mut self, spec: InstanceSpec, now: Instant) -> Put {
-        let key = spec.key();
-        let at = self.position(&key.ip, key.port, key.cluster.as_str());
+    /// Adds or overwrites an instance, under the override that waits for it. Also says where it is.
+    pub(crate) fn put(&mut self, spec: InstanceSpec, now: Instant) -> (Put, usize) {
+        let at = self.position(&spec.ip, spec.port, spec.cluster.as_str());
         if let Ok(at) = at
-            && self.instances[at].to_spec() == spec
+            && self.instances[at].is(&spec)
         {
             self.instances[at].touch(now);
-            return Put::Same;
+            return (Put::Same, at);
         }
         let cluster = self.share_cluster(&spec.cluster);
         let metadata = self.share_metadata(&spec.metadata);
         let ephemeral = spec.ephemeral;
         let mut instance = Instance::new(spec, cluster, metadata, now);
-        if let Some(laid) = self.durable.as_ref().and_then(|durable| durable.overrides.get(&key)) {
+        if let Some(durable) = &self.durable
+            && !durable.overrides.is_empty()
+            && let Some(laid) = durable.overrides.get(&instance.key())
+        {
             instance.cover(Some(laid.over(&instance)));
         }
-        let put = match at {
+        self.ephemeral_count += u32::from(ephemeral);
+        match at {
             Ok(at) => {
                 let old = core::mem::replace(&mut self.instances[at], instance);
                 self.ephemeral_count -= u32::from(old.ephemeral());
-                Put::Changed { other_kind: old.ephemeral() != ephemeral }
+                (Put::Changed { other_kind: old.ephemeral() != ephemeral }, at)
             }
             Err(at) => {
                 self.instances.insert(at, instance);
-                Put::Added
+                (Put::Added, at)
             }
-        };
-        self.ephemeral_count += u32::from(ephemeral);
-        put
+        }
     }
 
     /// Takes an instance out.

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::instance::{InstanceKey, InstanceSpec};
+use crate::instance::{InstanceKey, InstanceSpec, check_weight};
 use crate::service::{ClusterMeta, Override, Service, ServiceMeta};
 use crate::step::{Output, Registry};
 use crate::switches::Switches;
@@ -104,7 +104,7 @@ impl Registry {
         for slot in self.catalog.slots() {
             self.changed(now, slot);
             self.thinned(now, slot);
-            self.look_again(now, slot);
+            self.look_at_all(now, slot);
         }
         self.settle(now, out);
     }
@@ -242,11 +242,15 @@ impl LoadedService {
         let double = 2 * limits::INSTANCES_PER_SERVICE_MAX;
         match record {
             Record::Cluster { name, meta } => self.clusters.push((name, meta)),
-            Record::Override { key, laid } => self.overrides.push((key, laid)),
+            Record::Override { key, laid }
+                if laid.weight.is_none_or(|weight| check_weight(weight).is_ok()) =>
+            {
+                self.overrides.push((key, laid));
+            }
             Record::Instance(spec) if spec.check().is_ok() && !spec.ephemeral => {
                 self.instances.push(spec);
             }
-            Record::Instance(_) => return Err(LoadError::Damaged),
+            Record::Instance(_) | Record::Override { .. } => return Err(LoadError::Damaged),
             Record::Head { .. } | Record::Service { .. } | Record::End { .. } => {
                 return Err(LoadError::OutOfOrder);
             }

@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use nacolet_model::{Instant, Prng, RequestId, ServiceKey, WallTime, limits};
 
@@ -220,7 +221,7 @@ impl Registry {
 
     /// Looks at the beats of one service.
     pub(crate) fn look(&mut self, now: Instant, slot: Slot) {
-        if !self.switches.health_check_enabled {
+        if !self.switches.watches_beats() {
             return;
         }
         let clock = Clock { interval: self.switches.client_beat_interval(), resumed: self.resumed };
@@ -237,20 +238,27 @@ impl Registry {
         }
     }
 
-    /// Looks no later than the first deadline of an instance that beats from `now` on. Called when
-    /// an instance comes or shortens its timers; later deadlines are found by the look itself.
-    pub(crate) fn look_again(&mut self, now: Instant, slot: Slot) {
-        if !self.switches.health_check_enabled {
+    /// Looks no later than the instances at `at` need it. Called when one comes, comes back or gets
+    /// other timers; where a beat moved a deadline away, the look finds out.
+    pub(crate) fn look_at(&mut self, now: Instant, slot: Slot, at: Range<usize>) {
+        if !self.switches.watches_beats() {
             return;
         }
         let clock = Clock { interval: self.switches.client_beat_interval(), resumed: self.resumed };
         let Some(service) = self.catalog.get_mut(slot) else { return };
         let mut soonest = service.armed.health;
-        for instance in service.instances().iter().filter(|instance| instance.ephemeral()) {
+        let instances = service.instances().get(at).unwrap_or_default();
+        for instance in instances.iter().filter(|instance| instance.ephemeral()) {
             let next = clock.next_look(instance, now);
             soonest = Some(soonest.map_or(next, |soonest| soonest.min(next)));
         }
         self.timetable.arm(&mut service.armed.health, soonest, Due::Health(slot));
+    }
+
+    /// [`Self::look_at`] for a whole service.
+    pub(crate) fn look_at_all(&mut self, now: Instant, slot: Slot) {
+        let count = self.catalog.get(slot).map_or(0, |service| service.instances().len());
+        self.look_at(now, slot, 0..count);
     }
 
     /// Something that a list shows changed: readers, clients and subscribers have to notice.
@@ -370,7 +378,7 @@ impl Registry {
                 deadlines += 1;
                 assert!(self.timetable.contains(at, due), "what is armed stands in the timetable");
             }
-            let beats = self.switches.health_check_enabled && service.ephemeral_count() > 0;
+            let beats = self.switches.watches_beats() && service.ephemeral_count() > 0;
             assert!(!beats || armed.health.is_some(), "whoever has to beat is looked at");
             let empty = service.is_forgettable();
             assert!(!empty || armed.empty.is_some(), "an empty service is forgotten some day");

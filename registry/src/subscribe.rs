@@ -28,6 +28,13 @@ pub struct Subscriber {
     pub app: Box<str>,
 }
 
+impl Subscriber {
+    /// Whether its texts are short enough to be kept ten thousand times.
+    fn is_bounded(&self) -> bool {
+        [&self.ip, &self.agent, &self.app].iter().all(|text| text.len() <= limits::LABEL_CHARS_MAX)
+    }
+}
+
 /// One subscriber of one service, as operators see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscriberView<'a> {
@@ -102,6 +109,9 @@ impl Subscribers {
         clusters: Box<str>,
         subscriber: Subscriber,
     ) {
+        if !subscriber.is_bounded() || clusters.len() > limits::LABEL_CHARS_MAX {
+            return;
+        }
         let lease_until = now + lease;
         let entries = self.by_service.get_mut(&service);
         let same = entries.and_then(|entries| {

@@ -160,6 +160,13 @@ impl Switches {
         !matches!(self.overridden_server_status, Some(ServerStatus::Down | ServerStatus::ReadOnly))
     }
 
+    /// Whether silence has consequences. While writes are refused beats are too, and then silence
+    /// is our doing.
+    #[must_use]
+    pub fn watches_beats(&self) -> bool {
+        self.health_check_enabled && self.serves_writes()
+    }
+
     /// Whether reads are let through.
     #[must_use]
     pub fn serves_reads(&self) -> bool {
