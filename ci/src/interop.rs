@@ -306,7 +306,7 @@ fn rust_command(root: &Path) -> Command {
 fn prepare_java(root: &Path) -> bool {
     let mut maven = Command::new("mvn");
     maven.current_dir(root.join("tests/interop/java"));
-    maven.args(["--batch-mode", "--quiet", "package"]);
+    maven.args(["--batch-mode", "--quiet", "process-classes"]);
     let folder = root.join("target/interop/java");
     maven.arg(format!("-Dinterop.target={}", folder.display()));
     step("maven", &mut maven)

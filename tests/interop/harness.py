@@ -13,6 +13,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 CASES = []
+CLEANUPS = []
 _print_lock = threading.Lock()
 
 
@@ -105,6 +106,10 @@ def main():
     with ThreadPoolExecutor(max_workers=12) as pool:
         passed = list(pool.map(_run, together))
     passed += [_run(function) for function in one_by_one]
+    # What still waits for the server now loses its footing, and has nothing left to tell.
+    threading.excepthook = lambda _: None
+    for cleanup in CLEANUPS:
+        cleanup()
     # Client libraries leave threads behind that would keep the program alive.
     sys.stdout.flush()
     os._exit(0 if passed and all(passed) else 1)
