@@ -176,3 +176,103 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nacolet_model::{NodeId, Prng};
+    use nacolet_raft::Membership;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn entry(payload: EntryPayload) -> Entry {
+        Entry { id: LogId { term: Term(3), index: LogIndex(258) }, payload }
+    }
+
+    fn membership() -> EntryPayload {
+        EntryPayload::Membership(Box::new(Membership {
+            voters: [NodeId(1), NodeId(300)].into(),
+            addresses: [(NodeId(1), "a:1".to_owned())].into(),
+            ..Membership::default()
+        }))
+    }
+
+    #[test]
+    fn entries_have_the_published_form_and_come_back() {
+        let payloads = [EntryPayload::Blank, EntryPayload::Command([1, 2, 3].into()), membership()];
+        let published = [
+            "864975040003000000000000000201000000000000",
+            "92adb7d40103000000000000000201000000000000010203",
+            "cb82ee8102030000000000000002010000000000000201ac02000000010103613a31",
+        ];
+        for (payload, published) in payloads.into_iter().zip(published) {
+            let entry = entry(payload);
+            let stored = StoredEntry::new(&entry).expect("encodes");
+            assert_eq!(hex(&[&stored.head[..], &stored.body].concat()), published);
+            assert_eq!(stored.entry(), Some(entry));
+            assert_eq!(stored.index(), 258);
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_an_entry_is_seen() {
+        let stored = StoredEntry::new(&entry(membership())).expect("encodes");
+        for bit in 0..(ENTRY_HEAD_BYTES + stored.body.len()) * 8 {
+            let (mut head, mut body) = (stored.head, stored.body.to_vec());
+            let byte = match bit / 8 {
+                at @ 0..ENTRY_HEAD_BYTES => &mut head[at],
+                at => &mut body[at - ENTRY_HEAD_BYTES],
+            };
+            *byte ^= 1 << (bit % 8);
+            assert_eq!(StoredEntry { head, body: body.into() }.entry(), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn the_state_record_has_the_published_form_and_comes_back() {
+        let state = State {
+            seq: 300,
+            durable_seq: 299,
+            hard_state: HardState {
+                term: Term(4),
+                voted_for: Some(NodeId(9)),
+                commit_index: LogIndex(7),
+            },
+            purged: LogIndex(5),
+            last: LogId { term: Term(4), index: LogIndex(8) },
+        };
+        let bytes = encode_state(&state).expect("encodes");
+        assert_eq!(hex(&bytes), "01ac02ab0204010907050408");
+        assert_eq!(decode_state(&bytes), Some(state));
+        for length in 0..bytes.len() {
+            assert_eq!(decode_state(&bytes[..length]), None);
+        }
+        assert_eq!(decode_state(&[&bytes[..], &[0]].concat()), None);
+        assert_eq!(decode_state(&[&[2], &bytes[1..]].concat()), None, "a version of the future");
+    }
+
+    #[test]
+    fn slots_and_small_records_have_the_published_form() {
+        assert_eq!(hex(&encode_slot(258)), "4e4344310201000000000000eda264a7");
+        assert_eq!(decode_slot(&encode_slot(u64::MAX)), Some(u64::MAX));
+        assert_eq!(hex(&encode_small(b"ab")), "4e435352010200000083460df26162");
+        assert_eq!(decode_small(&encode_small(b"ab")), Some(&b"ab"[..]));
+    }
+
+    #[test]
+    fn random_bytes_decode_to_nothing_and_never_panic() {
+        let mut random = Prng::new(5);
+        for _ in 0..20_000 {
+            let bytes: Vec<u8> =
+                (0..random.below(64)).map(|_| random.next_u64().to_le_bytes()[0]).collect();
+            assert_eq!(decode_slot(&bytes), None);
+            assert_eq!(decode_small(&bytes), None);
+            let _ = decode_state(&bytes);
+            let mut stored = StoredEntry { body: bytes.into(), ..StoredEntry::default() };
+            stored.head[4] = random.next_u64().to_le_bytes()[0] % 4;
+            assert_eq!(stored.entry(), None);
+        }
+    }
+}

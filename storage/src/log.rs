@@ -513,9 +513,10 @@ impl Handle for LogFile {
     /// may happen after it.
     fn sync(&self) -> io::Result<()> {
         failpoint::hit("log.before-sync");
+        #[cfg(not(test))]
         let synced = self.file.sync_data();
         #[cfg(test)]
-        let synced = synced.and_then(|()| self.shared.faults.sync());
+        let synced = self.shared.faults.sync();
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         if let Err(e) = synced {
             (self.shared.fatal)(&format!("the Raft log cannot be made durable: {e}"));
@@ -604,7 +605,7 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn sync(&self) -> io::Result<()> {
-            if *self.sync_fails.lock().expect("test") {
+            if std::mem::take(&mut *self.sync_fails.lock().expect("test")) {
                 return Err(io::Error::other("injected"));
             }
             Ok(())

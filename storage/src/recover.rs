@@ -181,7 +181,7 @@ fn scan_file(
     }
     if newest && good > 0 {
         // What was found counts as durable from now on, so it has to be.
-        File::open(path).and_then(|file| file.sync_all()).map_err(|e| unusable(path, &e))?;
+        File::open(path).and_then(|file| dir::sync_file(&file)).map_err(|e| unusable(path, &e))?;
     }
     Ok(())
 }
@@ -193,7 +193,7 @@ fn cut(path: &Path, good: usize) -> io::Result<()> {
     }
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(good as u64)?;
-    file.sync_all()
+    dir::sync_file(&file)
 }
 
 struct Batch {
@@ -353,7 +353,7 @@ impl DurableEnd {
         } else {
             let file = dir::create_file(path)?;
             file.set_len(2 * SLOT_STRIDE)?;
-            file.sync_all()?;
+            dir::sync_file(&file)?;
             path.parent().map_or(Ok(()), dir::sync_dir)?;
             file
         };
@@ -392,7 +392,7 @@ impl DurableEnd {
 
     /// Syncs the side file. A failure leaves it lagging behind, as it may.
     pub(crate) fn sync(&mut self) {
-        if self.unsynced > 0 && self.file.sync_data().is_ok() {
+        if self.unsynced > 0 && dir::sync_file(&self.file).is_ok() {
             self.unsynced = 0;
         }
     }

@@ -222,8 +222,11 @@ impl SnapshotStore {
         let (done, waiting) = oneshot::channel();
         let shared = self.shared.clone();
         let started = thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
+            let result = job(&shared);
+            // Whoever hears of the end may open the directory anew at once.
+            drop(shared);
             // The caller may have gone; the job is done all the same.
-            drop(done.send(job(&shared)));
+            drop(done.send(result));
         });
         Box::pin(async move {
             started.map_err(io_error)?;
@@ -345,7 +348,7 @@ impl Shared {
         failpoint::hit("snapshot.received-part");
         if receiving.unsynced >= SYNC_EVERY_BYTES || chunk.last {
             enough_room(&self.dir)?;
-            receiving.file.sync_all().map_err(io_error)?;
+            dir::sync_file(&receiving.file).map_err(io_error)?;
             receiving.unsynced = 0;
         }
         if chunk.last {
@@ -529,7 +532,7 @@ fn write_file(
         number += 1;
         unsynced += block.len();
         if unsynced >= SYNC_EVERY_BYTES {
-            out.flush().and_then(|()| out.get_ref().sync_data()).map_err(io_error)?;
+            out.flush().and_then(|()| dir::sync_file(out.get_ref())).map_err(io_error)?;
             enough_room(dir)?;
             unsynced = 0;
         }
@@ -537,7 +540,7 @@ fn write_file(
     write_block(&mut out, number, &[]).map_err(io_error)?;
     out.flush().map_err(io_error)?;
     failpoint::hit("snapshot.written");
-    out.get_ref().sync_all().map_err(io_error)?;
+    dir::sync_file(out.get_ref()).map_err(io_error)?;
     failpoint::hit("snapshot.synced");
     Ok(())
 }

@@ -33,6 +33,9 @@ impl TempDir {
         let path = std::env::temp_dir().join(format!("nacolet-{}-{nth}", std::process::id()));
         drop(fs::remove_dir_all(&path));
         fs::create_dir(&path).expect("create a temporary directory");
+        // Of the right size it is left alone, and a sparse one costs nothing.
+        let reserve = fs::File::create(path.join("reserve")).expect("create");
+        reserve.set_len(nacolet_model::limits::RESERVE_BYTES as u64).expect("grow");
         Self(path)
     }
 
