@@ -221,10 +221,22 @@ impl Store {
         };
         slot.newest = item.id;
         self.put_slot(key, slot);
-        for dropped in self.history.push(item) {
-            let was_last = |slot: &Arc<Slot>| !slot.is_live() && slot.newest <= dropped.id;
-            if self.slots.get(&dropped.key).is_some_and(was_last) {
-                self.slots.remove(&dropped.key);
+        let dropped = self.history.push(item);
+        self.forget_past(&dropped);
+    }
+
+    /// Brings history inside its bounds.
+    pub(crate) fn trim_history(&mut self) {
+        let dropped = self.history.trim();
+        self.forget_past(&dropped);
+    }
+
+    /// Removes the slots that had nothing but the dropped items.
+    fn forget_past(&mut self, dropped: &[Arc<HistoryItem>]) {
+        for item in dropped {
+            let is_empty = |slot: &Arc<Slot>| !slot.is_live() && slot.newest <= item.id;
+            if self.slots.get(&item.key).is_some_and(is_empty) {
+                self.slots.remove(&item.key);
             }
         }
     }

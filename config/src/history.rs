@@ -141,6 +141,11 @@ impl History {
         if let Some(beyond) = beyond {
             self.remove(beyond);
         }
+        self.trim()
+    }
+
+    /// Drops the oldest items until the bounds of the whole node hold, and hands them back.
+    pub(crate) fn trim(&mut self) -> Vec<Arc<HistoryItem>> {
         let mut dropped = Vec::new();
         while self.len() > limits::HISTORY_ITEMS_MAX || self.bytes > limits::HISTORY_BYTES_MAX {
             let Some((&oldest, _)) = self.items.first_key_value() else { break };

@@ -75,6 +75,11 @@ impl Namespaces {
         self.custom.remove(id).is_some()
     }
 
+    /// Takes back what a Raft snapshot holds; `None` for what it cannot hold.
+    pub(crate) fn restore(&mut self, id: Namespace, info: NamespaceInfo) -> Option<()> {
+        if id.is_public() || self.custom.insert(id, info).is_some() { None } else { Some(()) }
+    }
+
     pub(crate) fn custom(&self) -> &BTreeMap<Namespace, NamespaceInfo> {
         &self.custom
     }

@@ -398,3 +398,17 @@ impl Store {
         assert!(self.live <= limits::CONFIGS_MAX);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten thousand configs pay for every byte of these; `examples/memory.rs` measures the whole.
+    #[test]
+    fn what_every_config_pays_for_stays_small() {
+        if size_of::<usize>() == 8 {
+            assert!(size_of::<Slot>() <= 104, "{}", size_of::<Slot>());
+            assert!(size_of::<HistoryItem>() <= 104, "{}", size_of::<HistoryItem>());
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The whole state in: a loader that takes the chunks of `snapshot.rs` in order and yields a whole store
+//! or the reason why not. Bytes come from a disk or a peer, so nothing in them is believed: every
+//! record must fit the ones before it.
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use nacolet_model::{ConfigKey, DataId, Group, Namespace, WallTime};
+
+use crate::apply::shared_labels;
+use crate::history::HistoryOp;
+use crate::key::KeyText;
+use crate::snapshot::{Content, Header, Record, VERSION, Version};
+use crate::store::Slot;
+use crate::{
+    Config, ConfigType, Gray, GrayName, GrayVersion, HistoryItem, Labels, Md5, Operator, Store,
+};
+
+/// Why chunks are no state. None of it is taken then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// Bytes that are no record, or a record that contradicts what came before it.
+    #[error("snapshot chunk {chunk} is malformed")]
+    Malformed {
+        /// Position of the chunk, from 0.
+        chunk: u32,
+    },
+    /// The chunk was written by a program of another version.
+    #[error("the snapshot has format {found}, this program reads format {VERSION}")]
+    Version {
+        /// The version it has.
+        found: u8,
+    },
+    /// A chunk is missing or came twice.
+    #[error("snapshot chunk {found} came where {expected} was due")]
+    OutOfOrder {
+        /// Position of the chunk that was due.
+        expected: u32,
+        /// Position of the chunk that came.
+        found: u32,
+    },
+    /// The chunks end before the state is complete.
+    #[error("the snapshot is incomplete")]
+    Incomplete,
+}
+
+/// A record contradicts what came before it.
+struct Contradiction;
+
+/// Takes the chunks of a [`crate::Capture`] in order and makes a [`Store`] of them. Checks structure, not
+/// limits, so that a state written under wider limits is read; only history is cut to its bounds.
+#[derive(Default)]
+pub struct Loader {
+    store: Store,
+    chunks: u32,
+    /// Numbers of keys and history items announced by the first record.
+    announced: Option<(u64, u64)>,
+    items: u64,
+    current: Option<Current>,
+    operator: Arc<Operator>,
+    complete: bool,
+    failed: Option<LoadError>,
+}
+
+/// The key that is being read.
+struct Current {
+    key: KeyText,
+    slot: Slot,
+    items: Vec<HistoryItem>,
+    contents: Vec<(Md5, Arc<str>)>,
+    labels: Option<Arc<Labels>>,
+}
+
+/// A [`Version`] taken out of its record.
+struct Taken {
+    at: WallTime,
+    config_type: Option<ConfigType>,
+    labels: Option<Arc<Labels>>,
+    operator: Arc<Operator>,
+    md5: Md5,
+    content: Arc<str>,
+}
+
+impl Loader {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// See [`LoadError`]. After the first error every later call fails with it too.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), LoadError> {
+        let result = match self.failed {
+            Some(error) => Err(error),
+            None => self.read_chunk(chunk),
+        };
+        self.failed = result.err();
+        result
+    }
+
+    /// The state.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn finish(self) -> Result<Store, LoadError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None if !self.complete => Err(LoadError::Incomplete),
+            None => {
+                let mut store = self.store;
+                store.trim_history();
+                Ok(store)
+            }
+        }
+    }
+
+    fn read_chunk(&mut self, chunk: &[u8]) -> Result<(), LoadError> {
+        let malformed = LoadError::Malformed { chunk: self.chunks };
+        // The version comes first in every format, the rest of the header need not.
+        match chunk.first() {
+            None => return Err(malformed),
+            Some(&VERSION) => {}
+            Some(&found) => return Err(LoadError::Version { found }),
+        }
+        let (header, mut rest) =
+            postcard::take_from_bytes::<Header>(chunk).map_err(|_error| malformed)?;
+        if header.number != self.chunks {
+            return Err(LoadError::OutOfOrder { expected: self.chunks, found: header.number });
+        }
+        while !rest.is_empty() {
+            let (record, after) =
+                postcard::take_from_bytes::<Record<'_>>(rest).map_err(|_error| malformed)?;
+            self.read(record).map_err(|Contradiction| malformed)?;
+            rest = after;
+        }
+        self.chunks = self.chunks.checked_add(1).ok_or(malformed)?;
+        Ok(())
+    }
+
+    fn read(&mut self, record: Record<'_>) -> Result<(), Contradiction> {
+        // The first record comes first and once, and nothing comes after the last one.
+        let is_head = matches!(record, Record::Head { .. });
+        if self.complete || is_head == self.announced.is_some() {
+            return Err(Contradiction);
+        }
+        match record {
+            Record::Head { applied, state_hash, slots, items } => {
+                self.store.applied = applied;
+                self.store.state_hash = state_hash;
+                self.announced = Some((slots, items));
+                Ok(())
+            }
+            Record::Namespace { id, info } => {
+                let id = Namespace::parse(id).map_err(|_error| Contradiction)?;
+                self.store.namespaces.restore(id, info.into_owned()).ok_or(Contradiction)
+            }
+            Record::Key { namespace, group, data_id } => {
+                self.finish_key()?;
+                self.begin_key(namespace, group, data_id)
+            }
+            Record::Config { id, revision, created, version } => {
+                self.read_config(id, revision, created, version)
+            }
+            Record::Gray { id, created, gray, version } => {
+                self.read_gray(id, created, gray.into_owned(), version)
+            }
+            Record::History { id, op, gray, pays, version } => {
+                let gray = gray.map(|gray| Box::new(gray.into_owned()));
+                self.read_item(id, op, gray, pays, version)
+            }
+            Record::End => {
+                self.finish_key()?;
+                self.complete = true;
+                let read = (self.store.slots.len() as u64, self.items);
+                if self.announced == Some(read) { Ok(()) } else { Err(Contradiction) }
+            }
+        }
+    }
+
+    fn begin_key(
+        &mut self,
+        namespace: &str,
+        group: &str,
+        data_id: &str,
+    ) -> Result<(), Contradiction> {
+        let key = ConfigKey {
+            namespace: Namespace::parse(namespace).map_err(|_error| Contradiction)?,
+            group: Group::new(group).map_err(|_error| Contradiction)?,
+            data_id: DataId::new(data_id).map_err(|_error| Contradiction)?,
+        };
+        let key = KeyText::new((&key).into());
+        if self.store.slots.last_key_value().is_some_and(|(last, _)| *last >= key) {
+            return Err(Contradiction);
+        }
+        self.current = Some(Current {
+            key,
+            slot: Slot::default(),
+            items: Vec::new(),
+            contents: Vec::new(),
+            labels: None,
+        });
+        Ok(())
+    }
+
+    fn read_config(
+        &mut self,
+        id: u64,
+        revision: u64,
+        created: WallTime,
+        version: Version<'_>,
+    ) -> Result<(), Contradiction> {
+        let applied = self.store.applied;
+        let taken = self.take(version)?;
+        let current = self.current.as_mut().ok_or(Contradiction)?;
+        if current.slot.config.is_some() || id > revision || revision > applied {
+            return Err(Contradiction);
+        }
+        let Taken { at, config_type, labels, operator, md5, content } = taken;
+        current.slot.config = Some(Config {
+            id,
+            content,
+            md5,
+            operator,
+            created,
+            modified: at,
+            revision,
+            config_type,
+            labels,
+        });
+        Ok(())
+    }
+
+    fn read_gray(
+        &mut self,
+        id: u64,
+        created: WallTime,
+        gray: Gray,
+        version: Version<'_>,
+    ) -> Result<(), Contradiction> {
+        let Taken { at, config_type, labels, operator, md5, content } = self.take(version)?;
+        let slot = &mut self.current.as_mut().ok_or(Contradiction)?.slot;
+        if slot.gray(&gray.name()).is_some() || id > self.store.applied {
+            return Err(Contradiction);
+        }
+        slot.grays.get_or_insert_default().put(GrayVersion {
+            gray,
+            id,
+            content,
+            md5,
+            operator,
+            created,
+            modified: at,
+            labels,
+            config_type,
+        });
+        Ok(())
+    }
+
+    fn read_item(
+        &mut self,
+        id: u64,
+        op: HistoryOp,
+        gray: Option<Box<GrayName>>,
+        pays: bool,
+        version: Version<'_>,
+    ) -> Result<(), Contradiction> {
+        let Taken { at, config_type, labels, operator, md5, content } = self.take(version)?;
+        let current = self.current.as_mut().ok_or(Contradiction)?;
+        let limit = current.items.last().map_or(self.store.applied, |newer| newer.id - 1);
+        if id == 0 || id > limit || self.store.history.get(id).is_some() {
+            return Err(Contradiction);
+        }
+        if let Some(newer) = current.items.last_mut() {
+            newer.previous = id;
+        }
+        let key = current.key.clone();
+        let previous = 0;
+        current.items.push(HistoryItem {
+            id,
+            op,
+            content,
+            md5,
+            operator,
+            at,
+            config_type,
+            key,
+            labels,
+            gray,
+            previous,
+            pays,
+        });
+        Ok(())
+    }
+
+    fn take(&mut self, version: Version<'_>) -> Result<Taken, Contradiction> {
+        let current = self.current.as_mut().ok_or(Contradiction)?;
+        if let Some(operator) = version.operator {
+            self.operator = Arc::new(operator.into_owned());
+        }
+        let labels = version.labels.map(Cow::into_owned).unwrap_or_default();
+        let labels = shared_labels(labels, current.labels.as_ref());
+        current.labels.clone_from(&labels);
+        let (md5, content) = match version.content {
+            Content::Inline { md5, text } => {
+                current.contents.push((md5, text.into()));
+                current.contents.last()
+            }
+            Content::Shared(position) => current.contents.get(position as usize),
+        }
+        .cloned()
+        .ok_or(Contradiction)?;
+        let operator = self.operator.clone();
+        let Version { at, config_type, .. } = version;
+        Ok(Taken { at, config_type, labels, operator, md5, content })
+    }
+
+    /// Stores the key that is complete now.
+    fn finish_key(&mut self) -> Result<(), Contradiction> {
+        let Some(Current { key, mut slot, items, .. }) = self.current.take() else {
+            return Ok(());
+        };
+        if !slot.is_live() && items.is_empty() {
+            return Err(Contradiction);
+        }
+        slot.newest = items.first().map_or(0, |item| item.id);
+        self.items += items.len() as u64;
+        self.store.put_slot(key, slot);
+        items.into_iter().for_each(|item| self.store.history.insert(item));
+        Ok(())
+    }
+}
