@@ -3,7 +3,8 @@
 //! that a handler serves tide's router, the short cut ahead of it and tests alike.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -26,8 +27,8 @@ pub struct Call {
     pub uri: Uri,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Address of the socket it came from. Never taken from a header.
-    pub ip: IpAddr,
+    /// Address of the socket it came from, never taken from a header. See [`address_text`].
+    pub ip: Arc<str>,
     /// Its body.
     pub body: Bytes,
 }
@@ -69,10 +70,17 @@ impl Call {
         essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
     }
 
-    /// The client's address as the cores want it: an IPv4 address mapped into IPv6 is IPv4 again.
-    pub(crate) fn ip_text(&self) -> Box<str> {
-        self.ip.to_canonical().to_string().into()
+    /// The client's address as text.
+    pub(crate) fn ip_text(&self) -> &str {
+        &self.ip
     }
+}
+
+/// An address as the cores want it: an IPv4 address mapped into IPv6 is IPv4 again. Made once per
+/// connection.
+#[must_use]
+pub fn address_text(ip: IpAddr) -> Arc<str> {
+    ip.to_canonical().to_string().into()
 }
 
 impl Default for Call {
@@ -81,7 +89,7 @@ impl Default for Call {
             method: Method::GET,
             uri: Uri::default(),
             headers: HeaderMap::new(),
-            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip: "127.0.0.1".into(),
             body: Bytes::new(),
         }
     }
@@ -93,7 +101,7 @@ pub struct Answer {
     /// Its status.
     pub status: StatusCode,
     /// Its headers, without length, date and connection.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
 }
@@ -101,17 +109,15 @@ pub struct Answer {
 impl Answer {
     /// Status 200, no headers, no body.
     pub(crate) fn empty() -> Self {
-        Self { status: StatusCode::OK, headers: Vec::new(), body: Bytes::new() }
+        Self { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new() }
     }
 
     /// Status 200 with a body of this content type.
     pub(crate) fn new(content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        let content_type = HeaderValue::from_static(content_type);
-        Self {
-            status: StatusCode::OK,
-            headers: vec![(header::CONTENT_TYPE, content_type)],
-            body: body.into(),
-        }
+        // Room for what every answer gets: type, length, date and nosniff.
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Self { status: StatusCode::OK, headers, body: body.into() }
     }
 
     /// Status 200 with plain text.
@@ -141,6 +147,11 @@ impl Answer {
         Self::json(&Envelope { code: 200, message: None, data })
     }
 
+    /// As [`Self::rest_result`], with words.
+    pub(crate) fn rest_result_with(message: &str, data: &(impl Serialize + ?Sized)) -> Self {
+        Self::json(&Envelope { code: 200, message: Some(message), data })
+    }
+
     /// The same answer with another status.
     pub(crate) fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
@@ -150,14 +161,14 @@ impl Answer {
     /// The same answer with one more header. A value that cannot travel in a header is left out.
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.push((name, value));
+            self.headers.insert(name, value);
         }
         self
     }
 
     /// The same answer with one more header whose value is known to be right.
     pub(crate) fn header_static(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.push((name, HeaderValue::from_static(value)));
+        self.headers.insert(name, HeaderValue::from_static(value));
         self
     }
 }

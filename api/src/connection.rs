@@ -17,6 +17,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use nacolet_model::Instant;
 use smol::{Async, LocalExecutor, Timer};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
+use crate::call::address_text;
 use crate::server::{Seat, Server};
 use socket::{Scratch, Socket};
 use watch::Watch;
@@ -161,11 +163,7 @@ impl Zone {
 }
 
 /// Accepts for ever. An error of one connection is its own; want of descriptors is waited out.
-async fn accept<'e>(
-    listener: &Async<TcpListener>,
-    zone: &Rc<Zone>,
-    executor: &LocalExecutor<'e>,
-) {
+async fn accept<'e>(listener: &Async<TcpListener>, zone: &Rc<Zone>, executor: &LocalExecutor<'e>) {
     let mut told = false;
     loop {
         match listener.accept().await {
@@ -223,9 +221,9 @@ async fn converse(
 ) {
     let settings = &zone.server.state.settings;
     let socket = Socket::new(Rc::clone(stream), Rc::clone(watch), Rc::clone(zone));
-    let ip = address.ip();
+    let ip = address_text(address.ip());
     let service = service_fn(move |request| {
-        exchange::exchange(Rc::clone(zone), Rc::clone(watch), ip, request)
+        exchange::exchange(Rc::clone(zone), Rc::clone(watch), Arc::clone(&ip), request)
     });
     let connection = http1::Builder::new()
         .max_headers(settings.headers_max)

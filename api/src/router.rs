@@ -22,6 +22,12 @@ pub(crate) const CONTEXT: &str = "/nacos";
 /// Registers every route.
 pub(crate) fn page(routes: &mut Routes) {
     crate::auth::routes(routes);
+    crate::config::routes(routes);
+    crate::listener::routes(routes);
+    crate::history::routes(routes);
+    crate::capacity::routes(routes);
+    crate::config_v2::routes(routes);
+    crate::namespace::routes(routes);
     crate::naming::routes(routes);
 }
 
@@ -57,7 +63,8 @@ pub struct RouteInfo {
 
 type Outcome = Result<Answer, Failure>;
 type Now = fn(&State, &Call) -> Outcome;
-type Later = Box<dyn Fn(Arc<State>, Call) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
+type Later =
+    Box<dyn Fn(Arc<State>, Call) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
 
 enum Handler {
     Now(Now),
@@ -184,12 +191,19 @@ impl At<'_> {
     }
 
     /// A handler that waits for a long time and counts itself.
-    pub(crate) fn long_poll<F, Fut>(self, method: Method, permission: Permission, handler: F) -> Self
+    pub(crate) fn long_poll<F, Fut>(
+        self,
+        method: Method,
+        permission: Permission,
+        body_bytes_max: fn(&Call) -> usize,
+        handler: F,
+    ) -> Self
     where
         F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        self.add(method, permission, Handler::LongPoll(boxed(handler)))
+        let handler = Handler::LongPoll(boxed(handler));
+        self.add_sized(method, permission, handler, body_bytes_max)
     }
 
     /// As [`Self::later`], for a route that takes larger bodies than others.
@@ -204,10 +218,7 @@ impl At<'_> {
         F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        let (path, style) = (self.path, Style::of(self.path));
-        let handler = Handler::Later(boxed(handler));
-        self.routes.add(Route { method, path, permission, style, handler, body_bytes_max });
-        self
+        self.add_sized(method, permission, Handler::Later(boxed(handler)), body_bytes_max)
     }
 
     /// Lets the route added last take the short cut too.
@@ -217,8 +228,17 @@ impl At<'_> {
     }
 
     fn add(self, method: Method, permission: Permission, handler: Handler) -> Self {
+        self.add_sized(method, permission, handler, |_| limits::BODY_BYTES_MAX)
+    }
+
+    fn add_sized(
+        self,
+        method: Method,
+        permission: Permission,
+        handler: Handler,
+        body_bytes_max: fn(&Call) -> usize,
+    ) -> Self {
         let (path, style) = (self.path, Style::of(self.path));
-        let body_bytes_max: fn(&Call) -> usize = |_| limits::BODY_BYTES_MAX;
         self.routes.add(Route { method, path, permission, style, handler, body_bytes_max });
         self
     }

@@ -14,7 +14,7 @@ use nacolet_model::{Instant, WallTime, limits};
 use nacolet_registry as registry;
 use tide::http;
 
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Call, address_text};
 use crate::request::{Port, Request, WriteError};
 use crate::router::{self, Route, RouteInfo, Routes};
 use crate::status::spring_error;
@@ -81,6 +81,9 @@ impl Default for Settings {
     }
 }
 
+/// How a write to the configs ends.
+pub(crate) type ConfigWritten = Result<config::Response, WriteError<config::CommandError>>;
+
 /// What handlers see.
 pub(crate) struct State {
     pub(crate) port: Arc<Port>,
@@ -126,9 +129,18 @@ impl State {
         &self,
         command: config::Command,
     ) -> Result<config::Response, WriteError<config::CommandError>> {
+        let answer = self.begin_write_config(command)?;
+        self.in_time(answer).await.unwrap_or(Err(WriteError::Unknown))
+    }
+
+    /// Sends a write to the configs; its answer comes through the receiver.
+    pub(crate) fn begin_write_config(
+        &self,
+        command: config::Command,
+    ) -> Result<oneshot::Receiver<ConfigWritten>, WriteError<config::CommandError>> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Config { command, reply })?;
-        self.in_time(answer).await.unwrap_or(Err(WriteError::Unknown))
+        Ok(answer)
     }
 
     /// Writes to the registry and waits for the answer.
@@ -298,7 +310,7 @@ impl Server {
             None => Box::pin(self.through_tide(call)).await,
         };
         let nosniff = HeaderValue::from_static("nosniff");
-        answer.headers.push((header::X_CONTENT_TYPE_OPTIONS, nosniff));
+        answer.headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
         answer
     }
 
@@ -349,7 +361,7 @@ impl Server {
             }
         }
         if let Some(ip) = request.remote().and_then(|remote| remote.parse().ok()) {
-            call.ip = ip;
+            call.ip = address_text(ip);
         }
         call.body = request.body_bytes().await?.into();
         let answer = self.call(call).await;

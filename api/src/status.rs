@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
-use nacolet_model::{IdError, WallTime};
+use nacolet_config::{CommandError, PublishError};
+use nacolet_model::{IdError, WallTime, limits};
 use serde::Serialize;
 
 use crate::call::{Answer, Envelope};
@@ -146,13 +147,11 @@ impl Failure {
     /// Tells the failure in the style of its path.
     pub(crate) fn answer(&self, style: Style, path: &str, now: WallTime) -> Answer {
         let answer = match style {
-            Style::Result => {
-                Answer::json(&Envelope {
-                    code: self.code.0,
-                    message: Some(self.code.1),
-                    data: &*self.words.envelope(),
-                })
-            }
+            Style::Result => Answer::json(&Envelope {
+                code: self.code.0,
+                message: Some(self.code.1),
+                data: &*self.words.envelope(),
+            }),
             Style::Config => match &self.words {
                 Words::Missing(name) => {
                     let message = format!(
@@ -161,7 +160,8 @@ impl Failure {
                     );
                     spring_error(self.status, &message, path, now)
                 }
-                Words::Text(text) => Answer::text(text.as_bytes().to_vec()),
+                // Nacos writes the chain of causes of an exception (`ExceptionUtil`).
+                Words::Text(text) => Answer::text(format!("caused: {text};")),
             },
             Style::Text => match &self.words {
                 Words::Missing(name) => Answer::text(format!("Param '{name}' is required.")),
@@ -189,12 +189,7 @@ impl Words {
 
 /// The JSON a Spring server answers where no handler speaks; also ours for unknown paths, so that
 /// clients meet one shape.
-pub(crate) fn spring_error(
-    status: StatusCode,
-    message: &str,
-    path: &str,
-    now: WallTime,
-) -> Answer {
+pub(crate) fn spring_error(status: StatusCode, message: &str, path: &str, now: WallTime) -> Answer {
     #[derive(Serialize)]
     struct SpringError<'a> {
         timestamp: String,
@@ -220,6 +215,63 @@ impl From<IdError> for Failure {
             IdError::Illegal { what } => Self::invalid(format!(
                 "Param '{what}' is illegal, illegal characters should not appear in the param."
             )),
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::ContentBlank => Self::invalid("content is blank : "),
+            PublishError::ContentTooLong { bytes_max } => {
+                Self::invalid(format!("invalid content, over {bytes_max}"))
+            }
+            PublishError::TooLong { what: "config_tags", chars_max } => {
+                Self::invalid(format!("too long tag, over {chars_max}"))
+            }
+            PublishError::TooLong { what, chars_max } => {
+                Self::invalid(format!("too long {what}, over {chars_max}"))
+            }
+            PublishError::Blank { what } => Self::missing(what),
+            PublishError::TooMany { what, count_max } => {
+                Self::invalid(format!("too much {what}, over {count_max}"))
+            }
+        }
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::CasMismatch => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Code::RESOURCE_CONFLICT,
+                "Cas publish fail, server md5 may have changed.",
+            ),
+            CommandError::ConfigExists => {
+                Self::conflict(Code::RESOURCE_CONFLICT, "config already exist")
+            }
+            CommandError::TooManyConfigs => {
+                Self::conflict(Code::OVER_CLUSTER_QUOTA, error.to_string())
+            }
+            CommandError::TooManyGray => Self::invalid_as(
+                Code::CONFIG_GRAY_OVER_MAX,
+                format!("gray config version is over max count :{}", limits::GRAY_VERSIONS_MAX),
+            ),
+            CommandError::NamespaceExists => {
+                Self::conflict(Code::NAMESPACE_ALREADY_EXIST, "namespace already exist")
+            }
+            CommandError::NamespaceUnknown => {
+                Self::not_found(Code::NAMESPACE_NOT_EXIST, "namespace not exist")
+            }
+            CommandError::TooManyNamespaces => {
+                Self::conflict(Code::OVER_CLUSTER_QUOTA, error.to_string())
+            }
+            CommandError::AlreadyApplied => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Code::SERVER_ERROR,
+                "the command was applied before",
+            ),
         }
     }
 }
@@ -279,7 +331,7 @@ mod tests {
         let failure = Failure::from(WriteError::<IdError>::StorageFull);
         let answer = failure.answer(Style::Text, "/", WallTime(0));
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(answer.headers.iter().any(|(name, _)| name == RETRY_AFTER));
+        assert!(answer.headers.contains_key(RETRY_AFTER));
         assert!(answer.body.windows(4).any(|part| part == b"disk"));
     }
 }

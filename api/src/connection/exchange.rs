@@ -3,9 +3,9 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -22,7 +22,7 @@ use crate::status::spring_error;
 pub(super) async fn exchange(
     zone: Rc<Zone>,
     watch: Rc<Watch>,
-    ip: IpAddr,
+    ip: Arc<str>,
     request: Request<Incoming>,
 ) -> Result<Response<Once>, Infallible> {
     let state = &zone.server.state;
@@ -161,13 +161,9 @@ fn starts_with(line: &[u8], name: &[u8]) -> bool {
 fn respond(answer: Answer, is_last: bool) -> Response<Once> {
     let mut response = Response::new(Once(Some(answer.body)));
     *response.status_mut() = answer.status;
-    let headers = response.headers_mut();
-    headers.reserve(answer.headers.len() + 1);
-    for (name, value) in answer.headers {
-        headers.append(name, value);
-    }
+    *response.headers_mut() = answer.headers;
     if is_last {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

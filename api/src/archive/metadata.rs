@@ -1,0 +1,243 @@
+//! The two metadata entries of an archive. `.metadata.yml` is YAML, but one shape of it: a list under
+//! one key, written by Nacos's serializer, by r-nacos or by us. This reads that shape, with plain,
+//! single- and double-quoted values and folded lines, and nothing else of YAML.
+
+use std::collections::BTreeMap;
+
+use nacolet_config::{ConfigType, Labels};
+
+use super::{Portable, tags_joined, tags_of};
+
+/// One config's labels.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) group: Box<str>,
+    pub(super) data_id: Box<str>,
+    pub(super) labels: Labels,
+}
+
+/// The dataId as the metadata of 1.x spells it: the last dot is a tilde.
+pub(super) fn tilde(data_id: &str) -> String {
+    match data_id.rsplit_once('.') {
+        Some((name, extension)) => format!("{name}~{extension}"),
+        None => data_id.to_owned(),
+    }
+}
+
+/// Lines `group.dataId~ext.app=name`; configs without an application have none.
+pub(super) fn write_v1(portables: &[Portable]) -> String {
+    let line = |config: &Portable| {
+        let (group, data_id) = (&config.group, tilde(&config.data_id));
+        format!("{group}.{data_id}.app={}\r\n", config.labels.app_name)
+    };
+    portables.iter().filter(|config| !config.labels.app_name.is_empty()).map(line).collect()
+}
+
+/// Reads what [`write_v1`] writes: applications by `group.dataId~ext`.
+pub(super) fn read_v1(text: &str) -> Option<BTreeMap<String, Box<str>>> {
+    let pair = |line: &str| {
+        let (name, app_name) = line.split_once('=')?;
+        Some((name.strip_suffix(".app")?.to_owned(), app_name.into()))
+    };
+    text.lines().filter(|line| !line.trim().is_empty()).map(|line| pair(line.trim())).collect()
+}
+
+/// The list in the order and quoting that any YAML reader takes.
+pub(super) fn write_v2(portables: &[Portable]) -> String {
+    let mut text = String::from("metadata:\n");
+    for config in portables {
+        let labels = &config.labels;
+        let config_type = labels.config_type.unwrap_or(ConfigType::Text).as_str();
+        let tags = tags_joined(labels);
+        let fields = [
+            ("appName", &*labels.app_name),
+            ("configTags", &*tags),
+            ("dataId", &*config.data_id),
+            ("desc", &*labels.desc),
+            ("group", &*config.group),
+            ("type", config_type),
+        ];
+        let mut mark = "- ";
+        for (name, value) in fields {
+            let is_optional = name == "configTags" || name == "desc";
+            if is_optional && value.is_empty() {
+                continue;
+            }
+            text.push_str(mark);
+            text.push_str(name);
+            text.push_str(": ");
+            push_quoted(&mut text, value);
+            text.push('\n');
+            mark = "  ";
+        }
+    }
+    text
+}
+
+/// A double-quoted scalar: its escapes are those of JSON, so any text fits one line.
+fn push_quoted(text: &mut String, value: &str) {
+    text.push('"');
+    for c in value.chars() {
+        match c {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+}
+
+const NAMES: [&str; 6] = ["appName", "configTags", "dataId", "desc", "group", "type"];
+
+/// Reads the list; `None` when it is no such list or an item lacks its names or its type.
+pub(super) fn read_v2(text: &str) -> Option<Vec<Item>> {
+    let mut items: Vec<[Option<String>; 6]> = Vec::new();
+    let mut open: Option<usize> = None;
+    let mut lines = text.lines().filter(|line| {
+        let line = line.trim();
+        !line.is_empty() && !line.starts_with('#') && line != "---" && !line.starts_with("!!")
+    });
+    let head = lines.next()?;
+    if !head.trim_start_matches('\u{feff}').trim_end().starts_with("metadata:") {
+        return None;
+    }
+    for line in lines {
+        let line = line.trim();
+        let (is_first, line) = match line.strip_prefix("- ") {
+            Some(rest) if field(rest.trim_start()).is_some() => (true, rest.trim_start()),
+            Some(_) | None => (false, line),
+        };
+        if is_first {
+            items.push([const { None }; 6]);
+        }
+        let item = items.last_mut()?;
+        if let Some((index, value)) = field(line) {
+            item[index] = Some(value.to_owned());
+            open = Some(index);
+        } else {
+            // A long value is folded: its lines are joined by a space, or by nothing after a
+            // backslash, which in turn keeps a leading space by another backslash.
+            let value = item[open?].as_mut()?;
+            match value.strip_suffix('\\') {
+                Some(begin) => {
+                    *value = begin.to_owned() + line.strip_prefix('\\').unwrap_or(line);
+                }
+                None => {
+                    value.push(' ');
+                    value.push_str(line);
+                }
+            }
+        }
+    }
+    items.into_iter().map(item_of).collect()
+}
+
+/// A line `name: value` with one of the known names.
+fn field(line: &str) -> Option<(usize, &str)> {
+    let (name, value) = line.split_once(':')?;
+    let index = NAMES.iter().position(|known| *known == name.trim())?;
+    if value.is_empty() || value.starts_with(' ') { Some((index, value.trim())) } else { None }
+}
+
+fn item_of(fields: [Option<String>; 6]) -> Option<Item> {
+    let [app_name, tags, data_id, desc, group, config_type] =
+        fields.map(|value| value.map_or_else(String::new, |value| scalar(&value)));
+    if data_id.trim().is_empty() || group.trim().is_empty() || config_type.trim().is_empty() {
+        return None;
+    }
+    let labels = Labels {
+        config_type: Some(ConfigType::from_text(&config_type)),
+        app_name: app_name.into(),
+        desc: desc.into(),
+        tags: tags_of(&tags),
+        ..Labels::default()
+    };
+    Some(Item { group: group.into(), data_id: data_id.into(), labels })
+}
+
+/// The text of one scalar.
+fn scalar(value: &str) -> String {
+    if let Some(inner) = value.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+        return inner.replace("''", "'");
+    }
+    if let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        return unescape(inner);
+    }
+    match value {
+        "null" | "~" | "Null" | "NULL" => String::new(),
+        plain => plain.to_owned(),
+    }
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        let digits = match chars.next() {
+            Some('n') => Ok('\n'),
+            Some('r') => Ok('\r'),
+            Some('t') => Ok('\t'),
+            Some('0') => Ok('\0'),
+            Some('e') => Ok('\u{1b}'),
+            Some('x') => Err(2),
+            Some('u') => Err(4),
+            Some('U') => Err(8),
+            Some(other) => Ok(other),
+            None => break,
+        };
+        match digits {
+            Ok(c) => out.push(c),
+            Err(count) => {
+                let hex: String = chars.by_ref().take(count).collect();
+                let code = u32::from_str_radix(&hex, 16).ok().and_then(char::from_u32);
+                out.push(code.unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_yaml_of_nacos_is_read() {
+        let text = "metadata:\n- appName: ''\n  dataId: app.yml\n  desc: it's long and\n    folded \
+                    here\n  group: DEFAULT_GROUP\n  type: yaml\n- dataId: 'two'\n  group: g\n  \
+                    type: text\n  configTags: a,b\n  desc: \"tab\\tand \\u4E2D\\\n    \\ more\"\n";
+        let items = read_v2(text).expect("a good list");
+        assert_eq!(items.len(), 2);
+        assert_eq!((&*items[0].group, &*items[0].data_id), ("DEFAULT_GROUP", "app.yml"));
+        assert_eq!(items[0].labels.config_type, Some(ConfigType::Yaml));
+        assert_eq!(&*items[0].labels.desc, "it's long and folded here");
+        assert_eq!(&*items[1].labels.desc, "tab\tand 中 more");
+        assert_eq!(items[1].labels.tags.len(), 2);
+    }
+
+    #[test]
+    fn metadata_that_is_no_such_list_is_refused() {
+        for text in ["", "other:\n- a: b\n", "metadata:\n  dataId: x\n", "metadata:\n- dataId: x\n"] {
+            assert_eq!(read_v2(text), None, "{text:?}");
+        }
+        assert_eq!(read_v1("nonsense"), None);
+    }
+
+    #[test]
+    fn hostile_text_never_panics() {
+        for text in ["metadata:\n- dataId: \"\\", "metadata:\n- type: '\n\\", "metadata:\n\\\n-"] {
+            assert!(read_v2(text).is_none_or(|items| items.len() < 2));
+        }
+        for value in ["\"", "'", "\"\\u12", "\\"] {
+            assert!(scalar(value).len() <= 8);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `multipart/form-data` (RFC 7578) over a body that is in memory already: parts are slices of it.
+
+use crate::status::Failure;
+
+/// Parts of one body; an import has four.
+const PARTS_MAX: usize = 32;
+
+/// One field or file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part<'b> {
+    /// The field's name.
+    pub(super) name: String,
+    /// Its content.
+    pub(super) bytes: &'b [u8],
+}
+
+/// Takes a body apart.
+pub(super) fn parse<'b>(content_type: &str, body: &'b [u8]) -> Result<Vec<Part<'b>>, Failure> {
+    let broken = || Failure::invalid("the body is not multipart/form-data");
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("multipart/form-data") {
+        return Err(broken());
+    }
+    let boundary = parameter(content_type, "boundary").ok_or_else(broken)?;
+    if boundary.is_empty() || boundary.len() > 70 {
+        return Err(broken());
+    }
+    let delimiter = format!("\r\n--{boundary}").into_bytes();
+    // The first delimiter needs no line end before it.
+    let first = &delimiter[2..];
+    let mut rest = if body.starts_with(first) {
+        &body[first.len()..]
+    } else {
+        after(body, &delimiter).ok_or_else(broken)?.1
+    };
+    let mut parts = Vec::new();
+    loop {
+        if rest.starts_with(b"--") {
+            return Ok(parts);
+        }
+        let (_, begin) = after(rest, b"\r\n").ok_or_else(broken)?;
+        let (part, next) = after(begin, &delimiter).ok_or_else(broken)?;
+        rest = next;
+        // A part without headers begins with the blank line itself.
+        let (head, bytes) = match part.strip_prefix(b"\r\n") {
+            Some(bytes) => (&b""[..], bytes),
+            None => after(part, b"\r\n\r\n").ok_or_else(broken)?,
+        };
+        if let Some(name) = name_of(head) {
+            parts.push(Part { name, bytes });
+        }
+        if parts.len() > PARTS_MAX {
+            return Err(broken());
+        }
+    }
+}
+
+/// What stands before and behind the first `needle`.
+fn after<'b>(bytes: &'b [u8], needle: &[u8]) -> Option<(&'b [u8], &'b [u8])> {
+    let mut from = 0;
+    while let Some(step) = bytes[from..].iter().position(|byte| *byte == needle[0]) {
+        let at = from + step;
+        if bytes[at..].starts_with(needle) {
+            return Some((&bytes[..at], &bytes[at + needle.len()..]));
+        }
+        from = at + 1;
+    }
+    None
+}
+
+/// The field name in a part's headers.
+fn name_of(head: &[u8]) -> Option<String> {
+    let head = String::from_utf8_lossy(head);
+    let is_disposition = |line: &&str| {
+        let name = "content-disposition:";
+        line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+    };
+    let line = head.split("\r\n").find(is_disposition)?;
+    parameter(line, "name").map(str::to_owned)
+}
+
+/// A parameter of a header, quoted or not.
+fn parameter<'h>(header: &'h str, name: &str) -> Option<&'h str> {
+    let value = header.split(';').skip(1).find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        key.trim().eq_ignore_ascii_case(name).then_some(value.trim())
+    })?;
+    Some(value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TYPE: &str = "multipart/form-data; boundary=\"xx\"";
+
+    #[test]
+    fn fields_and_files_are_taken_apart() {
+        let body = b"--xx\r\nContent-Disposition: form-data; name=\"policy\"\r\n\r\nSKIP\r\n--xx\r\n\
+                     content-disposition: form-data; name=\"file\"; filename=\"a.zip\"\r\n\
+                     Content-Type: application/zip\r\n\r\nP\r\nK--x\r\n--xx--\r\n";
+        let parts = parse(TYPE, body).expect("a good body");
+        assert_eq!(parts.len(), 2);
+        assert_eq!((&*parts[0].name, parts[0].bytes), ("policy", &b"SKIP"[..]));
+        assert_eq!((&*parts[1].name, parts[1].bytes), ("file", &b"P\r\nK--x"[..]));
+    }
+
+    #[test]
+    fn a_body_that_is_none_is_refused() {
+        for body in [&b""[..], b"--xx", b"--xx\r\n", b"--xx\r\n\r\n", b"--xx\r\nA: b\r\n\r\nno end"] {
+            assert!(parse(TYPE, body).is_err(), "{body:?}");
+        }
+        assert!(parse("text/plain", b"--xx--").is_err());
+        assert!(parse("multipart/form-data", b"--xx--").is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! `/v1/cs/capacity` and `/v1/cs/health`: what the config side says about itself (http-v1 §2.6).
+//! Capacities are shown as Nacos's defaults; nothing is checked against them, as in Nacos by default.
+
+use std::sync::atomic::Ordering;
+
+use hyper::{Method, StatusCode};
+use nacolet_model::{Namespace, limits};
+use serde::Serialize;
+
+use crate::call::{Answer, Call, Envelope};
+use crate::router::{Permission, Routes};
+use crate::server::State;
+use crate::status::Failure;
+
+pub(crate) fn routes(routes: &mut Routes) {
+    routes
+        .at("/v1/cs/capacity")
+        .now(Method::GET, Permission::Console, capacity)
+        .now(Method::POST, Permission::Admin, set_capacity);
+    routes.at("/v1/cs/health").now(Method::GET, Permission::Open, health);
+}
+
+fn capacity(state: &State, call: &Call) -> Result<Answer, Failure> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Capacity {
+        id: u64,
+        quota: usize,
+        usage: usize,
+        max_size: usize,
+        max_aggr_count: usize,
+        max_aggr_size: usize,
+        gmt_create: Option<String>,
+        gmt_modified: Option<String>,
+    }
+    let params = call.params();
+    let (group, tenant) = (params.text("group"), params.text("tenant"));
+    if group.is_none() && tenant.is_none() {
+        let words = "The parameter group and tenant cannot be empty at the same time";
+        return Ok(refused(words, &None::<bool>));
+    }
+    let configs = state.configs();
+    let usage = match (group, tenant) {
+        (_, Some(tenant)) => configs.keys(Namespace::canonical(tenant)?).count(),
+        (group, None) => configs.configs().filter(|(key, _)| Some(key.group) == group).count(),
+    };
+    Ok(Answer::rest_result(&Capacity {
+        id: 0,
+        quota: limits::CONFIGS_MAX,
+        usage,
+        max_size: limits::CONTENT_BYTES_MAX,
+        max_aggr_count: 0,
+        max_aggr_size: 0,
+        gmt_create: None,
+        gmt_modified: None,
+    }))
+}
+
+/// Limits of this node are fixed: saying otherwise would be a lie.
+fn set_capacity(_state: &State, _call: &Call) -> Result<Answer, Failure> {
+    Ok(refused("capacities are fixed on this server", &false))
+}
+
+fn refused(words: &str, data: &impl Serialize) -> Answer {
+    Answer::json(&Envelope { code: 400, message: Some(words), data })
+        .status(StatusCode::BAD_REQUEST)
+}
+
+fn health(state: &State, _call: &Call) -> Result<Answer, Failure> {
+    let is_ready = state.port.ready.load(Ordering::Relaxed);
+    Ok(Answer::text(if is_ready { "UP" } else { "DOWN:not ready" }))
+}

@@ -1,0 +1,150 @@
+//! Configs over `/v2/cs/config`, `/v3/client/cs/config` and the one admin call of v3 that an SDK makes
+//! (http-v2 §2.1, §3). Same work as v1 under other names and in the `Result` envelope.
+
+use std::sync::Arc;
+
+use hyper::Method;
+use hyper::StatusCode;
+use nacolet_config::{Caller, Config, ConfigType, GrayKind, GrayName, KeyRef};
+use serde::Serialize;
+
+use crate::call::{Answer, Call, Envelope};
+use crate::config::{Words, describe, publish_of, remove_of, tag_name};
+use crate::router::{Permission, Routes};
+use crate::search::{Asked, PageOf, page};
+use crate::server::State;
+use crate::status::{Code, Failure};
+
+/// Page size of v3 where the caller names none.
+const PAGE_SIZE: usize = 100;
+
+pub(crate) fn routes(routes: &mut Routes) {
+    use Permission::{ConfigRead, ConfigWrite};
+    routes
+        .at("/v2/cs/config")
+        .now(Method::GET, ConfigRead, read)
+        .later_large(Method::POST, ConfigWrite, |_| nacolet_model::limits::PUBLISH_BODY_BYTES_MAX, publish)
+        .later(Method::DELETE, ConfigWrite, remove);
+    routes.at("/v2/cs/config/searchDetail").now(Method::GET, ConfigRead, search_detail);
+    routes.at("/v3/client/cs/config").now(Method::GET, ConfigRead, client_read);
+    routes.at("/v3/admin/cs/config/list").now(Method::GET, ConfigRead, admin_list);
+}
+
+fn read(state: &State, call: &Call) -> Result<Answer, Failure> {
+    let params = call.params();
+    let (namespace, group, data_id) = Words::V2.key(&params)?;
+    let wanted = params.text("tag");
+    let tag = wanted.or_else(|| call.header("vipserver-tag").filter(|tag| !tag.is_empty()));
+    let configs = state.configs();
+    let caller = Caller { ip: call.ip_text(), tag };
+    let view = configs.view(namespace, group, data_id, &caller);
+    match view.filter(|view| view.gray.is_some() || wanted.is_none()) {
+        Some(view) => Ok(describe(Answer::result(&**view.content), &view, tag)),
+        None => Err(Failure::not_found(Code::RESOURCE_NOT_FOUND, "config data not exist")),
+    }
+}
+
+async fn publish(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
+    let publish = publish_of(&state, &call, &mut call.params(), &Words::V2)?;
+    // The body may be thirty megabytes; it is not needed while the disk works.
+    drop(call);
+    state.write_config(publish.into()).await?;
+    Ok(Answer::result(&true))
+}
+
+async fn remove(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
+    let remove = {
+        let params = call.params();
+        let gray = params.text("tag").map(|tag| tag_name(tag).map(GrayName::Tag)).transpose()?;
+        remove_of(&state, &call, &params, &Words::V2, gray)?
+    };
+    state.write_config(remove.into()).await?;
+    Ok(Answer::result(&true))
+}
+
+/// Not wrapped, and with the parameter names of v1 (Nacos).
+fn search_detail(state: &State, call: &Call) -> Result<Answer, Failure> {
+    let params = call.params();
+    params.present("config_detail")?;
+    let is_blurred = params.text_or("search", "blur") == "blur";
+    let asked = Asked::new(&params, &Words::V1, "config_detail", None)?;
+    page(state, &params, &asked, is_blurred)
+}
+
+/// The HTTP read of 3.x. A config that is not there is 200 with a code, not 404.
+fn client_read(state: &State, call: &Call) -> Result<Answer, Failure> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct ConfigQueryResponse<'a> {
+        result_code: u16,
+        error_code: u16,
+        message: Option<&'a str>,
+        request_id: Option<&'a str>,
+        content: &'a str,
+        encrypted_data_key: &'a str,
+        content_type: &'static str,
+        md5: String,
+        last_modified: u64,
+        tag: Option<&'a str>,
+        beta: bool,
+        success: bool,
+    }
+    let params = call.params();
+    let (namespace, group, data_id) = Words::V3.key(&params)?;
+    let configs = state.configs();
+    let caller = Caller { ip: call.ip_text(), tag: None };
+    let Some(view) = configs.view(namespace, group, data_id, &caller) else {
+        let Code(code, words) = Code::RESOURCE_NOT_FOUND;
+        let nothing = Envelope { code, message: Some(words), data: &None::<&str> };
+        return Ok(Answer::json(&nothing).status(StatusCode::OK));
+    };
+    Ok(Answer::result(&ConfigQueryResponse {
+        result_code: 200,
+        error_code: 0,
+        message: None,
+        request_id: None,
+        content: view.content,
+        encrypted_data_key: view.encrypted_data_key,
+        content_type: view.config_type.unwrap_or(ConfigType::Text).as_str(),
+        md5: view.md5.to_string(),
+        last_modified: view.modified.as_millis(),
+        tag: None,
+        beta: view.gray == Some(GrayKind::Beta),
+        success: true,
+    }))
+}
+
+/// What the Go SDK's search falls back to.
+fn admin_list(state: &State, call: &Call) -> Result<Answer, Failure> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct ConfigBasicInfo<'a> {
+        id: u64,
+        namespace_id: &'a str,
+        group_name: &'a str,
+        data_id: &'a str,
+        md5: String,
+        #[serde(rename = "type")]
+        config_type: Option<&'static str>,
+        app_name: &'a str,
+        create_time: u64,
+        modify_time: u64,
+    }
+    let params = call.params();
+    let is_blurred = params.text_or("search", "blur") == "blur";
+    let asked = Asked::new(&params, &Words::V3, "configDetail", Some(PAGE_SIZE))?;
+    let configs = state.configs();
+    let found = configs.search(&asked.search(is_blurred));
+    let page = PageOf::new(found, |(key, config): (KeyRef<'_>, &Config)| ConfigBasicInfo {
+        id: config.id,
+        namespace_id: key.namespace,
+        group_name: key.group,
+        data_id: key.data_id,
+        md5: config.md5.to_string(),
+        config_type: config.config_type.map(ConfigType::as_str),
+        app_name: config.app_name(),
+        create_time: config.created.as_millis(),
+        modify_time: config.modified.as_millis(),
+    });
+    Ok(Answer::result(&page))
+}
