@@ -211,12 +211,12 @@ fn a_write_of_a_deposed_leader_is_superseded_and_never_acknowledged() {
     let old = cluster.leader();
     cluster.board.isolate(old);
     let lost = cluster.write(old, 100);
-    cluster.pass(PATIENCE);
+    cluster.pass(Duration::from_secs(3));
     assert_eq!(lost.take(), None, "nobody knows yet what becomes of it");
     let new = cluster.leader();
     assert_ne!(new, old);
     let written = cluster.write(new, 2);
-    cluster.pass(PATIENCE);
+    cluster.pass(Duration::from_millis(10));
     assert_eq!(written.take(), Some(Ok(3)));
     cluster.board.heal();
     cluster.assert_alike();
@@ -226,15 +226,30 @@ fn a_write_of_a_deposed_leader_is_superseded_and_never_acknowledged() {
 }
 
 #[test]
+fn a_deposed_leader_that_hears_nothing_does_not_keep_its_clients_for_ever() {
+    let mut cluster = Cluster::new(3);
+    cluster.must_write(1);
+    let old = cluster.leader();
+    cluster.board.isolate(old);
+    let lost = cluster.write(old, 100);
+    cluster.pass(Duration::from_secs(6));
+    assert_eq!(lost.take(), Some(Err(ClientWriteError::Unknown(Cause::LeadershipLost))));
+}
+
+#[test]
 fn a_write_whose_place_a_snapshot_jumped_over_ends_as_unknown() {
     let mut cluster = Cluster::with_small_logs(3);
     cluster.must_write(1);
     let old = cluster.leader();
     cluster.board.isolate(old);
     let lost = cluster.write(old, 100);
-    cluster.pass(PATIENCE);
+    cluster.pass(Duration::from_secs(3));
+    let new = cluster.leader();
+    assert_ne!(new, old);
     for _ in 0..40 {
-        cluster.must_write(1);
+        let written = cluster.write(new, 1);
+        cluster.pass(Duration::from_millis(5));
+        assert!(matches!(written.take(), Some(Ok(_))));
     }
     let (_, chunks) = cluster.board.delivered();
     cluster.board.heal();
@@ -277,6 +292,36 @@ fn a_follower_that_was_away_for_long_gets_a_snapshot_and_then_the_log() {
     cluster.restart(follower);
     cluster.assert_alike();
     assert_eq!(cluster.nodes[&follower].ledger.state().sum, 46);
+}
+
+#[test]
+fn entries_that_become_durable_during_an_install_are_not_applied_behind_it() {
+    let mut cluster = Cluster::with_small_logs(3);
+    let leader = cluster.leader();
+    cluster.pass(PATIENCE);
+    let follower = cluster.nodes.keys().copied().find(|id| *id != leader).unwrap();
+    cluster.nodes[&follower].log.set_mode(WriteMode::Manual);
+    for _ in 0..5 {
+        let written = cluster.write(leader, 1);
+        cluster.pass(Duration::from_millis(10));
+        assert!(matches!(written.take(), Some(Ok(_))));
+    }
+    cluster.board.isolate(follower);
+    for _ in 0..45 {
+        cluster.must_write(1);
+    }
+    cluster.board.heal();
+    cluster.pass(Duration::from_millis(400));
+    let node = &cluster.nodes[&follower];
+    assert_eq!(node.ledger.state().sum, 50, "installed, and its log not reset yet");
+    let unsynced = node.log.unsynced();
+    assert!(unsynced > 1);
+    node.log.sync_first(unsynced - 1, |_| 0);
+    cluster.pass(Duration::from_millis(10));
+    cluster.nodes[&follower].log.set_mode(WriteMode::Immediate);
+    cluster.nodes[&follower].log.sync(|_| 0);
+    cluster.must_write(1);
+    cluster.assert_alike();
 }
 
 #[test]
@@ -366,6 +411,60 @@ fn a_full_disk_of_a_follower_stops_nobody_else() {
     cluster.pass(Duration::from_secs(10));
     cluster.assert_alike();
     assert_eq!(cluster.nodes[&follower].ledger.state().sum, 20);
+}
+
+#[test]
+fn a_leader_with_a_full_disk_hands_over() {
+    let mut cluster = Cluster::new(3);
+    cluster.must_write(1);
+    let old = cluster.leader();
+    cluster.nodes[&old].log.set_full(true);
+    let caught = cluster.write(old, 2);
+    cluster.pass(PATIENCE);
+    assert_eq!(caught.take(), Some(Err(ClientWriteError::Unknown(Cause::StorageFull))));
+    let new = cluster.leader();
+    assert_ne!(new, old);
+    assert_eq!(
+        cluster.must_write(4),
+        7,
+        "what was caught in the log of the old leader took effect"
+    );
+    cluster.nodes[&old].log.set_full(false);
+    cluster.pass(Duration::from_secs(10));
+    cluster.assert_alike();
+}
+
+#[test]
+fn a_peer_that_hangs_holds_up_nobody() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.leader();
+    let hung = cluster.nodes.keys().copied().find(|id| *id != leader).unwrap();
+    cluster.board.hang(&format!("node-{}", hung.0));
+    for _ in 0..300 {
+        let written = cluster.write(leader, 1);
+        cluster.pass(Duration::from_millis(100));
+        assert!(matches!(written.take(), Some(Ok(_))));
+    }
+    let dropped = cluster.nodes[&leader].raft.metrics().dropped_messages;
+    assert!(dropped > 0, "the queue of the hung peer is bounded");
+    cluster.change(MembershipChange::Remove([hung].into())).unwrap();
+    cluster.must_write(1);
+}
+
+#[test]
+fn a_member_whose_address_changes_is_reached_at_the_new_one() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.leader();
+    let moved = cluster.nodes.keys().copied().find(|id| *id != leader).unwrap();
+    cluster.board.hang(&format!("node-{}", moved.0));
+    cluster.must_write(1);
+    let address = "elsewhere".to_owned();
+    cluster.change(MembershipChange::AddLearner { node: moved, address }).unwrap();
+    cluster.must_write(1);
+    cluster.assert_alike();
+    let membership = cluster.nodes[&moved].raft.metrics().membership;
+    assert_eq!(membership.addresses[&moved], "elsewhere");
+    assert!(membership.is_voter(moved));
 }
 
 #[test]

@@ -195,11 +195,19 @@ impl<S: RaftStateMachine> Callers<S> {
         }
     }
 
-    /// The disk is full: what has a place in the log may have to wait for long, so nobody waits with it.
-    pub(crate) fn storage_full(&mut self) {
+    /// What has a place in the log may have to wait for long, because of `cause`; nobody waits with it.
+    pub(crate) fn give_up(&mut self, cause: Cause) {
         for proposer in self.proposals.take_placed() {
-            proposer.unknown(Cause::StorageFull);
+            proposer.unknown(cause);
         }
+        for sender in self.changing.drain(..) {
+            answer(sender, Err(RequestError::Unknown(cause)));
+        }
+    }
+
+    /// A request that nobody waits for.
+    pub(crate) fn unattended(&mut self) -> RequestId {
+        self.number()
     }
 
     /// Somebody wants to hear of a state newer than `version`.

@@ -12,10 +12,10 @@ use core::task::Context;
 use atomic_waker::AtomicWaker;
 use futures_channel::oneshot::Sender;
 use futures_lite::future::yield_now;
-use nacolet_model::{Instant, NodeId, limits};
+use nacolet_model::{Duration, Instant, NodeId, limits};
 
 use super::callers::{Callers, Proposer, Question};
-use super::error::{Fatal, ReceiveChunkError, RequestError, TriggerSnapshotError};
+use super::error::{Cause, Fatal, ReceiveChunkError, RequestError, TriggerSnapshotError};
 use super::log_writer::{Durable, LogWriter};
 use super::metrics::{Metrics, Shared};
 use super::queue::{Inbox, Outbox, until};
@@ -79,6 +79,10 @@ pub(crate) struct RaftCore<S: RaftStateMachine, L, N, T> {
     pub(crate) outputs: Vec<Output>,
     pub(crate) durable: Vec<Durable>,
     pub(crate) alarm: Option<Alarm>,
+    /// Whoever waits for an entry of this former leader waits no longer than this.
+    pub(crate) patience: Option<Instant>,
+    /// How long a former leader waits to hear what became of its entries.
+    pub(crate) patience_after_leading: Duration,
     /// Messages of peers not taken because the log storage was busy.
     pub(crate) dropped: u64,
     /// Who waits for the end. Told by being dropped, last of all.
@@ -169,7 +173,8 @@ where
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.engine.next_deadline().into_iter().chain(self.log.deadline()).min()
+        let engine = self.engine.next_deadline();
+        engine.into_iter().chain(self.log.deadline()).chain(self.patience).min()
     }
 
     fn has_work(&self) -> bool {
@@ -214,6 +219,9 @@ where
             self.engine.step(now, Input::Wake, &mut self.outputs);
         }
         self.log.wake(now);
+        if self.patience.take_if(|end| *end <= now).is_some() {
+            self.callers.give_up(Cause::LeadershipLost);
+        }
         for _ in 0..limits::RAFT_TURN_MESSAGES_MAX {
             let Some(notice) = self.notices.take() else { break };
             self.noticed(now, notice)?;
@@ -229,7 +237,7 @@ where
             }
         }
         self.engine.flush(now, &mut self.outputs);
-        self.carry_out();
+        self.carry_out(now);
         self.snapshots.turn_ended(self.publisher.metrics.applied_index);
         self.publish();
         Ok(if self.ended.is_empty() { Next::Turn } else { Next::End })
@@ -286,8 +294,8 @@ where
     fn written(&mut self, now: Instant, number: PersistId, result: Result<(), AppendError>) {
         let was_full = self.log.is_full();
         self.log.written(now, number, result, &mut self.durable);
-        if !was_full && self.log.is_full() {
-            self.callers.storage_full();
+        if result.is_err() {
+            self.refused_by_disk(now, was_full);
         }
         for durable in self.durable.drain(..) {
             let input = match durable {
@@ -304,6 +312,20 @@ where
                     Input::SnapshotInstalled(meta)
                 }
             };
+            self.engine.step(now, input, &mut self.outputs);
+        }
+    }
+
+    /// The disk is full. Whoever waits for the log is told, and a leader tries to hand over to a member
+    /// that can still write.
+    fn refused_by_disk(&mut self, now: Instant, was_full: bool) {
+        if !was_full {
+            self.callers.give_up(Cause::StorageFull);
+        }
+        let alone = self.publisher.metrics.membership.voters.len() < 2;
+        if self.publisher.metrics.role == RoleKind::Leader && !alone {
+            let request = self.callers.unattended();
+            let input = Input::TransferLeader { request, target: None };
             self.engine.step(now, input, &mut self.outputs);
         }
     }
@@ -370,15 +392,15 @@ where
     }
 
     /// Carries out what the engine ordered, in its order.
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self, now: Instant) {
         let mut outputs = core::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
-            self.carry_out_one(output);
+            self.carry_out_one(now, output);
         }
         self.outputs = outputs;
     }
 
-    fn carry_out_one(&mut self, output: Output) {
+    fn carry_out_one(&mut self, now: Instant, output: Output) {
         match output {
             Output::Persist { id, hard_state, entries } => {
                 if let Some(last) = entries.last() {
@@ -409,7 +431,7 @@ where
                 self.worker.order(Order::Install(meta));
             }
             Output::DiscardSnapshot(meta) => self.worker.order(Order::Discard(meta)),
-            Output::StatusChanged => self.status_changed(),
+            Output::StatusChanged => self.status_changed(now),
         }
     }
 
@@ -421,8 +443,15 @@ where
         self.worker.order(Order::Apply { entries, proposers });
     }
 
-    fn status_changed(&mut self) {
+    fn status_changed(&mut self, now: Instant) {
         let status = self.engine.status();
+        let led = self.publisher.metrics.role == RoleKind::Leader;
+        match status.role {
+            // Its log holds every entry that can still be committed, so those who wait will hear.
+            RoleKind::Leader => self.patience = None,
+            _ if led => self.patience = Some(now + self.patience_after_leading),
+            _ => {}
+        }
         if *self.publisher.metrics.membership != status.membership {
             self.peers.update(&status.membership);
             self.publisher.set(|metrics| &mut metrics.membership, Arc::new(status.membership));

@@ -25,6 +25,9 @@ pub enum Cause {
     /// The disk filled up behind the request; it is in the log and takes effect if space returns.
     #[error("the disk filled up meanwhile")]
     StorageFull,
+    /// This node lost the leadership, and has not heard since what became of its entries.
+    #[error("the leadership was lost meanwhile")]
+    LeadershipLost,
     /// A Raft snapshot of another leader jumped over the request's place in the log.
     #[error("a snapshot took its place in the log")]
     Snapshot,

@@ -33,7 +33,7 @@ use crate::types::{LogId, Membership, SnapshotMeta, Term};
 /// What is sent to one peer.
 enum Outgoing {
     Message(Message),
-    Snapshot { term: Term, meta: SnapshotMeta },
+    Snapshot(Transfer),
 }
 
 /// RaftCore's end of one ReplicationCore. Dropping it ends that core at once, hung or not.
@@ -124,7 +124,16 @@ where
 
     /// Begins to send the snapshot `meta` in the name of the leader of `term`.
     pub(crate) fn send_snapshot(&mut self, to: NodeId, term: Term, meta: SnapshotMeta) {
-        self.queue(to, Outgoing::Snapshot { term, meta });
+        let transfer = Transfer {
+            to,
+            term,
+            meta,
+            offset: 0,
+            failures: 0,
+            retry_at: None,
+            notices: Some(self.notices.clone()),
+        };
+        self.queue(to, Outgoing::Snapshot(transfer));
     }
 
     /// There is no snapshot that could be sent.
@@ -148,13 +157,8 @@ where
             self.connect(to);
         }
         let Some(handle) = self.handles.get(&to) else { return };
-        match handle.outbox.force_send(outgoing) {
-            None => {}
-            Some(Outgoing::Message(_)) => self.dropped += 1,
-            Some(Outgoing::Snapshot { meta, .. }) => {
-                let last = meta.last;
-                drop(self.notices.send(Notice::SnapshotSent { to, last, delivered: false }));
-            }
+        if handle.outbox.force_send(outgoing).is_some() {
+            self.dropped += 1;
         }
     }
 
@@ -208,8 +212,9 @@ impl Future for Replications {
     }
 }
 
-/// A snapshot on its way.
+/// A snapshot on its way. However it ends, and be it with the connection, RaftCore hears of it.
 struct Transfer {
+    to: NodeId,
     term: Term,
     meta: SnapshotMeta,
     /// What the peer holds.
@@ -217,6 +222,23 @@ struct Transfer {
     failures: u32,
     /// After a failure: not before this.
     retry_at: Option<Instant>,
+    /// Taken when the end is reported, or when another transfer goes on in its place.
+    notices: Option<Outbox<Notice>>,
+}
+
+impl Transfer {
+    fn end(&mut self, delivered: bool) {
+        if let Some(notices) = self.notices.take() {
+            let last = self.meta.last;
+            drop(notices.send(Notice::SnapshotSent { to: self.to, last, delivered }));
+        }
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.end(false);
+    }
 }
 
 /// The task of one peer.
@@ -246,7 +268,7 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
             while let Some(outgoing) = self.inbox.take() {
                 match outgoing {
                     Outgoing::Message(message) => self.send(message).await,
-                    Outgoing::Snapshot { term, meta } => self.begin(term, meta),
+                    Outgoing::Snapshot(transfer) => self.begin(transfer),
                 }
             }
             let queued = until(&self.waker, |_| !self.inbox.is_empty());
@@ -278,21 +300,21 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
     }
 
     /// A repeated order for the snapshot under way goes on where that is; another one replaces it.
-    fn begin(&mut self, term: Term, meta: SnapshotMeta) {
-        match &mut self.transfer {
-            Some(transfer) if transfer.meta == meta => transfer.term = term,
-            _ => {
-                self.transfer =
-                    Some(Transfer { term, meta, offset: 0, failures: 0, retry_at: None })
+    fn begin(&mut self, mut next: Transfer) {
+        if let Some(mut current) = self.transfer.take() {
+            current.notices = None;
+            if current.meta == next.meta {
+                next.offset = current.offset;
             }
         }
+        self.transfer = Some(next);
     }
 
     /// Sends one chunk. Returns what is left to do.
     async fn advance(&mut self, mut transfer: Transfer) -> Option<Transfer> {
         match self.step(&transfer).await {
             Step::Sent { last: true, .. } => {
-                self.finish(&transfer, true);
+                transfer.end(true);
                 return None;
             }
             Step::Sent { held, .. } if held > transfer.offset => {
@@ -308,7 +330,6 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
         }
         transfer.failures += 1;
         if transfer.failures >= limits::RAFT_CHUNK_ATTEMPTS_MAX {
-            self.finish(&transfer, false);
             return None;
         }
         transfer.retry_at = Some(self.timer.now() + limits::RAFT_CHUNK_RETRY);
@@ -335,10 +356,5 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
         let request = ReadChunk { meta: transfer.meta.clone(), offset: transfer.offset, answer };
         self.worker.send(Order::ReadChunk(request)).ok()?;
         chunk.await.ok()
-    }
-
-    fn finish(&self, transfer: &Transfer, delivered: bool) {
-        let last = transfer.meta.last;
-        drop(self.notices.send(Notice::SnapshotSent { to: self.peer, last, delivered }));
     }
 }

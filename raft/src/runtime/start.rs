@@ -164,6 +164,9 @@ impl<S: RaftStateMachine + 'static> Raft<S> {
             outputs: Vec::new(),
             durable: Vec::new(),
             alarm: None,
+            patience: None,
+            // Time for the next leader to be elected, even at the second try, and to be heard.
+            patience_after_leading: config.engine.election_timeout_max * 3,
             dropped: 0,
             ended: Vec::new(),
         };

@@ -67,9 +67,14 @@ impl MemoryLog {
 
     /// Makes everything durable and reports it, in the order given by `pick`: it is told how many
     /// reports are left and names the next one.
-    pub fn sync(&self, mut pick: impl FnMut(usize) -> usize) {
+    pub fn sync(&self, pick: impl FnMut(usize) -> usize) {
+        self.sync_first(usize::MAX, pick);
+    }
+
+    /// As [`Self::sync`], for the oldest `count` records.
+    pub fn sync_first(&self, count: usize, mut pick: impl FnMut(usize) -> usize) {
         let mut reports = Vec::new();
-        loop {
+        while reports.len() < count {
             let Some(unsynced) = self.0.borrow_mut().unsynced.pop_front() else { break };
             let result = self.0.borrow_mut().keep(unsynced.id, unsynced.write);
             reports.push((unsynced.done, result));

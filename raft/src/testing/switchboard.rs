@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::rc::Rc;
+use alloc::string::String;
 use core::cell::RefCell;
 
 use nacolet_model::NodeId;
@@ -17,6 +18,8 @@ use crate::types::{SnapshotMeta, Term};
 struct Board<S: RaftStateMachine> {
     nodes: BTreeMap<NodeId, Raft<S>>,
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// Whoever sends to these addresses waits for ever.
+    hung: BTreeSet<String>,
     messages: u64,
     chunks: u64,
     /// Every so many chunks one is lost; never when it is 0.
@@ -38,6 +41,7 @@ impl<S: RaftStateMachine> Default for Switchboard<S> {
         Self(Rc::new(RefCell::new(Board {
             nodes: BTreeMap::new(),
             cut: BTreeSet::new(),
+            hung: BTreeSet::new(),
             messages: 0,
             chunks: 0,
             chunk_failure_period: 0,
@@ -73,9 +77,20 @@ impl<S: RaftStateMachine> Switchboard<S> {
         }
     }
 
+    /// Makes `address` accept and never answer: a send to it does not end, not even when it is healed.
+    pub fn hang(&self, address: &str) {
+        self.0.borrow_mut().hung.insert(address.into());
+    }
+
     /// Mends every line.
     pub fn heal(&self) {
-        self.0.borrow_mut().cut.clear();
+        let mut board = self.0.borrow_mut();
+        board.cut.clear();
+        board.hung.clear();
+    }
+
+    fn is_hung(&self, address: &str) -> bool {
+        self.0.borrow().hung.contains(address)
     }
 
     /// Loses one snapshot chunk in `period`; none when it is 0.
@@ -129,18 +144,22 @@ pub struct Wire<S: RaftStateMachine> {
     board: Switchboard<S>,
     from: NodeId,
     to: NodeId,
+    address: String,
 }
 
 impl<S: RaftStateMachine + 'static> RaftNetworkFactory for Wires<S> {
     type Network = Wire<S>;
 
-    fn connect(&mut self, target: NodeId, _address: &str) -> Wire<S> {
-        Wire { board: self.board.clone(), from: self.from, to: target }
+    fn connect(&mut self, target: NodeId, address: &str) -> Wire<S> {
+        Wire { board: self.board.clone(), from: self.from, to: target, address: address.into() }
     }
 }
 
 impl<S: RaftStateMachine + 'static> RaftNetwork for Wire<S> {
     fn send(&mut self, message: Message) -> LocalBoxFuture<'_, Result<(), Unreachable>> {
+        if self.board.is_hung(&self.address) {
+            return Box::pin(core::future::pending());
+        }
         let sent = self.board.line(self.from, self.to).and_then(|raft| {
             self.board.0.borrow_mut().messages += 1;
             raft.receive(self.from, message).ok().ok_or(Unreachable)
