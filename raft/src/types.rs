@@ -177,3 +177,51 @@ pub enum MembershipChange {
     /// Removes members of either kind.
     Remove(BTreeSet<NodeId>),
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn entry(payload: EntryPayload) -> Entry {
+        Entry { id: LogId { term: Term(2), index: LogIndex(300) }, payload }
+    }
+
+    /// The format is fixed: these bytes are on disks and on wires.
+    fn check(payload: EntryPayload, expected: &[u8]) {
+        let entry = entry(payload);
+        let bytes: Vec<u8> = postcard::to_allocvec(&entry).unwrap();
+        assert_eq!(bytes, expected);
+        assert_eq!(postcard::from_bytes::<Entry>(&bytes).unwrap(), entry);
+    }
+
+    #[test]
+    fn entries_have_golden_bytes() {
+        check(EntryPayload::Blank, &[2, 172, 2, 0]);
+        check(EntryPayload::Command(Arc::from([7, 255, 0])), &[2, 172, 2, 1, 3, 7, 255, 0]);
+        let membership = Membership {
+            voters: BTreeSet::from([NodeId(1)]),
+            outgoing: BTreeSet::from([NodeId(2)]),
+            learners: BTreeSet::from([NodeId(3)]),
+            learners_next: BTreeSet::new(),
+            addresses: BTreeMap::from([(NodeId(1), "a".into())]),
+        };
+        let golden = vec![2, 172, 2, 2, 1, 1, 1, 2, 1, 3, 0, 1, 1, 1, b'a'];
+        check(EntryPayload::Membership(Box::new(membership)), &golden);
+    }
+
+    #[test]
+    fn a_hard_state_has_golden_bytes() {
+        let state =
+            HardState { term: Term(5), voted_for: Some(NodeId(9)), commit_index: LogIndex(1) };
+        assert_eq!(postcard::to_allocvec(&state).unwrap(), [5, 1, 9, 1]);
+    }
+
+    #[test]
+    fn a_length_that_is_not_there_is_an_error_and_costs_nothing() {
+        let huge = [2, 172, 2, 1, 255, 255, 255, 255, 15];
+        assert!(postcard::from_bytes::<Entry>(&huge).is_err());
+    }
+}

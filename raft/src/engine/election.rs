@@ -98,6 +98,9 @@ impl Engine {
         let granted = term > self.term && self.log.is_up_to_date(last);
         // A refusal carries this node's own term, so that a candidate behind it can catch up.
         let term = if granted { term } else { self.term };
+        if !granted {
+            self.tell_commit(from, last);
+        }
         self.send(from, Message { term, body: MessageBody::PreVoteReply { granted } });
     }
 
@@ -112,8 +115,31 @@ impl Engine {
             self.voted_for = Some(from);
             self.election_deadline = self.now + self.election_timeout;
         }
+        if !granted {
+            self.tell_commit(from, last);
+        }
         let body = MessageBody::VoteReply { granted };
         self.hold(from, Message { term: self.term, body });
+    }
+
+    /// A refused candidate whose log reaches far enough hears what is committed: it may be waiting
+    /// for the vote of this node, which does not vote any more in the membership that is in force.
+    fn tell_commit(&mut self, to: NodeId, candidate_last: LogId) {
+        let index = self.log.commit_index();
+        let Some(term) = self.log.term_at(index) else { return };
+        if index <= candidate_last.index {
+            let body = MessageBody::Committed { last: LogId { term, index } };
+            self.send(to, Message { term: self.term, body });
+        }
+    }
+
+    /// This entry is committed, whoever says so and in whatever term. If it is in this log, so are
+    /// all before it.
+    pub(super) fn receive_committed(&mut self, last: LogId) {
+        let waits = !matches!(self.role, Role::Leader(_)) && self.snapshots.installing.is_none();
+        if waits && self.log.contains(last) {
+            self.log.commit_to(last.index);
+        }
     }
 
     /// An answer to a pre-vote. Late ones, for a campaign that is over, say nothing.

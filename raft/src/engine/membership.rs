@@ -146,6 +146,9 @@ impl Engine {
         let Role::Leader(leader) = &self.role else {
             return Err(Refusal::NotLeader { leader: self.leader });
         };
+        if leader.retiring.is_some() {
+            return Err(Refusal::NotLeader { leader: None });
+        }
         if leader.transfer.is_some() {
             return Err(Refusal::Transferring);
         }
@@ -211,12 +214,11 @@ impl Engine {
                 self.abandon_transfer();
             }
         }
+        // A smaller quorum may already have been reached, perhaps by this node alone.
         self.advance_commit();
+        self.confirm_reads();
         if !self.membership.is_voter(self.config.id) {
-            // The others learn of the commit before this node falls silent (etcd#10563).
-            self.replicate();
-            self.broadcast_heartbeat();
-            self.become_follower(self.term, None);
+            self.retire();
         } else if let Role::Leader(leader) = &mut self.role {
             leader.heartbeat_deadline = self.now;
         }

@@ -75,6 +75,13 @@ pub enum MessageBody {
         /// End of what the follower now holds durably.
         last: LogId,
     },
+    /// To a refused candidate: this entry is committed, and so is everything before it. True in
+    /// every term. It frees a candidate that waits for the vote of a member that was removed and
+    /// knows it, while the candidate does not.
+    Committed {
+        /// The last entry that the sender knows to be committed.
+        last: LogId,
+    },
 }
 
 /// What became of an `AppendEntries`.

@@ -45,6 +45,7 @@ mod progress;
 mod quorum;
 mod read_index;
 mod replication;
+mod retire;
 mod role;
 mod snapshot;
 mod start;

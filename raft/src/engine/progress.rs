@@ -46,6 +46,10 @@ pub(super) struct Progress {
     pub(super) active: bool,
     /// Newest read position it confirmed.
     pub(super) read: u64,
+    /// The newest position sent with a heartbeat, and the commit index first sent with it.
+    heartbeat: (u64, LogIndex),
+    /// Commit index that it confirmed to have heard of.
+    pub(super) known_commit: LogIndex,
 }
 
 impl Progress {
@@ -62,6 +66,8 @@ impl Progress {
             told_commit: LogIndex::ZERO,
             active,
             read: 0,
+            heartbeat: (0, LogIndex::ZERO),
+            known_commit: LogIndex::ZERO,
         }
     }
 
@@ -105,10 +111,28 @@ impl Progress {
         }
     }
 
-    /// The follower answered a heartbeat: whatever is out may be lost.
-    pub(super) fn poke(&mut self) {
+    /// A sign of life: whatever is out may be lost.
+    fn poke(&mut self) {
         self.paused = false;
         self.poked = true;
+    }
+
+    /// A heartbeat goes out. Returns the commit index it may name: what the follower surely holds.
+    pub(super) fn heartbeat(&mut self, position: u64, commit_index: LogIndex) -> LogIndex {
+        let said = commit_index.min(self.match_index);
+        if self.heartbeat.0 != position {
+            self.heartbeat = (position, said);
+        }
+        said
+    }
+
+    /// A heartbeat with this position was answered.
+    pub(super) fn heartbeat_answered(&mut self, position: u64) {
+        self.poke();
+        self.read = self.read.max(position);
+        if self.heartbeat.0 == position {
+            self.known_commit = self.known_commit.max(self.heartbeat.1);
+        }
     }
 
     /// Whether a message may be sent now, and whether it may carry entries.

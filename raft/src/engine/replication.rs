@@ -75,7 +75,7 @@ impl Engine {
     pub(super) fn broadcast_heartbeat(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_deadline = self.now + self.config.heartbeat_interval;
-        if self.config.lease_reads {
+        if self.config.lease_reads || leader.retiring.is_some() {
             leader.reads.open_round(self.now);
         }
         let nodes: Vec<NodeId> = leader.progress.keys().copied().collect();
@@ -85,12 +85,11 @@ impl Engine {
     }
 
     pub(super) fn heartbeat_to(&mut self, node: NodeId) {
-        let Role::Leader(leader) = &self.role else { return };
-        let Some(progress) = leader.progress.get(&node) else { return };
-        let body = MessageBody::Heartbeat {
-            commit_index: progress.match_index.min(self.log.commit_index()),
-            read: leader.reads.position(),
-        };
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.progress.get_mut(&node) else { return };
+        let read = leader.reads.position();
+        let commit_index = progress.heartbeat(read, self.log.commit_index());
+        let body = MessageBody::Heartbeat { commit_index, read };
         self.outbox.push((node, Message { term: self.term, body }));
     }
 
@@ -120,14 +119,14 @@ impl Engine {
         let position = leader.reads.position();
         let Some(progress) = leader.progress.get_mut(&from) else { return };
         progress.active = true;
-        progress.poke();
         if read > position {
             self.drop_message();
             return;
         }
-        progress.read = progress.read.max(read);
+        progress.heartbeat_answered(read);
         self.confirm_reads();
         self.continue_transfer(from);
+        self.retire_if_known();
     }
 
     /// The network lost this follower.

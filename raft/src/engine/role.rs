@@ -17,6 +17,7 @@ use super::Engine;
 use super::io::{Output, Refusal};
 use super::progress::Progress;
 use super::read_index::Reads;
+use super::retire::Retiring;
 use super::transfer::Transfer;
 use crate::types::{EntryPayload, LogIndex, Term};
 
@@ -51,6 +52,8 @@ pub(super) struct Leader {
     pub(super) reads: Reads,
     /// Leadership is being handed over.
     pub(super) transfer: Option<Transfer>,
+    /// It was voted out, and leads until the others know.
+    pub(super) retiring: Option<Retiring>,
 }
 
 /// The role of a node, for people and metrics.
@@ -141,6 +144,7 @@ impl Engine {
             pending_change: last,
             reads: Reads::default(),
             transfer: None,
+            retiring: None,
         }));
         self.follow(Some(self.config.id));
         self.log.push(self.term, EntryPayload::Blank);

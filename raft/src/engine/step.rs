@@ -57,15 +57,19 @@ impl Engine {
     pub fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.now = self.now.max(now);
         self.leave_joint();
+        self.say_farewell();
         self.place_reads();
         self.replicate();
         self.order_persist(out);
         out.append(&mut self.answers);
         let messages = self.outbox.drain(..);
         out.extend(messages.map(|(to, message)| Output::Send { to, message }));
-        let committed = self.log.take_committed();
-        if !committed.is_empty() {
-            out.push(Output::Apply(committed));
+        // What a snapshot on its way in is about to cover must not be applied behind it.
+        if self.snapshots.installing.is_none() {
+            let committed = self.log.take_committed();
+            if !committed.is_empty() {
+                out.push(Output::Apply(committed));
+            }
         }
         self.order_snapshot(out);
         self.trim_log();
@@ -119,6 +123,10 @@ impl Engine {
             self.refuse(request, Refusal::NotLeader { leader: self.leader });
             return;
         };
+        if leader.retiring.is_some() {
+            self.refuse(request, Refusal::NotLeader { leader: None });
+            return;
+        }
         if leader.transfer.is_some() {
             self.refuse(request, Refusal::Transferring);
             return;
@@ -149,6 +157,10 @@ impl Engine {
             return;
         }
         let Message { term, body } = message;
+        if let MessageBody::Committed { last } = body {
+            self.receive_committed(last);
+            return;
+        }
         if !self.admit(from, term, &body) {
             return;
         }
@@ -171,6 +183,7 @@ impl Engine {
             MessageBody::SnapshotReply { last } => {
                 self.receive_append_reply(from, AppendResult::Matched(last.index));
             }
+            MessageBody::Committed { .. } => {}
         }
     }
 
@@ -205,7 +218,8 @@ impl Engine {
             | MessageBody::AppendEntriesReply { .. }
             | MessageBody::HeartbeatReply { .. }
             | MessageBody::TimeoutNow
-            | MessageBody::SnapshotReply { .. } => {
+            | MessageBody::SnapshotReply { .. }
+            | MessageBody::Committed { .. } => {
                 self.become_follower(term, None);
                 false
             }
@@ -226,7 +240,8 @@ impl Engine {
             | MessageBody::AppendEntriesReply { .. }
             | MessageBody::HeartbeatReply { .. }
             | MessageBody::TimeoutNow
-            | MessageBody::SnapshotReply { .. } => return,
+            | MessageBody::SnapshotReply { .. }
+            | MessageBody::Committed { .. } => return,
         };
         self.send(from, Message { term: self.term, body });
     }
