@@ -75,9 +75,8 @@ impl Store {
         let (key, mut slot) = self.place(&publish.key);
         let old = slot.config.take();
         check_expected(&publish, old.as_ref().map(|old| old.md5))?;
-        if old.is_none() && slot.grays.is_none() && self.live >= limits::CONFIGS_MAX {
-            return Err(CommandError::TooManyConfigs);
-        }
+        let old_bytes = old.as_ref().map_or(0, |old| old.content.len());
+        self.check_room(&publish, old_bytes, old.is_some() || slot.is_live())?;
         let Publish { content, md5, mut labels, inherit, operator, at, .. } = publish;
         if let Some(old) = &old {
             inherit_labels(&mut labels, inherit, old);
@@ -130,9 +129,8 @@ impl Store {
         if old.is_none() && slot.grays().len() >= limits::GRAY_VERSIONS_MAX {
             return Err(CommandError::TooManyGray);
         }
-        if !slot.is_live() && self.live >= limits::CONFIGS_MAX {
-            return Err(CommandError::TooManyConfigs);
-        }
+        let old_bytes = old.as_ref().map_or(0, |old| old.content.len());
+        self.check_room(&publish, old_bytes, slot.is_live())?;
         let Publish { content, md5, mut labels, operator, at, .. } = publish;
         let config_type = labels.config_type.take();
         let version = GrayVersion {
@@ -184,6 +182,22 @@ impl Store {
         self.settle(key, slot, past, operator, remove.at);
         changes.push(Change { key: remove.key });
         Response::Removed { existed: true }
+    }
+
+    /// Whether the store may take the content in place of `old_bytes`, under a key that `is_live`
+    /// already or not.
+    fn check_room(
+        &self,
+        publish: &Publish,
+        old_bytes: usize,
+        is_live: bool,
+    ) -> Result<(), CommandError> {
+        let has_place = is_live || self.live < limits::CONFIGS_MAX;
+        if has_place && has_bytes(self.bytes, old_bytes, publish.content.len()) {
+            Ok(())
+        } else {
+            Err(CommandError::TooManyConfigs)
+        }
     }
 
     /// What is stored under `key` now, to be changed and handed to [`Self::settle`].
@@ -247,6 +261,8 @@ impl Store {
         let before = self.slots.get(&key);
         let was_live = before.is_some_and(|slot| slot.is_live());
         let had_config = before.is_some_and(|slot| slot.config.is_some());
+        self.bytes -= before.map_or(0, |slot| slot.bytes());
+        self.bytes += slot.bytes();
         match (was_live, slot.is_live()) {
             (false, true) => self.live += 1,
             (true, false) => self.live -= 1,
@@ -314,6 +330,12 @@ fn check_expected(publish: &Publish, stored: Option<Md5>) -> Result<(), CommandE
     Ok(())
 }
 
+/// Whether a content of `new` bytes may take the place of one of `old` bytes. One that is not larger
+/// always may, also in a store that was filled under a wider limit.
+fn has_bytes(total: usize, old: usize, new: usize) -> bool {
+    new <= old || total - old + new <= limits::CONTENTS_BYTES_MAX
+}
+
 fn inherit_labels(labels: &mut Labels, inherit: Inherit, old: &Config) {
     if inherit.app_name {
         labels.app_name = old.app_name().into();
@@ -334,4 +356,25 @@ pub(crate) fn shared_labels(labels: Labels, old: Option<&Arc<Labels>>) -> Option
         return None;
     }
     Some(old.filter(|old| ***old == labels).cloned().unwrap_or_else(|| Arc::new(labels)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_may_grow_up_to_the_limit_and_shrink_always() {
+        const MAX: usize = limits::CONTENTS_BYTES_MAX;
+        for (total, old, new, expected) in [
+            (0, 0, MAX, true),
+            (0, 0, MAX + 1, false),
+            (MAX, 0, 1, false),
+            (MAX, 5, 5, true),
+            (MAX, 5, 6, false),
+            (MAX - 1, 5, 6, true),
+            (MAX + 9, 5, 4, true),
+        ] {
+            assert_eq!(has_bytes(total, old, new), expected, "{total} {old} {new}");
+        }
+    }
 }

@@ -398,8 +398,12 @@ pub enum CommandError {
     /// The config is there already and must not be overwritten.
     #[error("the config is there already")]
     ConfigExists,
-    /// The node holds as many configs as it may.
-    #[error("there are {} configs already", limits::CONFIGS_MAX)]
+    /// The node holds as many configs, or as many bytes of them, as it may.
+    #[error(
+        "there are {} configs or {} bytes of them already",
+        limits::CONFIGS_MAX,
+        limits::CONTENTS_BYTES_MAX
+    )]
     TooManyConfigs,
     /// The config has as many gray versions as it may.
     #[error("there are {} gray versions already", limits::GRAY_VERSIONS_MAX)]

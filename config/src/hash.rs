@@ -36,6 +36,19 @@ impl Hasher {
         }
     }
 
+    fn extend(&mut self, bytes: &[u8]) {
+        let pending = (self.length % 8) as usize;
+        let (head, bytes) = bytes.split_at(bytes.len().min((8 - pending) % 8));
+        head.iter().for_each(|byte| self.push(*byte));
+        let (words, tail) = bytes.as_chunks::<8>();
+        for word in words {
+            self.word = u64::from_be_bytes(*word);
+            self.length += 8;
+            self.round();
+        }
+        tail.iter().for_each(|byte| self.push(*byte));
+    }
+
     fn round(&mut self) {
         self.state = mix(self.state.wrapping_add(0x9e37_79b9_7f4a_7c15) ^ self.word);
         self.word = 0;
@@ -51,12 +64,43 @@ impl Flavor for Hasher {
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        bytes.iter().for_each(|byte| self.push(*byte));
+        self.extend(bytes);
         Ok(())
     }
 
     fn finalize(mut self) -> postcard::Result<u64> {
         self.round();
         Ok(mix(self.state ^ self.length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn hash(pieces: &[&[u8]]) -> Option<u64> {
+        let mut hasher = Hasher { state: 1, word: 0, length: 0 };
+        for piece in pieces {
+            hasher.try_extend(piece).ok()?;
+        }
+        hasher.finalize().ok()
+    }
+
+    #[test]
+    fn the_cut_of_the_bytes_makes_no_difference_and_every_byte_does() {
+        let bytes: Vec<u8> = (0..40).collect();
+        let whole = hash(&[&bytes]);
+        for first in 0..40 {
+            for second in first..40 {
+                let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                assert_eq!(hash(&pieces), whole, "cut at {first} and {second}");
+            }
+            let mut other = bytes.clone();
+            other[first] ^= 1;
+            assert_ne!(hash(&[&other]), whole, "byte {first}");
+            assert_ne!(hash(&[&bytes[..first]]), whole, "{first} bytes");
+        }
     }
 }

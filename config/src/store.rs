@@ -150,6 +150,12 @@ impl Slot {
         self.grays.as_ref().and_then(|grays| grays.find(name))
     }
 
+    /// Bytes of all contents to read.
+    pub(crate) fn bytes(&self) -> usize {
+        let config = self.config.as_ref().map_or(0, |config| config.content.len());
+        self.grays().iter().fold(config, |bytes, gray| bytes + gray.content.len())
+    }
+
     fn view(&self, caller: &Caller<'_>) -> Option<View<'_>> {
         let config = self.config.as_ref();
         if let Some(gray) = self.grays.as_ref().and_then(|grays| grays.seen_by(caller)) {
@@ -181,6 +187,8 @@ pub struct Store {
     pub(crate) namespaces: Namespaces,
     /// Slots with something to read.
     pub(crate) live: usize,
+    /// Bytes of their contents.
+    pub(crate) bytes: usize,
     pub(crate) applied: u64,
     pub(crate) state_hash: u64,
     /// The operator of the last command: people and programs write in bursts, and one shared block
@@ -327,6 +335,12 @@ impl Store {
         self.history.chain(newest).map(|item| &**item).take_while(|item| item.id > id).find(is_old)
     }
 
+    /// Bytes of all contents that somebody can read, gray versions included.
+    #[must_use]
+    pub fn content_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// History items of all keys.
     #[must_use]
     pub fn history_len(&self) -> usize {
@@ -396,6 +410,8 @@ impl Store {
         assert_eq!(&counts, self.namespaces.counts());
         assert_eq!(self.live, self.slots.values().filter(|slot| slot.is_live()).count());
         assert!(self.live <= limits::CONFIGS_MAX);
+        assert_eq!(self.bytes, self.slots.values().map(|slot| slot.bytes()).sum::<usize>());
+        assert!(self.bytes <= limits::CONTENTS_BYTES_MAX);
     }
 }
 

@@ -48,6 +48,9 @@ pub const BETA_IPS_MAX: usize = 256;
 pub const GRAY_VERSIONS_MAX: usize = 10;
 /// Most configs of a node (reliability). Beyond: publish is refused, nothing is dropped.
 pub const CONFIGS_MAX: usize = 20_000;
+/// Bytes of all contents together, gray versions included, so that large configs stay bounded too.
+/// Beyond: a publish that needs more is refused, nothing is dropped.
+pub const CONTENTS_BYTES_MAX: usize = 256 << 20;
 /// Most namespaces (reliability). Beyond: create is refused.
 pub const NAMESPACES_MAX: usize = 256;
 /// History items kept per config (reliability). Beyond: the oldest is dropped.
