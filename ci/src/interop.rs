@@ -11,7 +11,7 @@ use crate::server::{self, Server};
 use crate::tree;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -52,6 +52,14 @@ const CLIENTS: [Client; 5] = [
     },
 ];
 
+/// What the clients are pointed at.
+enum Target {
+    /// A server that runs already, by its address.
+    Running(String),
+    /// A program to start once for each client.
+    Binary(PathBuf),
+}
+
 /// How the cases of one client went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -84,17 +92,17 @@ impl Line {
 
 /// Runs the clients named in `words`, or all; true if every case of every client passed.
 pub(crate) fn run(words: &[&str]) -> bool {
-    let (base, names) = match words {
-        ["--base", base, names @ ..] => (Some(base.trim_end_matches('/')), names),
-        names => (None, names),
+    let root = tree::root();
+    let (target, names) = match words {
+        ["--base", base, names @ ..] => {
+            (Some(Target::Running(base.trim_end_matches('/').into())), names)
+        }
+        ["--binary", path, names @ ..] => (Some(Target::Binary(root.join(path))), names),
+        names => (server::release_binary(&root).map(Target::Binary), names),
     };
+    let Some(target) = target else { return false };
     if let Some(name) = names.iter().find(|name| !CLIENTS.iter().any(|c| c.name == **name)) {
         println!("unknown client: {name}");
-        return false;
-    }
-    let root = tree::root();
-    let binary = if base.is_none() { server::release_binary(&root) } else { None };
-    if base.is_none() && binary.is_none() {
         return false;
     }
 
@@ -105,21 +113,26 @@ pub(crate) fn run(words: &[&str]) -> bool {
             failure(client.name, &format!("{}: {error}", folder.display()))
         } else if !(client.prepare)(&root) {
             failure(client.name, "its library could not be installed")
-        } else if let Some(base) = base {
-            converse(client, &root, base, None)
         } else {
-            match binary.as_deref().map(|binary| Server::start(binary, &folder)) {
-                Some(Ok(mut server)) => {
-                    let base = server.base();
-                    converse(client, &root, &base, Some(&mut server))
-                }
-                Some(Err(error)) => failure(client.name, &format!("server: {error}")),
-                None => failure(client.name, "there is no server"),
-            }
+            serve(client, &root, &folder, &target)
         };
         results.push((client, tally));
     }
     summary(&results)
+}
+
+/// Runs one client against a server of its own, or against the one that runs already.
+fn serve(client: &Client, root: &Path, folder: &Path, target: &Target) -> Tally {
+    match target {
+        Target::Running(base) => converse(client, root, base, None),
+        Target::Binary(binary) => match Server::start(binary, folder) {
+            Ok(mut server) => {
+                let base = server.base();
+                converse(client, root, &base, Some(&mut server))
+            }
+            Err(error) => failure(client.name, &format!("server: {error}")),
+        },
+    }
 }
 
 /// A client that could not even start counts as one failed case.
@@ -306,7 +319,7 @@ fn rust_command(root: &Path) -> Command {
 fn prepare_java(root: &Path) -> bool {
     let mut maven = Command::new("mvn");
     maven.current_dir(root.join("tests/interop/java"));
-    maven.args(["--batch-mode", "--quiet", "process-classes"]);
+    maven.args(["--batch-mode", "--quiet", "-Dstyle.color=never", "process-classes"]);
     let folder = root.join("target/interop/java");
     maven.arg(format!("-Dinterop.target={}", folder.display()));
     step("maven", &mut maven)

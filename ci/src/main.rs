@@ -28,8 +28,8 @@ usage: cargo ci <verb>
   layers     only the allowed edges between crates
   tidy       only the rules about files
   edge       static build for x86_64 musl, and its size
-  interop [--base URL] [client...]
-             real Nacos clients against the release binary, or against a running server at URL
+  interop [--base URL | --binary PATH] [client...]
+             real Nacos clients against the release binary, a running server or another binary
              clients: plain python node rust java (all when none is named)
 ";
 
