@@ -1,0 +1,129 @@
+//! The binary as a stranger meets it: start, use from the command line, stop, start again; and every
+//! way not to start, with its sentence.
+
+#[expect(dead_code, reason = "each test binary uses its part")]
+mod support;
+
+use std::process::Output;
+
+use support::{Node, TempDir, nacolet};
+
+const CONFIGS: &str = "/nacos/v1/cs/configs";
+
+fn run(node: &Node, arguments: &[&str]) -> Output {
+    let server = format!("http://{}", node.address);
+    let mut command = nacolet();
+    command.args(arguments).env("NACOLET_SERVER", server);
+    command.output().expect("the binary runs")
+}
+
+fn ok(node: &Node, arguments: &[&str]) -> String {
+    let output = run(node, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?} failed: {errors}");
+    String::from_utf8(output.stdout).expect("output is text")
+}
+
+fn fails(output: &Output, part: &str) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "it should have failed with {part:?}");
+    assert!(errors.contains(part), "{errors:?} does not contain {part:?}");
+}
+
+#[test]
+fn configs_are_published_read_searched_and_removed_from_the_command_line() {
+    let data = TempDir::new("cli");
+    let node = Node::start(data.path());
+    ok(&node, &["config", "set", "app.yaml", "a: 1", "--type", "yaml", "--desc", "first"]);
+    assert_eq!(ok(&node, &["config", "get", "app.yaml"]), "a: 1");
+    let json = ok(&node, &["config", "get", "app.yaml", "--json"]);
+    assert!(json.contains("\"type\": \"yaml\"") && json.contains("\"desc\": \"first\""), "{json}");
+    let list = ok(&node, &["config", "ls", "app*"]);
+    assert!(list.contains("app.yaml") && list.contains("DEFAULT_GROUP"), "{list}");
+    let wrong = run(&node, &["config", "set", "app.yaml", "a: 2", "--cas-md5", "0123"]);
+    fails(&wrong, "refused");
+    ok(&node, &["config", "set", "app.yaml", "a: 2"]);
+    let history = ok(&node, &["config", "history", "app.yaml"]);
+    assert_eq!(history.lines().count(), 3, "{history}");
+    let archive = data.path().join("configs.zip");
+    let archive = archive.to_str().expect("the path is text");
+    ok(&node, &["config", "export", archive]);
+    ok(&node, &["config", "rm", "app.yaml"]);
+    fails(&run(&node, &["config", "get", "app.yaml"]), "does not exist");
+    let imported = ok(&node, &["config", "import", archive]);
+    assert!(imported.starts_with("1 published"), "{imported}");
+    assert_eq!(ok(&node, &["config", "get", "app.yaml"]), "a: 2");
+}
+
+#[test]
+fn services_are_registered_and_shown_from_the_command_line() {
+    let data = TempDir::new("cli-service");
+    let node = Node::start(data.path());
+    let address = ["--ip", "10.0.0.7", "--port", "80", "--persistent"];
+    let register = [["service", "register", "web", "-m", "zone=a"].as_slice(), &address].concat();
+    ok(&node, &register);
+    let shown = ok(&node, &["service", "show", "web"]);
+    assert!(shown.contains("10.0.0.7") && shown.contains("zone"), "{shown}");
+    let listed = ok(&node, &["service", "ls"]);
+    assert!(listed.contains("web"), "{listed}");
+    ok(&node, &[["service", "deregister", "web"].as_slice(), &address].concat());
+    assert!(!ok(&node, &["service", "show", "web"]).contains("10.0.0.7"));
+}
+
+#[test]
+fn an_orderly_stop_keeps_everything_and_ends_well() {
+    let data = TempDir::new("stop");
+    let node = Node::start(data.path());
+    let mut http = node.http();
+    assert_eq!(http.post(CONFIGS, "dataId=a&group=g&content=x").0, 200);
+    let persistent = "serviceName=s&ip=1.1.1.1&port=1&ephemeral=false";
+    assert_eq!(http.post("/nacos/v1/ns/instance", persistent), (200, "ok".to_owned()));
+    assert!(node.terminate().success());
+    let node = Node::start(data.path());
+    let mut http = node.http();
+    assert_eq!(http.get(&format!("{CONFIGS}?dataId=a&group=g")), (200, "x".to_owned()));
+    let (_, list) = http.get("/nacos/v1/ns/instance/list?serviceName=s");
+    assert!(list.contains("1.1.1.1"), "{list}");
+    assert_eq!(http.get("/nacos/v1/console/health/readiness"), (200, "OK".to_owned()));
+}
+
+#[test]
+fn a_second_process_is_refused_the_same_directory() {
+    let data = TempDir::new("twice");
+    let _node = Node::start(data.path());
+    let mut second = nacolet();
+    let second = second.args(["--http-addr", "127.0.0.1:0", "--data-dir"]).arg(data.path());
+    fails(&second.output().expect("the binary runs"), "another process");
+}
+
+#[test]
+fn a_second_process_is_refused_the_same_address() {
+    let (data, other) = (TempDir::new("port"), TempDir::new("port"));
+    let node = Node::start(data.path());
+    let mut second = nacolet();
+    let second = second.args(["--http-addr", &node.address, "--data-dir"]).arg(other.path());
+    fails(&second.output().expect("the binary runs"), "cannot listen on");
+}
+
+#[test]
+fn settings_say_where_each_value_comes_from() {
+    let mut command = nacolet();
+    command.args(["settings", "--json", "--http-addr", "127.0.0.1:9"]).env("NACOLET_THREADS", "2");
+    let output = command.output().expect("the binary runs");
+    let text = String::from_utf8(output.stdout).expect("output is text");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("output is JSON");
+    assert_eq!(json["http-addr"]["origin"], "flag");
+    assert_eq!(json["threads"]["origin"], "environment");
+    assert_eq!(json["data-dir"]["origin"], "default");
+}
+
+#[test]
+fn one_thread_is_enough() {
+    let data = TempDir::new("one-thread");
+    let environment = [("NACOLET_THREADS", "0")];
+    let node = Node::try_start(data.path(), &environment).expect("the node becomes ready");
+    let mut http = node.http();
+    assert_eq!(http.post(CONFIGS, "dataId=a&group=g&content=x").0, 200);
+    assert_eq!(http.get(&format!("{CONFIGS}?dataId=a&group=g")), (200, "x".to_owned()));
+    assert!(node.terminate().success());
+}
