@@ -3,17 +3,21 @@
 //! in it could matter.
 //!
 //! ```text
-//!  last beat                  suspect            unhealthy         suspect              gone
-//!     |----------- beat timeout - interval ---------|---...-- delete timeout - interval ---|
+//!  beat      beat expected            suspect: a look a second       unhealthy, or gone
+//!   |----------- interval -----...-------|------|------|------...-------|
 //! ```
 //!
-//! The look one beat period before a deadline decides nothing. It is there so that a pause of our own
-//! is noticed: a process that was stopped wakes late for a deadline it had asked for, and then waits
-//! one beat period before it calls anybody silent.
+//! The looks ahead of a deadline decide nothing. They are there so that a pause of our own is noticed:
+//! a process that was stopped wakes late for a deadline it had asked for, and then waits one beat
+//! period before it calls anybody silent. Where everybody beats nobody is ever suspect, so a service
+//! is looked at once in some seconds.
 
 use nacolet_model::{Duration, Instant, limits};
 
 use crate::instance::Instance;
+
+/// How often a service is looked at that has a suspect, so that no longer pause goes unnoticed.
+const SUSPECT_EVERY: Duration = limits::OWN_PAUSE;
 
 /// What a look at one service found.
 #[derive(Debug, Default)]
@@ -67,8 +71,7 @@ impl Clock {
         let interval = self.interval(instance);
         let beat_ms = now.as_millis().saturating_sub(whole_millis(instance.silence(now)));
         let beat = Instant::from_millis(beat_ms);
-        // A fifth more than the period, for a beat that is on its way.
-        let grace = self.resumed.map_or(Instant::ZERO, |at| at + interval + interval / 5);
+        let grace = self.resumed.map_or(Instant::ZERO, |at| at + patience(interval));
         Deadlines {
             sick_at: (beat + instance.timers().timeout()).max(grace),
             gone_at: (beat + instance.timers().delete()).max(grace),
@@ -79,9 +82,15 @@ impl Clock {
     pub(crate) fn next_look(&self, instance: &Instance, now: Instant) -> Instant {
         let Deadlines { sick_at, gone_at } = self.deadlines(instance, now);
         let decides_at = if sick_at > now { sick_at.min(gone_at) } else { gone_at };
-        let suspect_at = before(decides_at, self.interval(instance));
-        on_grid(if suspect_at > now { suspect_at } else { decides_at })
+        let suspect_at = before(decides_at, patience(self.interval(instance)));
+        on_grid(suspect_at.max(now + SUSPECT_EVERY).min(decides_at))
     }
+}
+
+/// How long an instance that beats may need to be heard again: its period, a fifth more for a beat
+/// that is on its way, and what a pause may last without being noticed.
+fn patience(interval: Duration) -> Duration {
+    interval + interval / 5 + limits::OWN_PAUSE
 }
 
 fn whole_millis(duration: Duration) -> u64 {

@@ -432,7 +432,8 @@ impl Instance {
 
     /// Time since the last beat. A stamp that another thread wrote a moment later than `now` is a
     /// fresh one; the sign bit tells it from one that is old.
-    pub(crate) fn silence(&self, now: Instant) -> Duration {
+    #[must_use]
+    pub fn silence(&self, now: Instant) -> Duration {
         let silent_ms = wrapping_millis(now).wrapping_sub(self.beat_ms.load(Memory::Relaxed));
         let silent_ms = if silent_ms > u32::MAX / 2 { 0 } else { silent_ms };
         Duration::from_millis(u64::from(silent_ms))
