@@ -223,8 +223,8 @@ impl fmt::Display for GrayName {
 }
 
 /// Writes a content. Made by [`Publish::new`] and the `with_` calls after it, which check every
-/// limit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// limit. Its debug form leaves the content out: contents hold secrets and are no matter for logs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
     /// Which config.
     pub key: ConfigKey,
@@ -339,6 +339,20 @@ impl Publish {
     #[must_use]
     pub fn only_new(self) -> Self {
         Self { only_new: true, ..self }
+    }
+}
+
+impl fmt::Debug for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publish")
+            .field("key", &self.key)
+            .field("content_bytes", &self.content.len())
+            .field("md5", &self.md5)
+            .field("gray", &self.gray)
+            .field("cas_md5", &self.cas_md5)
+            .field("operator", &self.operator)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
     }
 }
 

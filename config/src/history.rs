@@ -106,7 +106,7 @@ impl HistoryItem {
 }
 
 /// All items, by id.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct History {
     items: BTreeMap<u64, Arc<HistoryItem>>,
     bytes: usize,

@@ -35,7 +35,7 @@ pub struct NamespaceView<'a> {
 }
 
 /// Created namespaces and how many configs each id holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Namespaces {
     custom: BTreeMap<Namespace, NamespaceInfo>,
     configs: BTreeMap<Box<str>, usize>,

@@ -10,6 +10,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Bound;
 
 use nacolet_model::{ConfigKey, WallTime, limits};
@@ -180,7 +181,7 @@ impl Slot {
 }
 
 /// The whole configuration centre. See the crate's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Store {
     pub(crate) slots: BTreeMap<KeyText, Arc<Slot>>,
     pub(crate) history: History,
@@ -412,6 +413,17 @@ impl Store {
         assert!(self.live <= limits::CONFIGS_MAX);
         assert_eq!(self.bytes, self.slots.values().map(|slot| slot.bytes()).sum::<usize>());
         assert!(self.bytes <= limits::CONTENTS_BYTES_MAX);
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("applied", &self.applied)
+            .field("configs", &self.len())
+            .field("content_bytes", &self.bytes)
+            .field("history_items", &self.history.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -113,3 +113,12 @@ fn contents_are_checked_before_they_become_commands() {
     let too_many = PublishError::TooMany { what: "betaIps", count_max };
     assert_eq!(gray(count_max + 1), Err(too_many));
 }
+
+#[test]
+fn contents_stay_out_of_debug_texts_of_what_is_passed_around() {
+    let command = write("n/G/a", "password=7");
+    let mut store = Store::new();
+    assert!(!format!("{command:?}").contains("password"));
+    store.apply(1, command, &mut Vec::new()).expect("a publish");
+    assert!(!format!("{store:?}").contains("password"));
+}
