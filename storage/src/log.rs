@@ -422,7 +422,7 @@ pub(crate) struct Shared {
     bytes: AtomicU64,
     syncs: AtomicU64,
     #[cfg(test)]
-    pub(crate) faults: tests::Faults,
+    pub(crate) faults: crate::tests::Faults,
 }
 
 impl Shared {
@@ -433,7 +433,7 @@ impl Shared {
             bytes: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             #[cfg(test)]
-            faults: tests::Faults::default(),
+            faults: crate::tests::Faults::default(),
         }
     }
 
@@ -572,43 +572,5 @@ impl WriteExt for LogFileCursor {
     /// torn write, and gains nothing at one sync per batch.
     fn allocate(&mut self, _offset: usize, _bytes: usize) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use std::sync::Mutex;
-
-    /// What goes wrong on purpose.
-    #[derive(Default)]
-    pub(crate) struct Faults {
-        /// Bytes that still fit before the disk is full; `None` is a disk without end.
-        pub(crate) room: Mutex<Option<usize>>,
-        /// What the check of free space is told.
-        pub(crate) free: Mutex<Option<u64>>,
-        /// The next sync fails.
-        pub(crate) sync_fails: Mutex<bool>,
-    }
-
-    impl Faults {
-        pub(crate) fn admit<'a>(&self, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
-            match self.room.lock().expect("test").as_mut() {
-                None => Ok(bytes),
-                Some(0) => Err(io::ErrorKind::StorageFull.into()),
-                Some(room) => {
-                    let fits = bytes.len().min(*room);
-                    *room -= fits;
-                    Ok(&bytes[..fits])
-                }
-            }
-        }
-
-        pub(crate) fn sync(&self) -> io::Result<()> {
-            if std::mem::take(&mut *self.sync_fails.lock().expect("test")) {
-                return Err(io::Error::other("injected"));
-            }
-            Ok(())
-        }
     }
 }

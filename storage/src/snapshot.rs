@@ -230,7 +230,9 @@ impl SnapshotStore {
         });
         Box::pin(async move {
             started.map_err(io_error)?;
-            waiting.await.map_err(|_| SnapshotError::Io("the job panicked".to_owned()))?
+            waiting
+                .await
+                .map_err(|oneshot::Canceled| SnapshotError::Io("the job panicked".to_owned()))?
         })
     }
 }

@@ -101,10 +101,13 @@ impl LogStore {
     }
 
     fn send(&self, order: Order) {
-        match &self.phase {
-            Phase::Running { orders, .. } if orders.send(order).is_ok() => {}
+        let sent = match &self.phase {
+            Phase::Running { orders, .. } => orders.send(order).is_ok(),
+            Phase::Opened(_) | Phase::Closed => false,
+        };
+        if !sent {
             // The thread ends only with this handle; an order before `recover` is a mistake of ours.
-            _ => (self.shared.fatal)("the Raft log was given an order while it does not run"),
+            (self.shared.fatal)("the Raft log was given an order while it does not run");
         }
     }
 }

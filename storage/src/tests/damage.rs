@@ -40,8 +40,8 @@ fn written() -> Written {
 impl Written {
     /// Puts these files into place and starts.
     fn start(&self, file: &[u8], durable: &[u8]) -> Result<(Running, Recovered), StorageError> {
-        fs::write(self.dir.log_file(1), file).expect("write");
-        fs::write(self.dir.durable_file(), durable).expect("write");
+        put(self.dir.log_file(1), file);
+        put(self.dir.durable_file(), durable);
         Running::open_with(&self.dir, LogSettings::default(), None)
     }
 
@@ -57,11 +57,15 @@ impl Written {
         assert_eq!(found.entries.len() as u64, last + 1, "{what}");
     }
 
+    /// The scan, which comes first in a start, refuses and changes nothing: the disk can still be
+    /// examined or copied.
     fn assert_refused(&self, file: &[u8], durable: &[u8], what: &str) {
-        let error =
-            self.start(file, durable).err().unwrap_or_else(|| panic!("{what} was accepted"));
+        put(self.dir.log_file(1), file);
+        put(self.dir.durable_file(), durable);
+        let end = crate::recover::DurableEnd::open(&self.dir.durable_file()).expect("open");
+        let scanned = crate::recover::scan(&self.dir.path().join("log"), end.seq());
+        let error = scanned.err().unwrap_or_else(|| panic!("{what} was accepted"));
         assert!(!error.what.is_empty() && !error.advice.is_empty());
-        // Refusing changes nothing: the disk can still be examined or copied.
         assert_eq!(fs::read(self.dir.log_file(1)).expect("file"), file, "{what}");
     }
 }
@@ -102,6 +106,7 @@ fn an_acknowledged_log_cut_at_any_length_is_refused() {
         let what = format!("cut at {length}");
         written.assert_refused(&written.file[..length], &written.lagging[3], &what);
     }
+    assert!(written.start(&written.file[..100], &written.lagging[3]).is_err());
 }
 
 #[test]
@@ -140,7 +145,7 @@ fn no_flipped_bit_in_the_side_file_stops_a_start() {
     for bit in 0..written.lagging[3].len() * 8 {
         let mut durable = written.lagging[3].clone();
         durable[bit / 8] ^= 1 << (bit % 8);
-        fs::write(written.dir.durable_file(), &durable).expect("write");
+        put(written.dir.durable_file(), &durable);
         let end = crate::recover::DurableEnd::open(&written.dir.durable_file()).expect("open");
         assert!((2..=3).contains(&end.seq()), "bit {bit}: {}", end.seq());
     }
@@ -155,7 +160,7 @@ fn no_flipped_bit_in_the_side_file_stops_a_start() {
 fn without_the_side_file_the_log_alone_is_believed() {
     let written = written();
     drop(fs::remove_file(written.dir.durable_file()));
-    fs::write(written.dir.log_file(1), &written.file[..written.ends[3] - 1]).expect("write");
+    put(written.dir.log_file(1), &written.file[..written.ends[3] - 1]);
     let (_log, found) =
         Running::open_with(&written.dir, LogSettings::default(), None).expect("accepted");
     assert_eq!(found.entries.len(), 3);
@@ -214,7 +219,7 @@ fn damage_anywhere_in_many_files_is_refused_or_harmless() {
         if random.chance(1, 12) {
             fs::remove_file(&files[victim]).expect("remove");
         } else {
-            fs::write(&files[victim], &bytes).expect("write");
+            put(&files[victim], &bytes);
         }
         match Running::open_with(&dir, small_files(), Some(&snapshot)) {
             Err(_) => refused += 1,
@@ -230,9 +235,9 @@ fn damage_anywhere_in_many_files_is_refused_or_harmless() {
             fs::remove_file(file).expect("remove");
         }
         for (file, bytes) in files.iter().zip(&whole) {
-            fs::write(file, bytes).expect("write");
+            put(file, bytes);
         }
-        fs::write(dir.durable_file(), &durable).expect("write");
+        put(dir.durable_file(), &durable);
     }
     assert!(refused > 400, "{refused} of 600 refused");
 }
@@ -245,7 +250,7 @@ fn an_older_copy_of_the_files_is_refused() {
     let older = fs::read(dir.log_file(1)).expect("file");
     log.append(None, commands(6..=6, 1)).expect("durable");
     drop(log);
-    fs::write(dir.log_file(1), older).expect("write");
+    put(dir.log_file(1), older);
     let error = Running::open(&dir).err().expect("refused");
     assert!(error.what.contains("batch 2 was durable"), "{error}");
 }
@@ -296,7 +301,7 @@ fn random_bytes_never_panic_the_scan() {
             file.append(&mut bytes);
             bytes = file;
         }
-        fs::write(dir.log_file(1), &bytes).expect("write");
+        put(dir.log_file(1), &bytes);
         let _ = crate::recover::scan(&dir.path().join("log"), 0);
     }
 }

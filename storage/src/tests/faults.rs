@@ -78,7 +78,7 @@ fn rotation_on_a_full_disk_is_an_answer_and_not_a_stop() {
         fill(&log, Some(room));
         assert!(log.append(None, commands(2..=2, 1)).is_err());
         let stuck = TempDir::new();
-        super::copy_tree(dir.path(), stuck.path());
+        copy_tree(dir.path(), stuck.path());
         fill(&log, None);
         log.again(PersistId(2), commands(2..=2, 1)).expect("space again");
         drop(log);
@@ -200,16 +200,16 @@ fn small_records_are_whole_or_refused() {
     for bit in 0..whole.len() * 8 {
         let mut bytes = whole.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        fs::write(&file, bytes).expect("write");
+        put(&file, bytes);
         assert!(data.load_small("clock").is_err(), "bit {bit}");
     }
     for length in 0..whole.len() {
-        fs::write(&file, &whole[..length]).expect("write");
+        put(&file, &whole[..length]);
         assert!(data.load_small("clock").is_err(), "length {length}");
     }
     // A write that a crash left aside does not matter.
-    fs::write(&file, &whole).expect("write");
-    fs::write(dir.path().join("clock.rec.new"), b"half").expect("write");
+    put(&file, &whole);
+    put(dir.path().join("clock.rec.new"), b"half");
     assert_eq!(data.load_small("clock"), Ok(Some(b"another".to_vec())));
 }
 

@@ -1,16 +1,23 @@
 //! Tests of the parts together, with faults injected underneath. What every one of them needs: a
 //! directory that goes away, a log that can be waited for, a model to compare with.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_in_result,
+    reason = "small numbers, and a test may end in a panic"
+)]
+
 mod damage;
 mod faults;
 mod log;
 mod snapshots;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nacolet_model::NodeId;
@@ -22,6 +29,38 @@ use nacolet_raft::{
 
 use crate::log::Shared;
 use crate::{DataDir, LogSettings, LogStore};
+
+/// What goes wrong on purpose.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Bytes that still fit before the disk is full; `None` is a disk without end.
+    pub(crate) room: Mutex<Option<usize>>,
+    /// What the check of free space is told.
+    pub(crate) free: Mutex<Option<u64>>,
+    /// The next sync fails.
+    pub(crate) sync_fails: Mutex<bool>,
+}
+
+impl Faults {
+    pub(crate) fn admit<'a>(&self, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+        match self.room.lock().expect("test").as_mut() {
+            None => Ok(bytes),
+            Some(0) => Err(io::ErrorKind::StorageFull.into()),
+            Some(room) => {
+                let fits = bytes.len().min(*room);
+                *room -= fits;
+                Ok(&bytes[..fits])
+            }
+        }
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        if std::mem::take(&mut *self.sync_fails.lock().expect("test")) {
+            return Err(io::Error::other("injected"));
+        }
+        Ok(())
+    }
+}
 
 /// A directory of its own, removed at the end.
 pub(crate) struct TempDir(PathBuf);
@@ -180,6 +219,16 @@ pub(crate) fn wait(
     waiting: &mpsc::Receiver<Result<PersistId, AppendError>>,
 ) -> Result<PersistId, AppendError> {
     waiting.recv_timeout(Duration::from_secs(20)).expect("an answer of the log thread")
+}
+
+/// Replaces the content of a file. Unlike `fs::write` it does not truncate to nothing first, which
+/// makes ext4 wait for the disk.
+pub(crate) fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+    let bytes = bytes.as_ref();
+    let open = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let file = open.expect("open");
+    std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0).expect("write");
+    file.set_len(bytes.len() as u64).expect("cut");
 }
 
 /// Copies a data directory, as a power cut or a backup would find it.

@@ -24,13 +24,15 @@ fn open(dir: &TempDir) -> Result<SnapshotStore, StorageError> {
     SnapshotStore::open(&DataDir::open(dir.path(), NodeId(1))?, panicking)
 }
 
-fn recover(store: &SnapshotStore) -> Result<Option<(SnapshotMeta, Vec<Vec<u8>>)>, StorageError> {
+type Whole = (SnapshotMeta, Vec<Vec<u8>>);
+
+fn recover(store: &SnapshotStore) -> Result<Option<Whole>, StorageError> {
     let Some((meta, mut reader)) = store.recover()? else { return Ok(None) };
     Ok(Some((meta, read_all(&mut reader)?)))
 }
 
-fn all_of(mut source: impl FnMut() -> Option<Vec<u8>>) -> Vec<Vec<u8>> {
-    std::iter::from_fn(|| source()).collect()
+fn all_of(source: impl FnMut() -> Option<Vec<u8>>) -> Vec<Vec<u8>> {
+    std::iter::from_fn(source).collect()
 }
 
 fn snapshot_files(dir: &TempDir) -> Vec<PathBuf> {
@@ -87,7 +89,7 @@ fn every_flipped_bit_and_every_length_is_seen() {
     let whole = fs::read(&file).expect("file");
     let data = DataDir::open(dir.path(), NodeId(1)).expect("open");
     let damaged = |bytes: &[u8]| {
-        fs::write(&file, bytes).expect("write");
+        put(&file, bytes);
         SnapshotStore::open(&data, panicking)
             .and_then(|store| recover(&store))
             .expect_err("damaged")
@@ -102,7 +104,7 @@ fn every_flipped_bit_and_every_length_is_seen() {
         damaged(&whole[..length]);
     }
     damaged(&[&whole[..], &[0]].concat());
-    fs::write(&file, &whole).expect("write");
+    put(&file, &whole);
     let store = SnapshotStore::open(&data, panicking).expect("whole");
     assert!(recover(&store).expect("whole").is_some());
 }
@@ -120,7 +122,7 @@ fn blocks_out_of_place_are_seen() {
     let (first, second) = (&whole[head..head + 28], &whole[head + 28..head + 56]);
     for body in [[second, first].concat(), [first, first].concat(), first.to_vec()] {
         let bytes = [&whole[..head], &body, &whole[whole.len() - 8..]].concat();
-        fs::write(&file, bytes).expect("write");
+        put(&file, bytes);
         assert!(recover(&store).is_err());
     }
 }
@@ -197,12 +199,12 @@ fn what_was_half_written_is_gone_after_a_start() {
     block_on(open(&dir).expect("new").write(snapshot_at(5, 2), blocks(4))).expect("written");
     let folder = dir.path().join("snapshots");
     for name in ["building.part", "receiving.part"] {
-        fs::write(folder.join(name), b"half").expect("write");
+        put(folder.join(name), b"half");
     }
     // A crash between the rename and the removal leaves two; the newest counts.
     let old = folder.join("00000000000000000000.snapshot");
     fs::rename(&old, folder.join("00000000000000000007.snapshot")).expect("rename");
-    fs::write(&old, b"whatever").expect("write");
+    put(&old, b"whatever");
     let store = open(&dir).expect("again");
     assert_eq!(recover(&store), Ok(Some((snapshot_at(5, 2), all_of(blocks(4))))));
     assert_eq!(snapshot_files(&dir).len(), 1);
@@ -258,7 +260,7 @@ fn random_bytes_never_panic_the_reader() {
     for _ in 0..2_000 {
         let mut bytes = whole[..random.below(whole.len() as u64) as usize].to_vec();
         bytes.extend((0..random.below(80)).map(|_| random.next_u64() as u8));
-        fs::write(&file, &bytes).expect("write");
+        put(&file, &bytes);
         assert!(bytes == whole || recover(&store).is_err());
     }
 }
