@@ -252,6 +252,13 @@ where
     Box::new(move |state, call| Box::pin(handler(state, call)))
 }
 
+/// The methods that a path without variable segments takes.
+pub(crate) fn methods_of<'t>(table: &'t [Arc<Route>], path: &str) -> Vec<&'t str> {
+    let behind = path.strip_prefix(CONTEXT);
+    let routes = table.iter().filter(|route| Some(route.path) == behind);
+    routes.map(|route| route.method.as_str()).collect()
+}
+
 /// The table as values, for the route matrix.
 pub(crate) fn describe(table: &[Arc<Route>]) -> Vec<RouteInfo> {
     let info = |route: &Arc<Route>| RouteInfo {

@@ -336,7 +336,9 @@ impl Server {
         match response.status() {
             http::StatusCode::MethodNotAllowed => {
                 let message = format!("Request method '{verb}' not supported");
+                let allowed = router::methods_of(&self.table, &path).join(", ");
                 spring_error(StatusCode::METHOD_NOT_ALLOWED, &message, &path, now)
+                    .header(header::ALLOW, &allowed)
             }
             _ => spring_error(StatusCode::NOT_FOUND, "No message available", &path, now),
         }

@@ -1,0 +1,334 @@
+//! Publish, read, remove, search over v1, v2 and v3.
+
+use std::time::Duration;
+
+use nacolet_api::Settings;
+use serde_json::{Value, json};
+
+use crate::world::{Mood, World, request};
+
+const MD5_OF_HELLO: &str = "5d41402abc4b2a76b9719d911017c592";
+
+#[test]
+fn a_config_lives_from_publish_to_remove() {
+    let world = World::new();
+    let target = "/nacos/v1/cs/configs?dataId=d&group=g";
+    let reply = world.call("GET", target);
+    assert_eq!((reply.status, reply.text()), (404, "config data not exist\n"));
+    let reply = world.form("POST", "/nacos/v1/cs/configs", "dataId=d&group=g&content=hello");
+    assert_eq!((reply.status, reply.text()), (200, "true"));
+    let reply = world.call("GET", target);
+    assert_eq!((reply.status, reply.text()), (200, "hello"));
+    assert_eq!(reply.header("content-md5"), MD5_OF_HELLO);
+    assert_eq!(reply.header("config-type"), "text");
+    assert_eq!(reply.header("content-type"), "text/plain;charset=UTF-8");
+    assert_eq!(reply.header("pragma"), "no-cache");
+    assert_eq!(reply.header("cache-control"), "no-cache,no-store");
+    assert_eq!(reply.header("expires"), "Thu, 01 Jan 1970 00:00:00 GMT");
+    assert!(reply.header("last-modified").ends_with("GMT"));
+    assert_eq!(reply.header("x-content-type-options"), "nosniff");
+    for _ in 0..2 {
+        let reply = world.call("DELETE", target);
+        assert_eq!((reply.status, reply.text()), (200, "true"), "also when it is absent");
+    }
+    assert_eq!(world.call("GET", target).status, 404);
+}
+
+#[test]
+fn every_spelling_of_the_default_namespace_reaches_the_same_config() {
+    let world = World::new();
+    world.publish("d", "x");
+    for tenant in ["", "&tenant=", "&tenant=public", "&tenant=null"] {
+        let reply = world.call("GET", &format!("/nacos/v1/cs/configs?dataId=d&group=g{tenant}"));
+        assert_eq!(reply.text(), "x", "{tenant}");
+    }
+    let reply = world.call("GET", "/nacos/v1/cs/configs?dataId=d&group=g&tenant=dev");
+    assert_eq!(reply.status, 404);
+}
+
+#[test]
+fn content_in_the_url_is_a_publish_too() {
+    let world = World::new();
+    let content = "a%3D1%26b+c".repeat(1_000);
+    let target = format!("/nacos/v1/cs/configs?dataId=d&group=g&content={content}&tenant=");
+    assert_eq!(world.call("POST", &target).text(), "true");
+    let reply = world.call("GET", "/nacos/v1/cs/configs?dataId=d&group=g");
+    assert_eq!(reply.text(), "a=1&b c".repeat(1_000));
+}
+
+#[test]
+fn a_charset_that_lies_is_not_believed() {
+    let world = World::new();
+    let mut request = request("POST", "/nacos/v1/cs/configs");
+    request.set_body("dataId=d&group=g&content=%E4%B8%AD%E6%96%87");
+    request.insert_header("content-type", "application/x-www-form-urlencoded; charset=GBK");
+    assert_eq!(world.send(request).text(), "true");
+    assert_eq!(world.call("GET", "/nacos/v1/cs/configs?dataId=d&group=g").text(), "中文");
+}
+
+#[test]
+fn a_delete_may_carry_its_parameters_in_the_body() {
+    let world = World::new();
+    world.publish("d", "x");
+    let reply = world.form("DELETE", "/nacos/v1/cs/configs", "dataId=d&group=g");
+    assert_eq!(reply.text(), "true");
+    assert_eq!(world.call("GET", "/nacos/v1/cs/configs?&dataId=d&group=g").status, 404);
+}
+
+#[test]
+fn types_decide_how_a_config_is_served_and_html_is_never_a_page() {
+    let world = World::new();
+    for (given, stored, content_type) in [
+        ("json", "json", "application/json;charset=UTF-8"),
+        ("xml", "xml", "application/xml;charset=UTF-8"),
+        ("yaml", "yaml", "text/plain;charset=UTF-8"),
+        ("html", "html", "text/plain;charset=UTF-8"),
+        ("nonsense", "text", "text/plain;charset=UTF-8"),
+    ] {
+        let body = format!("dataId=d&group=g&content=x&type={given}");
+        assert_eq!(world.form("POST", "/nacos/v1/cs/configs", &body).text(), "true");
+        let reply = world.call("GET", "/nacos/v1/cs/configs?dataId=d&group=g");
+        assert_eq!(reply.header("config-type"), stored);
+        assert_eq!(reply.header("content-type"), content_type);
+    }
+}
+
+fn publish_with(world: &World, header: (&str, &str), content: &str) -> (u16, String) {
+    let target = format!("/nacos/v1/cs/configs?dataId=d&group=g&content={content}");
+    let mut request = request("POST", &target);
+    request.insert_header(header.0, header.1);
+    let reply = world.send(request);
+    (reply.status, reply.text().to_owned())
+}
+
+#[test]
+fn compare_and_set_writes_only_over_the_expected_md5() {
+    let world = World::new();
+    let (status, text) = publish_with(&world, ("casMd5", MD5_OF_HELLO), "x");
+    assert_eq!(status, 500, "an absent config matches nothing");
+    assert!(text.contains("Cas publish fail, server md5 may have changed."), "{text}");
+    world.publish("d", "hello");
+    assert_eq!(publish_with(&world, ("casMd5", "00000000000000000000000000000000"), "x").0, 500);
+    assert_eq!(publish_with(&world, ("casMd5", MD5_OF_HELLO), "x").0, 200);
+    assert_eq!(publish_with(&world, ("casMd5", MD5_OF_HELLO), "y").0, 500);
+    assert_eq!(publish_with(&world, ("casMd5", " "), "z").0, 200, "blank is none");
+    assert_eq!(world.call("GET", "/nacos/v1/cs/configs?dataId=d&group=g").text(), "z");
+}
+
+#[test]
+fn a_beta_version_is_for_its_addresses_only() {
+    let world = World::new();
+    world.publish("d", "all");
+    assert_eq!(publish_with(&world, ("betaIps", "10.0.0.9, 127.0.0.1"), "beta").0, 200);
+    let target = "/nacos/v1/cs/configs?dataId=d&group=g";
+    let reply = world.call("GET", target);
+    assert_eq!((reply.text(), reply.header("isbeta")), ("beta", "true"));
+    let mut other = request("GET", target);
+    other.set_peer_addr(Some("10.0.0.1"));
+    assert_eq!(world.send(other).text(), "all");
+    let shown = world.call("GET", "/nacos/v1/cs/configs?beta=true&dataId=d&group=g").json();
+    assert_eq!(shown["data"]["betaIps"], json!("10.0.0.9,127.0.0.1"));
+    assert_eq!(shown["data"]["content"], json!("beta"));
+    let stopped = world.call("DELETE", "/nacos/v1/cs/configs?beta=true&dataId=d&group=g").json();
+    assert_eq!(stopped, json!({"code": 200, "message": "stop beta ok", "data": true}));
+    assert_eq!(world.call("GET", target).text(), "all");
+    let shown = world.call("GET", "/nacos/v1/cs/configs?beta=true&dataId=d&group=g").json();
+    assert_eq!(shown["data"], Value::Null);
+}
+
+#[test]
+fn a_tag_names_a_version_and_a_header_only_prefers_it() {
+    let world = World::new();
+    world.publish("d", "all");
+    let target = "/nacos/v1/cs/configs?dataId=d&group=g";
+    let body = "dataId=d&group=g&content=tagged&tag=t1";
+    assert_eq!(world.form("POST", "/nacos/v1/cs/configs", body).text(), "true");
+    assert_eq!(world.call("GET", target).text(), "all");
+    let reply = world.call("GET", &format!("{target}&tag=t1"));
+    assert_eq!((reply.text(), reply.header("tag")), ("tagged", "t1"));
+    assert_eq!(world.call("GET", &format!("{target}&tag=t2")).status, 404);
+    for (tag, content) in [("t1", "tagged"), ("t2", "all")] {
+        let mut request = request("GET", target);
+        request.insert_header("Vipserver-Tag", tag);
+        assert_eq!(world.send(request).text(), content);
+    }
+    assert_eq!(world.call("DELETE", &format!("{target}&tag=t1")).text(), "true");
+    assert_eq!(world.call("GET", &format!("{target}&tag=t1")).status, 404);
+    assert_eq!(world.call("GET", target).text(), "all", "only the tagged version is gone");
+}
+
+#[test]
+fn refusals_of_a_publish_say_why() {
+    let world = World::new();
+    let long = |n: usize| "a".repeat(n);
+    for (body, status, part) in [
+        ("group=g&content=x".into(), 400, "Required request parameter 'dataId'"),
+        ("dataId=d&content=x".into(), 400, "Required request parameter 'group'"),
+        ("dataId=d&group=g".into(), 400, "Required request parameter 'content'"),
+        ("dataId=d&group=g&content=+".into(), 400, "content is blank"),
+        ("dataId=a+b&group=g&content=x".into(), 400, "Param 'dataId' is illegal"),
+        ("dataId=..%2Fd&group=g&content=x".into(), 400, "Param 'dataId' is illegal"),
+        (format!("dataId={}&group=g&content=x", long(257)), 400, "should not exceed 256"),
+        (format!("dataId=d&group={}&content=x", long(129)), 400, "should not exceed 128"),
+        (format!("dataId=d&group=g&content=x&tenant={}", long(129)), 400, "should not exceed 128"),
+        ("dataId=d&group=g&content=x&tag=a+b".into(), 400, "invalid tag"),
+        (format!("dataId=d&group=g&content=x&tag={}", long(17)), 400, "too long tag, over 16"),
+        (format!("dataId=d&group=g&content=x&desc={}", long(129)), 400, "too long desc, over 128"),
+        ("dataId=d&group=g&content=x&config_tags=1,2,3,4,5,6".into(), 400, "over 5"),
+        (format!("dataId=d&group=g&content={}", long((10 << 20) + 1)), 400, "invalid content, over"),
+    ] {
+        let reply = world.form("POST", "/nacos/v1/cs/configs", &body);
+        assert_eq!(reply.status, status, "{}", &body[..body.len().min(80)]);
+        assert!(reply.text().contains(part), "{} lacks {part}", reply.text());
+    }
+}
+
+#[test]
+fn a_write_that_cannot_be_made_is_503_with_a_hint() {
+    let world = World::new();
+    world.mood(Mood::Full);
+    let reply = world.form("POST", "/nacos/v1/cs/configs", "dataId=d&group=g&content=x");
+    assert_eq!((reply.status, reply.header("retry-after")), (503, "1"));
+    assert!(reply.text().contains("disk"), "{}", reply.text());
+    let reply = world.form("POST", "/nacos/v2/cs/config", "dataId=d&group=g&content=x");
+    assert_eq!((reply.status, reply.json()["code"].clone()), (503, json!(30000)));
+}
+
+#[test]
+fn everything_about_a_config_is_shown_to_the_console() {
+    let world = World::new();
+    let body = "dataId=d&group=g&content=hello&type=yaml&appName=shop&desc=what&config_tags=a,b\
+                &use=u&effect=e&schema=s&src_user=ann&tenant=dev";
+    assert_eq!(world.form("POST", "/nacos/v1/cs/configs", body).text(), "true");
+    let target = "/nacos/v1/cs/configs?show=all&dataId=d&group=g&tenant=dev";
+    let all = world.call("GET", target).json();
+    for (field, value) in [
+        ("dataId", "d"),
+        ("group", "g"),
+        ("tenant", "dev"),
+        ("content", "hello"),
+        ("md5", MD5_OF_HELLO),
+        ("type", "yaml"),
+        ("appName", "shop"),
+        ("desc", "what"),
+        ("configTags", "a,b"),
+        ("use", "u"),
+        ("effect", "e"),
+        ("schema", "s"),
+        ("createUser", "ann"),
+        ("createIp", "127.0.0.1"),
+    ] {
+        assert_eq!(all[field], json!(value), "{field}");
+    }
+    assert!(all["id"].is_string() && all["createTime"].is_u64());
+    assert_eq!(world.call("GET", "/nacos/v1/cs/configs?show=all&dataId=x&group=g").text(), "");
+    let catalog = world.call("GET", "/nacos/v1/cs/configs/catalog?dataId=d&group=g&tenant=dev");
+    assert_eq!(catalog.json()["data"]["configTags"], json!("a,b"));
+}
+
+#[test]
+fn a_search_gives_pages() {
+    let world = World::new();
+    for n in 0..5 {
+        world.publish(&format!("app{n}.yml"), "x");
+    }
+    world.publish("other", "x");
+    let search = |query: &str| world.call("GET", &format!("/nacos/v1/cs/configs?{query}")).json();
+    let page = search("search=blur&dataId=app*&group=&pageNo=2&pageSize=2");
+    assert_eq!(page["totalCount"], json!(5));
+    assert_eq!((page["pageNumber"].clone(), page["pagesAvailable"].clone()), (json!(2), json!(3)));
+    assert_eq!(page["pageItems"][0]["dataId"], json!("app2.yml"));
+    assert_eq!(page["pageItems"][0]["tenant"], json!(""));
+    assert_eq!(page["pageItems"][0]["content"], json!("x"));
+    let page = search("search=accurate&dataId=other&group=&pageNo=1&pageSize=10&tenant=public");
+    assert_eq!(page["totalCount"], json!(1));
+    assert_eq!(page["pageItems"][0]["tenant"], json!("public"), "in the caller's spelling");
+    assert_eq!(search("search=accurate&dataId=&group=&pageNo=1&pageSize=9")["totalCount"], json!(6));
+    let reply = world.call("GET", "/nacos/v1/cs/configs?search=blur&dataId=&group=");
+    assert_eq!(reply.status, 400);
+    let reply = world.call("GET", "/nacos/v1/cs/configs?search=blur&dataId=&group=&pageNo=x&pageSize=1");
+    assert_eq!(reply.status, 400);
+}
+
+#[test]
+fn configs_are_removed_by_id() {
+    let world = World::new();
+    for name in ["a", "b", "c"] {
+        world.publish(name, "x");
+    }
+    let id = |name: &str| {
+        let target = format!("/nacos/v1/cs/configs?show=all&dataId={name}&group=g");
+        world.call("GET", &target).json()["id"].as_str().expect("an id").to_owned()
+    };
+    let ids = format!("{},{},999", id("a"), id("c"));
+    let reply = world.call("DELETE", &format!("/nacos/v1/cs/configs?delType=ids&ids={ids}"));
+    assert_eq!(reply.json(), json!({"code": 200, "message": null, "data": true}));
+    let left = world.call("GET", "/nacos/v1/cs/history/configs?tenant=").json();
+    assert_eq!(left.as_array().expect("a list").len(), 1);
+    let reply = world.call("DELETE", "/nacos/v1/cs/configs?delType=ids&ids=a");
+    assert_eq!(reply.status, 400);
+}
+
+#[test]
+fn the_second_version_wraps_what_the_first_does() {
+    let world = World::new();
+    let target = "/nacos/v2/cs/config?dataId=d&group=g&namespaceId=dev";
+    let reply = world.call("GET", target);
+    let missing = json!({"code": 20004, "message": "resource not found",
+        "data": "config data not exist"});
+    assert_eq!((reply.status, reply.json()), (404, missing));
+    let ok = json!({"code": 0, "message": "success", "data": true});
+    assert_eq!(world.form("POST", target, "content=hello&type=json").json(), ok);
+    let reply = world.call("GET", target);
+    assert_eq!(reply.json(), json!({"code": 0, "message": "success", "data": "hello"}));
+    assert_eq!(reply.header("content-md5"), MD5_OF_HELLO);
+    assert_eq!(reply.header("config-type"), "json");
+    let detail = "/nacos/v2/cs/config/searchDetail?dataId=&group=&tenant=dev&config_detail=*ell*\
+                  &pageNo=1&pageSize=10";
+    assert_eq!(world.call("GET", detail).json()["totalCount"], json!(1), "not wrapped");
+    let reply = world.form("POST", "/nacos/v2/cs/config", "dataId=d&content=x");
+    assert_eq!((reply.status, reply.json()["code"].clone()), (400, json!(10000)));
+    assert_eq!(world.call("DELETE", target).json(), ok);
+}
+
+#[test]
+fn the_third_version_reads_for_scripts_and_lists_for_go() {
+    let world = World::new();
+    let target = "/nacos/v3/client/cs/config?dataId=d&groupName=g";
+    let reply = world.call("GET", target);
+    assert_eq!((reply.status, reply.json()["code"].clone()), (200, json!(20004)));
+    world.publish("d", "hello");
+    let data = world.call("GET", target).json()["data"].clone();
+    assert_eq!(data["content"], json!("hello"));
+    assert_eq!(data["md5"], json!(MD5_OF_HELLO));
+    assert_eq!((data["beta"].clone(), data["resultCode"].clone()), (json!(false), json!(200)));
+    let list = "/nacos/v3/admin/cs/config/list?dataId=&groupName=&pageNo=1&pageSize=10";
+    let page = world.call("GET", list).json();
+    assert_eq!(page["code"], json!(0));
+    assert_eq!(page["data"]["pageItems"][0]["groupName"], json!("g"));
+    assert_eq!(page["data"]["pageItems"][0]["namespaceId"], json!("public"));
+}
+
+#[test]
+fn too_many_requests_at_once_are_turned_away() {
+    let settings = Settings { requests_max: 0, ..Settings::default() };
+    let world = World::with(settings);
+    let reply = world.form("POST", "/nacos/v1/cs/configs", "dataId=d&group=g&content=x");
+    assert_eq!((reply.status, reply.header("retry-after")), (503, "1"));
+    assert_eq!(world.call("GET", "/nacos/v1/cs/health").text(), "UP", "reads need no place");
+}
+
+#[test]
+fn capacities_are_told_but_not_changed() {
+    let world = World::new();
+    world.publish("d", "x");
+    let told = world.call("GET", "/nacos/v1/cs/capacity?group=g").json();
+    assert_eq!(told["data"]["usage"], json!(1));
+    assert_eq!(world.call("GET", "/nacos/v1/cs/capacity").status, 400);
+    assert_eq!(world.call("POST", "/nacos/v1/cs/capacity?group=g&quota=1").status, 400);
+}
+
+#[test]
+fn a_write_timeout_is_long_enough_for_a_slow_disk() {
+    assert!(Settings::default().write_timeout >= Duration::from_secs(5));
+}
