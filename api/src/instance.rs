@@ -48,7 +48,7 @@ pub(crate) fn routes(routes: &mut Routes) {
         .later(Method::POST, write, |state, call| done(state, call, Dialect::V2, register))
         .later(Method::DELETE, write, |state, call| done(state, call, Dialect::V2, deregister))
         .later(Method::PUT, write, |state, call| done(state, call, Dialect::V2, update))
-        // The one call of v2 that kept the grouped name and the bare answer.
+        // It kept the grouped name and the bare answer (Nacos `InstanceControllerV2.patch`).
         .later(Method::PATCH, write, |state, call| done(state, call, Dialect::V1, patch))
         .now(Method::GET, read, |state, call| detail(state, call, Dialect::V2));
     routes

@@ -6,6 +6,8 @@ use std::fmt;
 use nacolet_registry::{HealthChecker, Instance, Metadata, Selector};
 use serde::ser::{Serialize, SerializeMap as _, SerializeStruct as _, Serializer};
 
+use crate::params::PageParams;
+
 /// `group@@service`, the name of a service in HTTP v1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grouped<'a> {
@@ -142,5 +144,60 @@ impl Serialize for CheckerShape<'_> {
             HealthChecker::None => map.serialize_entry("type", "NONE")?,
         }
         map.end()
+    }
+}
+
+/// One page of `all`, and how many there are in all.
+pub(crate) fn page<T>(all: impl Iterator<Item = T>, page: PageParams) -> (usize, Vec<T>) {
+    let first = (page.number - 1).saturating_mul(page.size);
+    let mut total = 0;
+    let mut items = Vec::new();
+    for item in all {
+        if total >= first && items.len() < page.size {
+            items.push(item);
+        }
+        total += 1;
+    }
+    (total, items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_end_where_the_list_ends() {
+        let check = |number, size, expected: &[usize]| {
+            assert_eq!(page(0..5, PageParams { number, size }), (5, expected.to_vec()));
+        };
+        check(1, 2, &[0, 1]);
+        check(3, 2, &[4]);
+        check(4, 2, &[]);
+        check(usize::MAX, usize::MAX, &[]);
+        check(1, 100, &[0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn selectors_and_checkers_have_the_fields_of_nacos() {
+        assert_eq!(
+            json(&SelectorShape(&Selector::None)),
+            r#"{"type":"none","contextType":"NONE"}"#
+        );
+        let label = Selector::Label { expression: "a=b".into() };
+        assert_eq!(
+            json(&SelectorShape(&label)),
+            r#"{"type":"label","expression":"a=b","contextType":"CMDB"}"#
+        );
+        let http =
+            HealthChecker::Http { path: "/h".into(), headers: "a:b".into(), expected_code: 200 };
+        assert_eq!(
+            json(&CheckerShape(&http)),
+            r#"{"type":"HTTP","path":"/h","headers":"a:b","expectedResponseCode":200}"#
+        );
+        assert_eq!(json(&CheckerShape(&HealthChecker::None)), r#"{"type":"NONE"}"#);
+    }
+
+    fn json(value: &impl Serialize) -> String {
+        serde_json::to_string(value).expect("shapes have JSON")
     }
 }

@@ -2,4 +2,6 @@
 
 mod instances;
 mod lists;
+mod node;
+mod services;
 mod world;

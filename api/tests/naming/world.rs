@@ -32,19 +32,19 @@ fn clock() -> (Instant, WallTime) {
 
 /// One push that the node would have sent.
 #[derive(Debug)]
-pub struct Push {
-    pub subscriber: Subscriber,
-    pub datagram: Vec<u8>,
-    pub reference: u64,
+pub(crate) struct Push {
+    pub(crate) subscriber: Subscriber,
+    pub(crate) datagram: Vec<u8>,
+    pub(crate) reference: u64,
 }
 
 /// A server, its registry and its time.
-pub struct World {
-    pub server: Server,
-    pub port: Arc<Port>,
-    pub pushes: Vec<Push>,
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) port: Arc<Port>,
+    pub(crate) pushes: Vec<Push>,
     /// How many requests reached the core.
-    pub core_requests: usize,
+    pub(crate) core_requests: usize,
     requests: async_channel::Receiver<Request>,
     waiting: Option<Waiting>,
     index: u64,
@@ -53,7 +53,7 @@ pub struct World {
 type Waiting = nacolet_api::request::Responder<Result<Reply, WriteError<RegistryError>>>;
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         NOW_MS.set(1_000);
         let (sender, requests) = async_channel::bounded(16);
         let settings = RegistrySettings { seed: 1, ref_time_floor: 0 };
@@ -151,12 +151,14 @@ impl World {
             Request::Subscribe { service, clusters, subscriber } => {
                 self.step(Input::Subscribe { service, clusters, subscriber, at });
             }
-            other => panic!("naming never asks for {other:?}"),
+            Request::Config { .. } | Request::Listen { .. } | Request::Watchers { .. } => {
+                panic!("naming never asks for configs")
+            }
         }
     }
 
     /// Lets time pass; deadlines fire when they are due.
-    pub fn advance(&mut self, time: Duration) {
+    pub(crate) fn advance(&mut self, time: Duration) {
         let end = clock().0 + time;
         loop {
             let deadline = self.port.registry.read().expect("no panic before").next_deadline();
@@ -168,7 +170,7 @@ impl World {
     }
 
     /// Serves one call.
-    pub fn serve(&mut self, call: Call) -> Answer {
+    pub(crate) fn serve(&mut self, call: Call) -> Answer {
         let server = self.server.clone();
         let requests = self.requests.clone();
         let core = async {
@@ -185,12 +187,12 @@ impl World {
     }
 
     /// A call with everything in the query; status and body.
-    pub fn call(&mut self, method: &str, target: &str) -> (u16, String) {
+    pub(crate) fn call(&mut self, method: &str, target: &str) -> (u16, String) {
         self.call_as(method, target, "", &[])
     }
 
     /// A call with a form body and headers; status and body.
-    pub fn call_as(
+    pub(crate) fn call_as(
         &mut self,
         method: &str,
         target: &str,
@@ -214,24 +216,24 @@ impl World {
     }
 
     /// A call that must succeed with JSON.
-    pub fn json(&mut self, method: &str, target: &str) -> Value {
+    pub(crate) fn json(&mut self, method: &str, target: &str) -> Value {
         let (status, body) = self.call(method, target);
         assert_eq!(status, 200, "{method} {target}: {body}");
         serde_json::from_str(&body).unwrap_or_else(|_| panic!("{target} is no JSON: {body}"))
     }
 
     /// A call that must answer exactly this.
-    pub fn expect(&mut self, method: &str, target: &str, status: u16, body: &str) {
+    pub(crate) fn expect(&mut self, method: &str, target: &str, status: u16, body: &str) {
         assert_eq!(self.call(method, target), (status, body.to_owned()), "{method} {target}");
     }
 
     /// The list of a service.
-    pub fn list(&mut self, query: &str) -> Value {
+    pub(crate) fn list(&mut self, query: &str) -> Value {
         self.json("GET", &format!("/v1/ns/instance/list?{query}"))
     }
 
     /// Registers an instance.
-    pub fn register(&mut self, query: &str) {
+    pub(crate) fn register(&mut self, query: &str) {
         self.expect("POST", &format!("/v1/ns/instance?{query}"), 200, "ok");
     }
 }

@@ -1,0 +1,208 @@
+//! Switches and numbers of the registry for operators, under `operator` and its alias `ops`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hyper::{Method, StatusCode};
+use nacolet_registry::{Registry, Request, Switches};
+use serde_json::{Value, json};
+
+use crate::call::{Answer, Call};
+use crate::client::ClientId;
+use crate::instance::Dialect;
+use crate::members;
+use crate::params::Params;
+use crate::refused;
+use crate::router::{Permission, Routes};
+use crate::server::State;
+use crate::shapes::Grouped;
+use crate::status::{Code, Failure};
+
+pub(crate) fn routes(routes: &mut Routes) {
+    for [switches, metrics, client] in [
+        ["/v1/ns/operator/switches", "/v1/ns/operator/metrics", "/v1/ns/operator/distro/client"],
+        ["/v1/ns/ops/switches", "/v1/ns/ops/metrics", "/v1/ns/ops/distro/client"],
+    ] {
+        switch_routes(routes, switches, Dialect::V1);
+        routes.at(metrics).now(Method::GET, Permission::Open, |state, call| {
+            Ok(Answer::json(&metrics_of(state, &call.params())))
+        });
+        routes.at(client).now(Method::GET, Permission::Console, |state, call| {
+            Ok(Answer::json(&responsible_server(state, &call.params())?))
+        });
+    }
+    for [switches, metrics] in [
+        ["/v2/ns/operator/switches", "/v2/ns/operator/metrics"],
+        ["/v2/ns/ops/switches", "/v2/ns/ops/metrics"],
+        ["/v3/admin/ns/ops/switches", "/v3/admin/ns/ops/metrics"],
+    ] {
+        switch_routes(routes, switches, Dialect::V2);
+        routes.at(metrics).now(Method::GET, Permission::Open, |state, call| {
+            Ok(Answer::result(&metrics_of(state, &call.params())))
+        });
+    }
+    routes.at("/v3/admin/ns/client/distro").now(Method::GET, Permission::Console, |state, call| {
+        Ok(Answer::result(&responsible_server(state, &call.params())?))
+    });
+}
+
+fn switch_routes(routes: &mut Routes, path: &'static str, dialect: Dialect) {
+    routes
+        .at(path)
+        .now(
+            Method::GET,
+            Permission::Console,
+            match dialect {
+                Dialect::V1 => |state, _| Ok(Answer::json(&switch_domain(state))),
+                Dialect::V2 => |state, _| Ok(Answer::result(&switch_domain(state))),
+            },
+        )
+        .later(Method::PUT, Permission::Admin, move |state, call| set(state, call, dialect));
+}
+
+async fn set(state: Arc<State>, call: Call, dialect: Dialect) -> Result<Answer, Failure> {
+    let request = {
+        let params = call.params();
+        let entry = params.required("entry")?.into();
+        Request::SetSwitch { entry, value: params.present("value")?.into() }
+    };
+    match state.write_registry(request).await {
+        Ok(_) => Ok(dialect.ok()),
+        Err(error) => Err(refused::failure(error, Grouped { group: "", name: "" })),
+    }
+}
+
+/// The switches as Nacos shows them (`SwitchDomain`). What cannot be turned here has the value that
+/// describes what the node does.
+fn switch_domain(state: &State) -> Value {
+    let Switches {
+        client_beat_interval_ms,
+        push_cache_ms,
+        health_check_enabled,
+        push_enabled,
+        light_beat_enabled,
+        default_instance_ephemeral,
+        overridden_server_status,
+    } = state.registry().switches().clone();
+    let probe = json!({ "max": 5000, "min": 1000, "factor": 0.75 });
+    json!({
+        "name": "00-00---000-NACOS_SWITCH_DOMAIN-000---00-00",
+        "masters": null,
+        "adWeightMap": {},
+        "defaultPushCacheMillis": push_cache_ms,
+        "clientBeatInterval": client_beat_interval_ms,
+        "defaultCacheMillis": 3000,
+        "distroThreshold": 0.7,
+        "healthCheckEnabled": health_check_enabled,
+        "autoChangeHealthCheckEnabled": false,
+        "distroEnabled": true,
+        "enableStandalone": true,
+        "pushEnabled": push_enabled,
+        "checkTimes": 3,
+        "httpHealthParams": probe,
+        "tcpHealthParams": probe,
+        "mysqlHealthParams": probe,
+        "incrementalList": [],
+        "serverStatusSynchronizationPeriodMillis": 2000,
+        "serviceStatusSynchronizationPeriodMillis": 5000,
+        "disableAddIP": false,
+        "sendBeatOnly": false,
+        "lightBeatEnabled": light_beat_enabled,
+        "limitedUrlMap": {},
+        "distroServerExpiredMillis": 10_000,
+        "pushGoVersion": "0.1.0",
+        "pushJavaVersion": "0.1.0",
+        "pushPythonVersion": "0.4.3",
+        "pushCVersion": "1.0.12",
+        "pushCSharpVersion": "0.9.0",
+        "enableAuthentication": false,
+        "overriddenServerStatus": overridden_server_status.map(|status| status.as_str()),
+        "defaultInstanceEphemeral": default_instance_ephemeral,
+        "healthCheckWhiteList": [],
+        "checksum": null,
+    })
+}
+
+/// Who owns what, counted.
+struct Owners {
+    ephemeral: usize,
+    persistent: usize,
+}
+
+fn owners(state: &State, registry: &Registry) -> Owners {
+    let mut clients = BTreeSet::new();
+    for service in registry.all_services() {
+        clients.extend(service.instances().iter().map(ClientId::of));
+    }
+    let subscribers = registry.all_subscribers(state.now().0);
+    clients.extend(subscribers.map(|view| ClientId::subscribing(view.subscriber)));
+    let ephemeral = clients.iter().filter(|client| client.ephemeral).count();
+    Owners { ephemeral, persistent: clients.len() - ephemeral }
+}
+
+/// Numbers of the registry; only the status unless more is asked for, because clients poll it.
+fn metrics_of(state: &State, params: &Params<'_>) -> Value {
+    let registry = state.registry();
+    let overridden = registry.switches().overridden_server_status;
+    let status = match overridden {
+        Some(status) => status.as_str(),
+        None if state.port.ready.load(Ordering::Acquire) => "UP",
+        None => "DOWN",
+    };
+    if params.flag_or("onlyStatus", true) {
+        return json!({ "status": status });
+    }
+    let counts = registry.counts();
+    let Owners { ephemeral, persistent } = owners(state, &registry);
+    let load = Load::now();
+    json!({
+        "status": status,
+        "serviceCount": counts.services,
+        "instanceCount": counts.instances,
+        "subscribeCount": counts.subscribers,
+        "responsibleInstanceCount": counts.instances,
+        "clientCount": ephemeral + persistent,
+        "connectionBasedClientCount": 0,
+        "ephemeralIpPortClientCount": ephemeral,
+        "persistentIpPortClientCount": persistent,
+        "responsibleClientCount": ephemeral + persistent,
+        "cpu": load.cpu,
+        "load": load.load,
+        "mem": load.mem,
+    })
+}
+
+/// How busy the machine is. What the operating system does not tell is -1, as in Java.
+struct Load {
+    cpu: f64,
+    load: f64,
+    mem: f64,
+}
+
+impl Load {
+    fn now() -> Self {
+        let first_number = |text: String| text.split_ascii_whitespace().next()?.parse().ok();
+        let load = std::fs::read_to_string("/proc/loadavg").ok().and_then(first_number);
+        let mem = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+            let field = |name: &str| -> Option<f64> {
+                let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+                line.split_ascii_whitespace().next()?.parse().ok()
+            };
+            Some(1.0 - field("MemAvailable:")? / field("MemTotal:")?)
+        });
+        Self { cpu: -1.0, load: load.unwrap_or(-1.0), mem: mem.unwrap_or(-1.0) }
+    }
+}
+
+/// Which member decides about a client. With one member that is known here.
+fn responsible_server(state: &State, params: &Params<'_>) -> Result<Value, Failure> {
+    params.required("ip")?;
+    params.required("port")?;
+    let (_, members) = members::members(state);
+    let [only] = &*members else {
+        let words = "members share the instances by service, not by client";
+        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, Code::SERVER_ERROR, words));
+    };
+    Ok(json!({ "responsibleServer": only.http }))
+}

@@ -1,0 +1,137 @@
+//! Prometheus: services as scrape targets (`http_sd`), and the node's own numbers. The numbers are
+//! read at the moment of the scrape, so writing them takes a few lines and no library of counters.
+
+use std::fmt::{Display, Write as _};
+use std::sync::atomic::Ordering;
+
+use hyper::Method;
+use nacolet_model::Namespace;
+use nacolet_registry::{Instance, Registry};
+use serde_json::{Map, Value, json};
+
+use crate::call::{Answer, Call, JSON};
+use crate::members;
+use crate::router::{Permission, Routes};
+use crate::server::State;
+use crate::status::Failure;
+
+pub(crate) fn routes(routes: &mut Routes) {
+    let read = Permission::NamingRead;
+    routes
+        .at("/prometheus")
+        .now(Method::GET, read, |state, _| Ok(targets(&state.registry(), |_, _| true)));
+    routes.at("/prometheus/namespaceId/:namespace").now(Method::GET, read, of_namespace);
+    routes.at("/prometheus/namespaceId/:namespace/service/:service").now(
+        Method::GET,
+        read,
+        of_service,
+    );
+    for path in ["/metrics", "/actuator/prometheus"] {
+        routes.at(path).now(Method::GET, Permission::Console, |state, _| {
+            Ok(Answer::new("text/plain; version=0.0.4; charset=utf-8", metrics(state)))
+        });
+    }
+}
+
+/// Position of `:namespace` and `:service` in `/nacos/prometheus/namespaceId/…/service/…`.
+const NAMESPACE_SEGMENT: usize = 3;
+const SERVICE_SEGMENT: usize = 5;
+
+fn of_namespace(state: &State, call: &Call) -> Result<Answer, Failure> {
+    let namespace = call.segment(NAMESPACE_SEGMENT).unwrap_or_default();
+    let namespace = Namespace::canonical(&namespace)?;
+    Ok(targets(&state.registry(), |of, _| of == namespace))
+}
+
+fn of_service(state: &State, call: &Call) -> Result<Answer, Failure> {
+    let namespace = call.segment(NAMESPACE_SEGMENT).unwrap_or_default();
+    let namespace = Namespace::canonical(&namespace)?;
+    let service = call.segment(SERVICE_SEGMENT).unwrap_or_default();
+    Ok(targets(&state.registry(), |of, name| of == namespace && name == service))
+}
+
+/// Every instance of the services that `keep` keeps by namespace and name, whatever its health.
+fn targets(registry: &Registry, keep: impl Fn(&str, &str) -> bool) -> Answer {
+    let services = registry.all_services().filter(|service| {
+        let key = service.key();
+        keep(key.namespace.as_str(), key.name.as_str())
+    });
+    let targets: Vec<Value> =
+        services.flat_map(|service| service.instances()).map(target).collect();
+    Answer::new(JSON, Value::from(targets).to_string())
+}
+
+fn target(instance: &Instance) -> Value {
+    let mut labels = Map::new();
+    labels.insert("__meta_clusterName".into(), instance.cluster().into());
+    for (key, value) in instance.metadata().iter() {
+        labels.insert(key.replace(['.', '-'], "_"), value.into());
+    }
+    let host = instance.ip();
+    let address = if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{}", instance.port())
+    } else {
+        format!("{host}:{}", instance.port())
+    };
+    json!({ "targets": [address], "labels": labels })
+}
+
+/// Numbers in the text format of Prometheus.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn add(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            self.text,
+            "# HELP nacolet_{name} {help}\n# TYPE nacolet_{name} {kind}\nnacolet_{name} {value}\n"
+        );
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.add("gauge", name, help, value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.add("counter", name, help, value);
+    }
+}
+
+fn metrics(state: &State) -> String {
+    let mut page = Page::default();
+    let (status, members) = members::members(state);
+    let facts = &state.port.facts;
+    let _ = write!(
+        page.text,
+        "# HELP nacolet_build_info Version of the binary.\n# TYPE nacolet_build_info gauge\n\
+         nacolet_build_info{{version=\"{}\",node=\"{}\"}} 1\n",
+        facts.version, facts.node
+    );
+    let started_s = facts.started.as_millis() / 1_000;
+    page.gauge("start_time_seconds", "When the process started, Unix time.", started_s);
+    let ready = u8::from(state.port.ready.load(Ordering::Acquire));
+    page.gauge("ready", "Whether the node serves.", ready);
+
+    let counts = state.registry().counts();
+    page.gauge("naming_services", "Services.", counts.services);
+    page.gauge("naming_instances", "Instances of both kinds.", counts.instances);
+    page.gauge("naming_ephemeral_instances", "Ephemeral instances.", counts.ephemeral);
+    page.gauge("naming_persistent_instances", "Persistent instances.", counts.persistent);
+    page.gauge("naming_udp_subscribers", "Subscribers that are pushed to.", counts.subscribers);
+    page.gauge("naming_deadlines", "Deadlines that are armed.", counts.deadlines);
+    page.gauge("configs", "Configs.", state.configs().len());
+
+    let is_leader = u8::from(status.leader == Some(facts.node));
+    page.gauge("raft_is_leader", "Whether this node leads.", is_leader);
+    page.gauge("raft_has_leader", "Whether a leader is known.", u8::from(status.leader.is_some()));
+    page.counter("raft_term", "Raft term.", status.term);
+    page.counter("raft_commit_index", "Highest committed log index.", status.commit_index);
+    page.counter("raft_last_applied", "Highest applied log index.", status.last_applied);
+    page.gauge("members", "Members of the cluster.", members.len());
+    let up = members.iter().filter(|member| member.up).count();
+    page.gauge("members_up", "Members that answer.", up);
+    page.text
+}

@@ -1,0 +1,222 @@
+//! The node as a whole: health, members, switches, numbers, clients, Prometheus.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::world::World;
+
+#[test]
+fn probes_tell_alive_from_ready() {
+    let mut world = World::new();
+    let ok = r#"{"code":0,"message":"success","data":"ok"}"#;
+    let probes =
+        [("/v1/console/health/", "OK"), ("/v2/console/health/", ok), ("/v3/admin/core/state/", ok)];
+    for (path, body) in probes {
+        world.expect("GET", &format!("{path}liveness"), 200, body);
+        world.expect("GET", &format!("{path}readiness"), 200, body);
+    }
+    world.port.ready.store(false, Ordering::Release);
+    for (path, body) in probes {
+        world.expect("GET", &format!("{path}liveness"), 200, body);
+        let (status, text) = world.call("GET", &format!("{path}readiness"));
+        assert_eq!((status, text.contains("not in readiness")), (500, true), "{text}");
+    }
+}
+
+#[test]
+fn the_state_is_a_flat_map_of_texts() {
+    let mut world = World::new();
+    let state = world.json("GET", "/v1/console/server/state");
+    assert_eq!(
+        (&state["standalone_mode"], &state["startup_mode"]),
+        (&json!("standalone"), &json!("standalone"))
+    );
+    assert_eq!(state["nacolet_version"], "0.1.0");
+    let map = state.as_object().expect("a map");
+    assert!(map.values().all(|value| value.is_string() || value.is_null()), "{state}");
+    assert_eq!(world.json("GET", "/v3/admin/core/state")["data"], state);
+    let nothing = r#"{"code":200,"message":null,"data":null}"#;
+    world.expect("GET", "/v1/console/server/announcement?language=en-US", 200, nothing);
+    world.expect("GET", "/v1/console/server/guide", 200, nothing);
+}
+
+#[test]
+fn members_are_described_in_three_versions() {
+    let mut world = World::new();
+    let own = world.json("GET", "/v1/core/cluster/self");
+    assert_eq!(own["code"], json!(200));
+    let member = own["data"].clone();
+    assert_eq!((&member["ip"], &member["port"]), (&json!("10.0.0.9"), &json!(8848)));
+    assert_eq!((&member["state"], &member["address"]), (&json!("UP"), &json!("10.0.0.9:8848")));
+    let raft = &member["extendInfo"]["raftMetaData"]["metaDataMap"]["nacolet"];
+    let expected =
+        json!({"leader": "10.0.0.9:8848", "raftGroupMember": ["10.0.0.9:8848"], "term": 3});
+    assert_eq!(raft, &expected);
+
+    for path in
+        ["/v1/core/cluster/nodes", "/v2/core/cluster/node/list", "/v3/admin/core/cluster/node/list"]
+    {
+        assert_eq!(world.json("GET", path)["data"], json!([member]), "{path}");
+    }
+    for path in ["/v2/core/cluster/node/self", "/v3/admin/core/cluster/node/self"] {
+        assert_eq!(world.json("GET", path)["data"], member, "{path}");
+    }
+    let none = world.json("GET", "/v1/core/cluster/nodes?keyword=10.0.0.8");
+    assert_eq!(none["data"], json!([]));
+    let down = world.json("GET", "/v2/core/cluster/node/list?state=down");
+    assert_eq!(down["data"], json!([]));
+    let (status, text) = world.call("GET", "/v2/core/cluster/node/list?state=asleep");
+    assert_eq!((status, text.contains("\"code\":23000")), (400, true), "{text}");
+    let simple = world.json("GET", "/v1/core/cluster/simple/nodes");
+    assert_eq!(simple["data"], json!(["10.0.0.9:8848"]));
+    let leave = world.json("POST", "/v1/core/cluster/server/leave");
+    assert_eq!(leave["code"], json!(405));
+}
+
+#[test]
+fn the_list_of_servers_is_one_address_a_line() {
+    let mut world = World::new();
+    world.expect("GET", "/serverlist?namespace=public&nofix=1", 200, "10.0.0.9:8848\n");
+    let servers = world.json("GET", "/v1/ns/operator/servers");
+    assert_eq!(servers["servers"][0]["port"], json!(8848));
+}
+
+#[test]
+fn switches_act_and_unknown_ones_are_refused() {
+    let mut world = World::new();
+    let switches = "/v1/ns/operator/switches";
+    assert_eq!(world.json("GET", switches)["clientBeatInterval"], json!(5000));
+    world.expect("PUT", &format!("{switches}?entry=clientBeatInterval&value=8000"), 200, "ok");
+    assert_eq!(world.json("GET", "/v1/ns/ops/switches")["clientBeatInterval"], json!(8000));
+    world.register("serviceName=s&ip=10.0.0.1&port=80");
+    let (_, beat) = world.call("PUT", "/v1/ns/instance/beat?serviceName=s&ip=10.0.0.1&port=80");
+    assert!(beat.contains("\"clientBeatInterval\":8000"), "{beat}");
+
+    assert_eq!(world.call("PUT", &format!("{switches}?entry=nonsense&value=1")).0, 400);
+    assert_eq!(world.call("PUT", &format!("{switches}?entry=check&value=maybe")).0, 400);
+    world.expect("PUT", &format!("{switches}?value=1"), 400, "Param 'entry' is required.");
+
+    let v2 = world.json("GET", "/v2/ns/operator/switches");
+    assert_eq!(v2["data"]["clientBeatInterval"], json!(8000));
+}
+
+#[test]
+fn an_operator_can_close_the_node_for_reads_or_writes() {
+    let mut world = World::new();
+    let status = "/v1/ns/operator/switches?entry=overriddenServerStatus&value=";
+    let register = "/v1/ns/instance?serviceName=s&ip=10.0.0.1&port=80";
+    let list = "/v1/ns/instance/list?serviceName=s";
+    for (word, read, write) in
+        [("DOWN", 503, 503), ("READ_ONLY", 200, 503), ("WRITE_ONLY", 503, 200), ("", 200, 200)]
+    {
+        world.expect("PUT", &format!("{status}{word}"), 200, "ok");
+        assert_eq!(world.call("GET", list).0, read, "read while {word}");
+        assert_eq!(world.call("POST", register).0, write, "write while {word}");
+        let shown = if word.is_empty() { "UP" } else { word };
+        world.expect("GET", "/v1/ns/operator/metrics", 200, &format!(r#"{{"status":"{shown}"}}"#));
+    }
+}
+
+const JAVA: &[(&str, &str)] = &[("user-agent", "Nacos-Java-Client:v1.4.2")];
+
+fn populated() -> World {
+    let mut world = World::new();
+    world.register("serviceName=s&ip=10.0.0.1&port=80&metadata=a.b-c%3D1");
+    world.register("serviceName=s2&ip=10.0.0.1&port=80");
+    world.register("serviceName=p&ip=10.0.0.2&port=80&ephemeral=false&namespaceId=dev");
+    let list = "/v1/ns/instance/list?serviceName=s&clientIP=10.0.0.7&udpPort=55&app=a";
+    world.call_as("GET", list, "", JAVA);
+    world
+}
+
+#[test]
+fn metrics_count_what_is_there() {
+    let mut world = populated();
+    world.expect("GET", "/v1/ns/operator/metrics", 200, r#"{"status":"UP"}"#);
+    let metrics = world.json("GET", "/v1/ns/operator/metrics?onlyStatus=false");
+    for (name, count) in [
+        ("serviceCount", 3),
+        ("instanceCount", 3),
+        ("subscribeCount", 1),
+        ("clientCount", 3),
+        ("ephemeralIpPortClientCount", 2),
+        ("persistentIpPortClientCount", 1),
+    ] {
+        assert_eq!(metrics[name], json!(count), "{name}");
+    }
+    let v2 = world.json("GET", "/v2/ns/operator/metrics");
+    assert_eq!(v2["data"], json!({"status": "UP"}));
+}
+
+#[test]
+fn clients_are_what_publishes_or_subscribes() {
+    let mut world = populated();
+    let ids = world.json("GET", "/v2/ns/client/list")["data"].clone();
+    assert_eq!(ids, json!(["10.0.0.1:80#true", "10.0.0.2:80#false", "10.0.0.7:55#true"]));
+
+    world.advance(Duration::from_secs(3));
+    let one = world.json("GET", "/v2/ns/client?clientId=10.0.0.1:80%23true")["data"].clone();
+    assert_eq!((&one["clientType"], &one["clientPort"]), (&json!("ipPort"), &json!("80")));
+    assert_eq!(one["lastUpdatedTime"], json!(1_700_000_001_000_u64), "when it was registered");
+    let (status, text) = world.call("GET", "/v2/ns/client?clientId=10.0.0.1:80%23false");
+    assert_eq!((status, text.contains("\"code\":20004")), (404, true), "{text}");
+
+    let published = world.json("GET", "/v2/ns/client/publish/list?clientId=10.0.0.1:80%23true");
+    assert_eq!(published["data"][1]["serviceName"], "s2");
+    assert_eq!(published["data"][1]["registeredInstance"]["cluster"], "DEFAULT");
+    let subscribed = world.json("GET", "/v2/ns/client/subscribe/list?clientId=10.0.0.7:55%23true");
+    assert_eq!(subscribed["data"][0]["subscriberInfo"]["addr"], "10.0.0.7:55");
+    let v3 = "/v3/admin/ns/client/publish/list?clientId=10.0.0.1:80%23true";
+    assert_eq!(world.json("GET", v3)["data"][0]["publisherInfo"]["clusterName"], "DEFAULT");
+
+    let of_service = "/v2/ns/client/service/publisher/list?serviceName=s";
+    assert_eq!(world.json("GET", of_service)["data"][0]["clientId"], "10.0.0.1:80#true");
+    let elsewhere = format!("{of_service}&ip=10.0.0.9&port=80");
+    assert_eq!(world.json("GET", &elsewhere)["data"], json!([]));
+    let listeners = world.json("GET", "/v2/ns/client/service/subscriber/list?serviceName=s");
+    assert_eq!(
+        listeners["data"],
+        json!([{"clientId": "10.0.0.7:55#true", "ip": "10.0.0.7", "port": 55}])
+    );
+}
+
+#[test]
+fn prometheus_finds_its_targets() {
+    let mut world = populated();
+    let all = world.json("GET", "/prometheus");
+    assert_eq!(all.as_array().map(Vec::len), Some(3));
+    world.expect(
+        "GET",
+        "/prometheus/namespaceId/public/service/s",
+        200,
+        r#"[{"labels":{"__meta_clusterName":"DEFAULT","a_b_c":"1"},"targets":["10.0.0.1:80"]}]"#,
+    );
+    let dev = world.json("GET", "/prometheus/namespaceId/dev");
+    assert_eq!(dev[0]["targets"], json!(["10.0.0.2:80"]));
+    assert_eq!(world.json("GET", "/prometheus/namespaceId/none"), json!([]));
+}
+
+#[test]
+fn the_numbers_of_the_node_are_in_the_format_of_prometheus() {
+    let mut world = populated();
+    let (status, text) = world.call("GET", "/metrics");
+    assert_eq!(status, 200);
+    for line in [
+        "nacolet_build_info{version=\"0.1.0\",node=\"0000000000000001\"} 1",
+        "nacolet_ready 1",
+        "nacolet_naming_instances 3",
+        "nacolet_naming_persistent_instances 1",
+        "nacolet_raft_is_leader 1",
+        "nacolet_raft_term 3",
+        "nacolet_members_up 1",
+    ] {
+        assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
+    }
+    for line in text.lines() {
+        let is_comment = line.starts_with("# HELP nacolet_") || line.starts_with("# TYPE nacolet_");
+        let value = line.rsplit_once(' ').and_then(|(_, value)| value.parse::<f64>().ok());
+        assert!(is_comment || value.is_some(), "{line}");
+    }
+}
