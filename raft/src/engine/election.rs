@@ -7,7 +7,7 @@ use super::Engine;
 use super::message::{Message, MessageBody};
 use super::quorum::{VoteResult, vote_result};
 use super::role::{Role, Votes};
-use crate::types::{LogId, Term};
+use crate::types::{LogId, LogIndex, Term};
 
 /// How a campaign begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl Engine {
     fn tell_commit(&mut self, to: NodeId, candidate_last: LogId) {
         let index = self.log.commit_index();
         let Some(term) = self.log.term_at(index) else { return };
-        if index <= candidate_last.index {
+        if index > LogIndex::ZERO && index <= candidate_last.index {
             let body = MessageBody::Committed { last: LogId { term, index } };
             self.send(to, Message { term: self.term, body });
         }

@@ -73,8 +73,7 @@ fn a_change_that_leaves_the_voters_alone_is_not_joint() {
 
 #[test]
 fn adding_a_known_member_changes_its_address_only() {
-    let change =
-        MembershipChange::AddLearner { node: NodeId(2), address: "elsewhere:1".to_string() };
+    let change = MembershipChange::AddLearner { node: NodeId(2), address: "elsewhere:1".into() };
     let next = parse("1 2 3").changed(change, |_| true).unwrap();
     assert!(next.is_voter(NodeId(2)) && !next.is_joint());
     assert_eq!(next.addresses[&NodeId(2)], "elsewhere:1");
@@ -98,7 +97,7 @@ fn impossible_changes_are_refused() {
     // An empty new voter would block the quorum (anchor 43): it has to catch up as a learner.
     check("1 2 3||9", promote(&[9]), Refusal::NotCaughtUp { node: NodeId(9) });
     check("1 2 3||9", voters(&[1, 2, 9]), Refusal::NotCaughtUp { node: NodeId(9) });
-    let many: alloc::vec::Vec<alloc::string::String> =
+    let many: alloc::vec::Vec<String> =
         (1..=limits::MEMBERS_MAX).map(|id| id.to_string()).collect();
     check(&many.join(" "), add(99), Refusal::InvalidChange);
 }

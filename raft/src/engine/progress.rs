@@ -150,7 +150,7 @@ impl Progress {
     /// Whether even a message without entries and without news is due.
     pub(super) fn wants_empty(&self, last: LogIndex) -> bool {
         let probing = self.state == ReplicationState::Probe && !self.paused;
-        probing && self.match_index < last || self.poked && self.match_index < last
+        self.match_index < last && (probing || self.poked)
     }
 
     /// A message with entries up to `last` (none when `last` is before `next_index`) went out.

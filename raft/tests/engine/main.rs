@@ -1,5 +1,11 @@
 //! The engine in whole clusters, in one thread and on simulated time: scripted traps, claims of the
 //! Raft paper, scenario files and seeded simulation.
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_possible_truncation,
+    reason = "all of this is test code, beside the functions that are marked as tests too"
+)]
 
 mod checker;
 mod election;

@@ -191,15 +191,6 @@ impl Node {
         };
         // Another start, other choices; the same run, the same choices.
         self.config.seed = self.config.seed.wrapping_add(1);
-        let shown = format!(
-            "{:?}",
-            (
-                start.hard_state,
-                start.purged,
-                start.snapshot.as_ref().map(|s| s.last),
-                start.entries.iter().map(|e| e.id.index.0).collect::<Vec<_>>()
-            )
-        );
-        self.engine = Some(Engine::new(self.config.clone(), start, now).expect(&shown));
+        self.engine = Some(Engine::new(self.config.clone(), start, now).unwrap());
     }
 }

@@ -66,8 +66,12 @@ pub(crate) struct World {
     pub(crate) outcomes: BTreeMap<RequestId, (NodeId, Outcome)>,
     /// Reads: the newest acknowledged write when they were asked for.
     reads: BTreeMap<RequestId, LogIndex>,
+    /// Who waits at a node for what is applied at an index.
+    proposed: BTreeMap<(NodeId, LogIndex), Vec<RequestId>>,
     /// Messages sent, for counting rounds.
     pub(crate) sent: u64,
+    /// Everything ever sent, if a test wants to keep it.
+    pub(crate) history: Option<Vec<(NodeId, NodeId, Message)>>,
     /// Called with every message that is about to be sent; false loses it.
     pub(crate) filter: fn(NodeId, NodeId, &Message) -> bool,
     events: BTreeMap<(Instant, u64), Event>,
@@ -91,7 +95,9 @@ impl World {
             cut: BTreeSet::new(),
             outcomes: BTreeMap::new(),
             reads: BTreeMap::new(),
+            proposed: BTreeMap::new(),
             sent: 0,
+            history: None,
             filter: |_, _, _| true,
             events: BTreeMap::new(),
             sequence: 0,
@@ -116,7 +122,12 @@ impl World {
 
     /// A quiet cluster of voters with a leader.
     pub(crate) fn quiet(voters: u64) -> Self {
-        let mut world = Self::new(7, voters, voters, |_| {});
+        Self::quiet_with(voters, voters, |_| {})
+    }
+
+    /// The same with blank nodes and other settings.
+    pub(crate) fn quiet_with(voters: u64, nodes: u64, adjust: impl Fn(&mut Config)) -> Self {
+        let mut world = Self::new(7, voters, nodes, adjust);
         world.await_leader();
         world
     }
@@ -352,7 +363,10 @@ impl World {
                 self.checker.check_apply(&entries);
                 self.schedule(200, Event::Applied { node, life, entries });
             }
-            Output::Proposed { request, id } => self.settle(request, Outcome::Proposed(id)),
+            Output::Proposed { request, id } => {
+                self.proposed.entry((node, id.index)).or_default().push(request);
+                self.settle(request, Outcome::Proposed(id));
+            }
             Output::Refused { request, reason } => self.settle(request, Outcome::Refused(reason)),
             Output::ReadReady { request, index } => {
                 assert!(index >= self.reads[&request], "a read misses an acknowledged write");
@@ -380,6 +394,9 @@ impl World {
     fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         self.sent += 1;
         self.checker.check_send(&self.nodes[&from], to, &message);
+        if let Some(history) = &mut self.history {
+            history.push((from, to, message.clone()));
+        }
         let lost = self.cut.contains(&(from, to)) || !(self.filter)(from, to, &message);
         if lost || self.prng.chance(self.faults.drop_percent, 100) {
             return;
@@ -472,15 +489,12 @@ impl World {
             self.checker.check_machine(&me.machine);
         }
         for entry in &entries {
-            for (asked, outcome) in self.outcomes.values_mut() {
-                let Outcome::Proposed(place) = outcome else { continue };
-                if *asked != node || place.index != entry.id.index {
-                    continue;
-                }
-                if *place == entry.id {
+            for request in self.proposed.remove(&(node, entry.id.index)).unwrap_or_default() {
+                let outcome = &mut self.outcomes.get_mut(&request).unwrap().1;
+                if *outcome == Outcome::Proposed(entry.id) {
                     *outcome = Outcome::Done;
                     self.checker.acknowledged = self.checker.acknowledged.max(entry.id.index);
-                } else {
+                } else if matches!(outcome, Outcome::Proposed(_)) {
                     *outcome = Outcome::Lost;
                 }
             }
