@@ -334,3 +334,97 @@ impl Loader {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    fn version<'a>(content: Content<'a>) -> Version<'a> {
+        Version { at: WallTime(0), config_type: None, labels: None, operator: None, content }
+    }
+
+    fn inline<'a>() -> Version<'a> {
+        version(Content::Inline { md5: Md5::of("x"), text: "x" })
+    }
+
+    fn head<'a>(slots: u64, items: u64) -> Record<'a> {
+        Record::Head { applied: 9, state_hash: 0, slots, items }
+    }
+
+    fn key<'a>(data_id: &'a str) -> Record<'a> {
+        Record::Key { namespace: "n", group: "G", data_id }
+    }
+
+    fn config<'a>(id: u64, revision: u64) -> Record<'a> {
+        Record::Config { id, revision, created: WallTime(0), version: inline() }
+    }
+
+    fn item<'a>(id: u64, version: Version<'a>) -> Record<'a> {
+        Record::History { id, op: HistoryOp::Update, gray: None, pays: true, version }
+    }
+
+    fn gray<'a>() -> Record<'a> {
+        let gray = Cow::Owned(Gray::Tag("t".into()));
+        Record::Gray { id: 1, created: WallTime(0), gray, version: inline() }
+    }
+
+    fn namespace<'a>(id: &'a str) -> Record<'a> {
+        let at = WallTime(0);
+        let info = crate::namespace::NamespaceInfo {
+            name: "".into(),
+            desc: "".into(),
+            created: at,
+            modified: at,
+        };
+        Record::Namespace { id, info: Cow::Owned(info) }
+    }
+
+    fn check(name: &str, records: Vec<Record<'_>>, expected: Option<LoadError>) {
+        let header = Header { version: VERSION, number: 0 };
+        let mut chunk = postcard::to_allocvec(&header).expect("encodes");
+        for record in &records {
+            chunk.extend(postcard::to_allocvec(record).expect("encodes"));
+        }
+        let mut loader = Loader::new();
+        let outcome = loader.push(&chunk).and_then(|()| loader.finish());
+        assert_eq!(outcome.err(), expected, "{name}");
+    }
+
+    #[test]
+    fn a_record_that_contradicts_another_is_refused() {
+        let whole = vec![head(1, 2), key("a"), config(1, 9), item(5, inline()), item(2, inline())];
+        let whole = whole.into_iter().chain([Record::End]).collect();
+        check("a whole state", whole, None);
+        let wrong = |name: &str, records: Vec<Record<'_>>| {
+            check(name, records, Some(LoadError::Malformed { chunk: 0 }));
+        };
+        wrong("no head", vec![key("a"), config(1, 1), Record::End]);
+        wrong("two heads", vec![head(0, 0), head(0, 0), Record::End]);
+        wrong("two ends", vec![head(0, 0), Record::End, Record::End]);
+        wrong("fewer keys", vec![head(2, 0), key("a"), config(1, 1), Record::End]);
+        wrong("more items", vec![head(1, 0), key("a"), item(1, inline()), Record::End]);
+        wrong("an empty key", vec![head(1, 0), key("a"), Record::End]);
+        wrong("a bad key", vec![head(1, 0), key("a b"), config(1, 1), Record::End]);
+        let twice = vec![head(1, 0), key("a"), config(1, 1), key("a"), config(1, 1), Record::End];
+        wrong("a key twice", twice);
+        let down = vec![head(2, 0), key("b"), config(1, 1), key("a"), config(1, 1), Record::End];
+        wrong("keys out of order", down);
+        wrong("two configs", vec![head(1, 0), key("a"), config(1, 1), config(1, 1), Record::End]);
+        wrong("no key", vec![head(0, 0), config(1, 1), Record::End]);
+        wrong("from the future", vec![head(1, 0), key("a"), config(1, 10), Record::End]);
+        wrong("before its creation", vec![head(1, 0), key("a"), config(3, 2), Record::End]);
+        wrong("a gray twice", vec![head(1, 0), key("a"), gray(), gray(), Record::End]);
+        let up = vec![head(1, 2), key("a"), item(2, inline()), item(5, inline()), Record::End];
+        wrong("items out of order", up);
+        let (one, other) = (item(2, inline()), item(2, inline()));
+        wrong("an item twice", vec![head(2, 2), key("a"), one, key("b"), other, Record::End]);
+        wrong("item zero", vec![head(1, 1), key("a"), item(0, inline()), Record::End]);
+        let shared = item(2, version(Content::Shared(0)));
+        wrong("nothing to share", vec![head(1, 1), key("a"), shared, Record::End]);
+        wrong("a namespace twice", vec![head(0, 0), namespace("d"), namespace("d"), Record::End]);
+        wrong("the default namespace", vec![head(0, 0), namespace("public"), Record::End]);
+        check("no end", vec![head(0, 0)], Some(LoadError::Incomplete));
+    }
+}

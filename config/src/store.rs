@@ -157,6 +157,17 @@ impl Slot {
         self.grays().iter().fold(config, |bytes, gray| bytes + gray.content.len())
     }
 
+    /// A history item pays for its content exactly when nothing newer holds the same allocation.
+    fn check_payers(&self, chain: &[&Arc<HistoryItem>]) {
+        let mut held: Vec<&Arc<str>> = self.config.iter().map(|config| &config.content).collect();
+        held.extend(self.grays().iter().map(|gray| &gray.content));
+        for item in chain {
+            let is_held = held.iter().any(|content| Arc::ptr_eq(content, &item.content));
+            assert_eq!(item.pays, !is_held, "history item {}", item.id);
+            held.push(&item.content);
+        }
+    }
+
     fn view(&self, caller: &Caller<'_>) -> Option<View<'_>> {
         let config = self.config.as_ref();
         if let Some(gray) = self.grays.as_ref().and_then(|grays| grays.seen_by(caller)) {
@@ -405,6 +416,7 @@ impl Store {
             assert!(chain.len() <= limits::HISTORY_PER_CONFIG_MAX);
             assert!(chain.iter().all(|item| item.key == *key && item.id <= self.applied));
             assert!(slot.is_live() || !chain.is_empty());
+            slot.check_payers(&chain);
             items += chain.len();
         }
         assert_eq!(items, self.history.len());

@@ -54,15 +54,19 @@ fn the_oldest_past_of_the_node_goes_first_when_bytes_run_out() {
         operator: operator.clone(),
         at: WallTime(0),
     };
-    store.apply(1, write("n/G/gone", "x"), &mut changes).expect("a publish");
-    store.apply(2, remove("n/G/gone").into(), &mut changes).expect("a removal");
     let mebibyte = "x".repeat(1 << 20);
+    // A past of which the older half goes before the younger one.
+    store.apply(1, write("n/G/half", &mebibyte), &mut changes).expect("a publish");
+    store.apply(2, write("n/G/half", "x"), &mut changes).expect("an update");
+    store.apply(3, remove("n/G/half").into(), &mut changes).expect("a removal");
+    store.apply(4, write("n/G/gone", "x"), &mut changes).expect("a publish");
+    store.apply(5, remove("n/G/gone").into(), &mut changes).expect("a removal");
     let bound = limits::HISTORY_BYTES_MAX >> 20;
     for number in 0..bound as u64 + 2 {
         let name = format!("n/G/{number}");
         let text = format!("{number}{mebibyte}");
-        store.apply(3 + 2 * number, write(&name, &text), &mut changes).expect("a publish");
-        store.apply(4 + 2 * number, write(&name, "small"), &mut changes).expect("an update");
+        store.apply(6 + 2 * number, write(&name, &text), &mut changes).expect("a publish");
+        store.apply(7 + 2 * number, write(&name, "small"), &mut changes).expect("an update");
         store.invariants();
     }
     // Insert items share their content with the items after them and cost nothing.
