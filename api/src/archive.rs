@@ -248,12 +248,13 @@ pub(crate) async fn clone(state: &Arc<State>, call: &Call) -> Result<Answer, Fai
     if wanted.is_empty() {
         return Ok(NO_SELECTED_CONFIG.answer());
     }
-    let mut by_id: BTreeMap<u64, (Option<Box<str>>, Option<Box<str>>)> = BTreeMap::new();
+    let mut by_id = Renames::new();
     for item in wanted {
         let id = match item.cfg_id {
             Id::Number(id) => id,
             Id::Text(text) => {
-                text.trim().parse().map_err(|_| Failure::not_a_number("cfgId", &text))?
+                let id = text.trim().parse().ok();
+                id.ok_or_else(|| Failure::not_a_number("cfgId", &text))?
             }
         };
         by_id.entry(id).or_insert((item.group, item.data_id));
@@ -277,11 +278,11 @@ pub(crate) async fn clone(state: &Arc<State>, call: &Call) -> Result<Answer, Fai
     Ok(Answer::rest_result_with("Clone Completed Successfully", &outcome))
 }
 
+/// The group and dataId that the copy of a config shall have, by its id.
+type Renames = BTreeMap<u64, (Option<Box<str>>, Option<Box<str>>)>;
+
 /// The configs with these ids under the names they shall have.
-fn copies(
-    state: &State,
-    by_id: &mut BTreeMap<u64, (Option<Box<str>>, Option<Box<str>>)>,
-) -> Vec<Portable> {
+fn copies(state: &State, by_id: &mut Renames) -> Vec<Portable> {
     let configs = state.configs();
     let found = configs.by_ids(&by_id.keys().copied().collect());
     let filled = |name: Option<Box<str>>| name.filter(|name| !name.trim().is_empty());
@@ -422,7 +423,8 @@ fn publishes(
 ) -> Result<Vec<Publish>, Failure> {
     let mut publishes = Vec::with_capacity(portables.len());
     for portable in portables {
-        let (Ok(group), Ok(data_id)) = (Group::new(&portable.group), DataId::new(&portable.data_id))
+        let (Ok(group), Ok(data_id)) =
+            (Group::new(&portable.group), DataId::new(&portable.data_id))
         else {
             unrecognized.push(format!("{}/{}", portable.group, portable.data_id));
             continue;
@@ -465,8 +467,7 @@ async fn apply(
         let mut waiting = Vec::with_capacity(WRITES_AT_ONCE);
         for publish in publishes.by_ref().take(WRITES_AT_ONCE) {
             let named = Named::of(&publish.key);
-            let publish =
-                if policy == Policy::Overwrite { publish } else { publish.only_new() };
+            let publish = if policy == Policy::Overwrite { publish } else { publish.only_new() };
             waiting.push((named, state.begin_write_config(publish.into())?));
         }
         for (named, answer) in waiting {

@@ -13,10 +13,11 @@ use crate::server::State;
 use crate::status::Failure;
 
 pub(crate) fn routes(routes: &mut Routes) {
-    routes
-        .at("/v1/cs/capacity")
-        .now(Method::GET, Permission::Console, capacity)
-        .now(Method::POST, Permission::Admin, set_capacity);
+    routes.at("/v1/cs/capacity").now(Method::GET, Permission::Console, capacity).now(
+        Method::POST,
+        Permission::Admin,
+        set_capacity,
+    );
     routes.at("/v1/cs/health").now(Method::GET, Permission::Open, health);
 }
 

@@ -189,7 +189,8 @@ pub(crate) fn describe(answer: Answer, view: &View<'_>, tag: Option<&str>) -> An
         None => answer,
         Some(GrayKind::Beta) => answer.header_static(IS_BETA, "true"),
         Some(GrayKind::Tag) => {
-            let tag: String = form_urlencoded::byte_serialize(tag.unwrap_or_default().as_bytes()).collect();
+            let tag: String =
+                form_urlencoded::byte_serialize(tag.unwrap_or_default().as_bytes()).collect();
             answer.header(TAG, &tag).header(VIPSERVER_TAG, &tag)
         }
     }

@@ -23,7 +23,12 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes
         .at("/v2/cs/config")
         .now(Method::GET, ConfigRead, read)
-        .later_large(Method::POST, ConfigWrite, |_| nacolet_model::limits::PUBLISH_BODY_BYTES_MAX, publish)
+        .later_large(
+            Method::POST,
+            ConfigWrite,
+            |_| nacolet_model::limits::PUBLISH_BODY_BYTES_MAX,
+            publish,
+        )
         .later(Method::DELETE, ConfigWrite, remove);
     routes.at("/v2/cs/config/searchDetail").now(Method::GET, ConfigRead, search_detail);
     routes.at("/v3/client/cs/config").now(Method::GET, ConfigRead, client_read);

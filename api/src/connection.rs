@@ -229,7 +229,6 @@ async fn converse(
         .max_headers(settings.headers_max)
         .max_header_size(settings.head_bytes_max)
         .max_buf_size(settings.head_bytes_max + BODY_BUFFER_BYTES)
-        .pipeline_flush(true)
         .serve_connection(socket, service);
     let mut connection = pin!(connection);
     let mut told = false;

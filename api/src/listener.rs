@@ -114,12 +114,7 @@ fn too_many() -> Failure {
 }
 
 /// Positions of the entries whose md5 is not what the caller would read now.
-fn compare(
-    state: &State,
-    keys: &[ConfigKey],
-    entries: &[Entry],
-    caller: &Caller<'_>,
-) -> Vec<u32> {
+fn compare(state: &State, keys: &[ConfigKey], entries: &[Entry], caller: &Caller<'_>) -> Vec<u32> {
     let configs = state.configs();
     let differs = |(key, entry): (&ConfigKey, &Entry)| {
         let (namespace, group) = (key.namespace.as_str(), key.group.as_str());
@@ -133,10 +128,8 @@ fn compare(
 
 /// How long to hold: half a second less than the client waits, within bounds.
 fn hold(timeout_ms: &str) -> Result<Duration, Failure> {
-    let asked: u64 = timeout_ms
-        .trim()
-        .parse()
-        .map_err(|_| Failure::not_a_number("Long-Pulling-Timeout", timeout_ms))?;
+    let asked: Option<u64> = timeout_ms.trim().parse().ok();
+    let asked = asked.ok_or_else(|| Failure::not_a_number("Long-Pulling-Timeout", timeout_ms))?;
     let asked = Duration::from_millis(asked).min(limits::LONG_POLL_MAX);
     Ok(asked.saturating_sub(limits::LONG_POLL_EARLY).max(limits::LONG_POLL_MIN))
 }
@@ -266,10 +259,7 @@ async fn watchers_of_ip(state: Arc<State>, call: Call) -> Result<Answer, Failure
     Ok(told_listeners(status.collect()))
 }
 
-async fn watchers(
-    state: &State,
-    of: WatchersOf,
-) -> Result<Vec<crate::request::Watcher>, Failure> {
+async fn watchers(state: &State, of: WatchersOf) -> Result<Vec<crate::request::Watcher>, Failure> {
     let (reply, answer) = oneshot::channel();
     state.send::<Failure>(Request::Watchers { of, reply })?;
     let late = || Failure::unavailable("no answer in time");
@@ -292,7 +282,7 @@ mod tests {
 
     fn names_of(field: &str) -> Result<String, Failure> {
         let entries = parse(field)?;
-        let all: Vec<u32> = (0..u32::try_from(entries.len()).expect("few")).collect();
+        let all: Vec<u32> = (0..).take(entries.len()).collect();
         Ok(names(&entries, &all))
     }
 

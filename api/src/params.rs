@@ -57,8 +57,7 @@ impl<'a> Params<'a> {
         name: &'static str,
     ) -> Result<Option<T>, Failure> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        // Only what does not parse is an error; the reason adds nothing to the words of Nacos.
-        text.parse().map(Some).map_err(|_: T::Err| Failure::not_a_number(name, text))
+        text.parse().ok().map(Some).ok_or_else(|| Failure::not_a_number(name, text))
     }
 
     /// A number with a default.

@@ -72,7 +72,9 @@ pub(crate) fn unknown_service(service: Grouped<'_>) -> Failure {
 /// for reads (Nacos `TrafficReviseFilter`). An empty answer would make clients drop good addresses.
 pub(crate) fn check_readable(state: &State, registry: &Registry) -> Result<(), Failure> {
     if !state.port.ready.load(Ordering::Acquire) {
-        return Err(Failure::unavailable("server is STARTING now, please try again later!"));
+        return Err(Failure::unavailable(
+            "server is STARTING or stopping now, please try again later!",
+        ));
     }
     if !registry.switches().serves_reads() {
         return Err(Failure::unavailable("server is closed for reads, please try again later!"));

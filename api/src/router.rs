@@ -63,8 +63,8 @@ pub struct RouteInfo {
 
 type Outcome = Result<Answer, Failure>;
 type Now = fn(&State, &Call) -> Outcome;
-type Later =
-    Box<dyn Fn(Arc<State>, Call) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
+type Pending = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type Later = Box<dyn Fn(Arc<State>, Call) -> Pending + Send + Sync>;
 
 enum Handler {
     Now(Now),
@@ -250,6 +250,12 @@ where
     Fut: Future<Output = Outcome> + Send + 'static,
 {
     Box::new(move |state, call| Box::pin(handler(state, call)))
+}
+
+/// Whether a path has one spelling only: the router would let others pass for the same route.
+pub(crate) fn is_plain(path: &str) -> bool {
+    let is_plain = |part: &str| !part.is_empty() && !part.starts_with('.');
+    path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_plain))
 }
 
 /// The methods that a path without variable segments takes.

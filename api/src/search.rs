@@ -9,7 +9,7 @@ use nacolet_model::{ConfigKey, Namespace, limits};
 use serde::Serialize;
 
 use crate::call::{Answer, Call};
-use crate::config::{Words, list, operator};
+use crate::config::{Words, operator};
 use crate::params::Params;
 use crate::server::State;
 use crate::status::Failure;
@@ -83,7 +83,11 @@ pub(crate) fn spelling<'a>(canonical: &'a str, asked: &'a str) -> &'a str {
     if canonical == Namespace::PUBLIC && asked.trim() != Namespace::PUBLIC { "" } else { canonical }
 }
 
-pub(crate) fn config_info<'a>(key: KeyRef<'a>, config: &'a Config, tenant: &'a str) -> ConfigInfo<'a> {
+pub(crate) fn config_info<'a>(
+    key: KeyRef<'a>,
+    config: &'a Config,
+    tenant: &'a str,
+) -> ConfigInfo<'a> {
     ConfigInfo {
         id: config.id.to_string(),
         data_id: key.data_id,
@@ -285,8 +289,8 @@ pub(crate) fn keys_of_ids(state: &State, params: &Params<'_>) -> Result<Vec<Conf
 
 /// A comma list of ids.
 pub(crate) fn ids(text: &str) -> Result<BTreeSet<u64>, Failure> {
-    let id = |item: &Box<str>| item.parse().map_err(|_| Failure::not_a_number("ids", item));
-    list(text).iter().map(id).collect()
+    let id = |item: &str| item.parse().ok().ok_or_else(|| Failure::not_a_number("ids", item));
+    split(text).into_iter().map(id).collect()
 }
 
 /// Removes each of these configs, one after the other.

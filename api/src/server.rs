@@ -252,6 +252,9 @@ pub struct Server {
 
 impl Server {
     /// A server that reads and writes through `port`.
+    ///
+    /// # Panics
+    /// Never: what is expected holds for constants.
     #[must_use]
     pub fn new(port: Arc<Port>, settings: Settings) -> Self {
         let state = Arc::new(State {
@@ -321,6 +324,9 @@ impl Server {
         let Ok(method) = http::Method::from_str(verb.as_str()) else {
             return spring_error(StatusCode::NOT_IMPLEMENTED, "unknown method", &path, now);
         };
+        if !router::is_plain(&path) {
+            return spring_error(StatusCode::NOT_FOUND, "No message available", &path, now);
+        }
         // Only the path matters to the router: query, headers and body travel in the call.
         let mut url = self.base.clone();
         url.set_path(&path);
@@ -333,15 +339,13 @@ impl Server {
         if let Some(answer) = response.ext_mut().remove::<Answer>() {
             return answer;
         }
-        match response.status() {
-            http::StatusCode::MethodNotAllowed => {
-                let message = format!("Request method '{verb}' not supported");
-                let allowed = router::methods_of(&self.table, &path).join(", ");
-                spring_error(StatusCode::METHOD_NOT_ALLOWED, &message, &path, now)
-                    .header(header::ALLOW, &allowed)
-            }
-            _ => spring_error(StatusCode::NOT_FOUND, "No message available", &path, now),
+        if response.status() == http::StatusCode::MethodNotAllowed {
+            let message = format!("Request method '{verb}' not supported");
+            let allowed = router::methods_of(&self.table, &path).join(", ");
+            return spring_error(StatusCode::METHOD_NOT_ALLOWED, &message, &path, now)
+                .header(header::ALLOW, &allowed);
         }
+        spring_error(StatusCode::NOT_FOUND, "No message available", &path, now)
     }
 
     /// Serves one request without a socket, for tests in process.

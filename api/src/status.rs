@@ -44,13 +44,10 @@ pub(crate) struct Code(pub(crate) u32, pub(crate) &'static str);
 /// Names of Nacos's `ErrorCode`, as far as they are used.
 impl Code {
     pub(crate) const PARAMETER_MISSING: Self = Self(10000, "parameter missing");
-    pub(crate) const ACCESS_DENIED: Self = Self(10001, "access denied");
-    pub(crate) const DATA_ACCESS_ERROR: Self = Self(10002, "data access error");
     pub(crate) const PARAMETER_VALIDATE_ERROR: Self = Self(20002, "parameter validate error");
     pub(crate) const RESOURCE_NOT_FOUND: Self = Self(20004, "resource not found");
     pub(crate) const RESOURCE_CONFLICT: Self = Self(20005, "resource conflict");
     pub(crate) const OVER_CLUSTER_QUOTA: Self = Self(5031, "cluster capacity reach quota");
-    pub(crate) const OVER_MAX_SIZE: Self = Self(5034, "config content size is over limit");
     pub(crate) const CONFIG_GRAY_OVER_MAX: Self =
         Self(20010, "config gray version version over max count");
     pub(crate) const SERVICE_NAME_ERROR: Self = Self(21000, "service name error");

@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn metadata_that_is_no_such_list_is_refused() {
-        for text in ["", "other:\n- a: b\n", "metadata:\n  dataId: x\n", "metadata:\n- dataId: x\n"] {
+        for text in ["", "other:\n- a: b\n", "metadata:\n  dataId: x\n", "metadata:\n- dataId: x\n"]
+        {
             assert_eq!(read_v2(text), None, "{text:?}");
         }
         assert_eq!(read_v1("nonsense"), None);

@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn fields_and_files_are_taken_apart() {
-        let body = b"--xx\r\nContent-Disposition: form-data; name=\"policy\"\r\n\r\nSKIP\r\n--xx\r\n\
+        let body =
+            b"--xx\r\nContent-Disposition: form-data; name=\"policy\"\r\n\r\nSKIP\r\n--xx\r\n\
                      content-disposition: form-data; name=\"file\"; filename=\"a.zip\"\r\n\
                      Content-Type: application/zip\r\n\r\nP\r\nK--x\r\n--xx--\r\n";
         let parts = parse(TYPE, body).expect("a good body");
@@ -107,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_body_that_is_none_is_refused() {
-        for body in [&b""[..], b"--xx", b"--xx\r\n", b"--xx\r\n\r\n", b"--xx\r\nA: b\r\n\r\nno end"] {
+        for body in [&b""[..], b"--xx", b"--xx\r\n", b"--xx\r\n\r\n", b"--xx\r\nA: b\r\n\r\nno end"]
+        {
             assert!(parse(TYPE, body).is_err(), "{body:?}");
         }
         assert!(parse("text/plain", b"--xx--").is_err());

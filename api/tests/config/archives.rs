@@ -23,7 +23,10 @@ fn exported(world: &World, query: &str) -> Vec<u8> {
     let reply = world.call("GET", &format!("/nacos/v1/cs/configs?{query}"));
     assert_eq!(reply.status, 200);
     let disposition = reply.header("content-disposition");
-    assert!(disposition.starts_with("attachment;filename=nacos_config_export_2023"), "{disposition}");
+    assert!(
+        disposition.starts_with("attachment;filename=nacos_config_export_2023"),
+        "{disposition}"
+    );
     reply.body
 }
 
@@ -31,7 +34,11 @@ fn exported(world: &World, query: &str) -> Vec<u8> {
 fn what_one_server_exports_another_imports() {
     let world = World::new();
     world.publish("a.yml", "one");
-    world.form("POST", "/nacos/v1/cs/configs", "dataId=b&group=h&content=two&type=json&desc=two%3A");
+    world.form(
+        "POST",
+        "/nacos/v1/cs/configs",
+        "dataId=b&group=h&content=two&type=json&desc=two%3A",
+    );
     for query in ["exportV2=true&tenant=&group=&appName=&ids=", "export=true"] {
         let file = exported(&world, query);
         let other = World::new();

@@ -175,7 +175,11 @@ fn refusals_of_a_publish_say_why() {
         (format!("dataId=d&group=g&content=x&tag={}", long(17)), 400, "too long tag, over 16"),
         (format!("dataId=d&group=g&content=x&desc={}", long(129)), 400, "too long desc, over 128"),
         ("dataId=d&group=g&content=x&config_tags=1,2,3,4,5,6".into(), 400, "over 5"),
-        (format!("dataId=d&group=g&content={}", long((10 << 20) + 1)), 400, "invalid content, over"),
+        (
+            format!("dataId=d&group=g&content={}", long((10 << 20) + 1)),
+            400,
+            "invalid content, over",
+        ),
     ] {
         let reply = world.form("POST", "/nacos/v1/cs/configs", &body);
         assert_eq!(reply.status, status, "{}", &body[..body.len().min(80)]);
@@ -243,10 +247,14 @@ fn a_search_gives_pages() {
     let page = search("search=accurate&dataId=other&group=&pageNo=1&pageSize=10&tenant=public");
     assert_eq!(page["totalCount"], json!(1));
     assert_eq!(page["pageItems"][0]["tenant"], json!("public"), "in the caller's spelling");
-    assert_eq!(search("search=accurate&dataId=&group=&pageNo=1&pageSize=9")["totalCount"], json!(6));
+    assert_eq!(
+        search("search=accurate&dataId=&group=&pageNo=1&pageSize=9")["totalCount"],
+        json!(6)
+    );
     let reply = world.call("GET", "/nacos/v1/cs/configs?search=blur&dataId=&group=");
     assert_eq!(reply.status, 400);
-    let reply = world.call("GET", "/nacos/v1/cs/configs?search=blur&dataId=&group=&pageNo=x&pageSize=1");
+    let reply =
+        world.call("GET", "/nacos/v1/cs/configs?search=blur&dataId=&group=&pageNo=x&pageSize=1");
     assert_eq!(reply.status, 400);
 }
 

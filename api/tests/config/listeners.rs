@@ -36,8 +36,8 @@ fn a_difference_is_told_at_once_and_to_the_byte() {
     assert_eq!((reply.status, reply.text()), (200, "d%02g%01\n"));
     assert_eq!(reply.header("cache-control"), "no-cache,no-store");
     assert_eq!(reply.header("content-type"), "text/plain;charset=UTF-8");
-    let four = format!("d\u{2}g\u{2}\u{2}public\u{1}");
-    assert_eq!(world.send(poll(&four, &[LONG])).text(), "d%02g%02public%01\n");
+    let four = "d\u{2}g\u{2}\u{2}public\u{1}";
+    assert_eq!(world.send(poll(four, &[LONG])).text(), "d%02g%02public%01\n");
     let gone = entry("none", MD5_OF_HELLO);
     assert_eq!(world.send(poll(&gone, &[LONG])).text(), "none%02g%01\n", "removed meanwhile");
 }
@@ -136,12 +136,11 @@ fn too_many_polls_are_refused() {
 #[test]
 fn who_listens_is_shown_by_config_and_by_address() {
     let world = World::new();
-    let list = format!("d\u{2}g\u{2}\u{1}e\u{2}g\u{2}\u{2}dev\u{1}");
-    let polled = hang(&world, &list);
+    let list = "d\u{2}g\u{2}\u{1}e\u{2}g\u{2}\u{2}dev\u{1}";
+    let polled = hang(&world, list);
     world.wait_held(1);
     let shown = world.call("GET", "/nacos/v1/cs/configs/listener?dataId=d&group=g").json();
-    let expected =
-        json!({"collectStatus": 200, "lisentersGroupkeyStatus": {"127.0.0.1": ""}});
+    let expected = json!({"collectStatus": 200, "lisentersGroupkeyStatus": {"127.0.0.1": ""}});
     assert_eq!(shown, expected);
     let by_ip = |query: &str| {
         let target = format!("/nacos/v1/cs/listener?ip=127.0.0.1{query}");

@@ -55,7 +55,10 @@ fn the_second_version_says_why() {
     let none = world.form("POST", V2, "namespaceId=x");
     assert_eq!((none.status, none.json()["code"].clone()), (400, json!(10000)));
     let one = world.call("GET", &format!("{V2}?namespaceId=dev")).json();
-    assert_eq!((one["data"]["namespace"].clone(), one["data"]["type"].clone()), (json!("dev"), json!(2)));
+    assert_eq!(
+        (one["data"]["namespace"].clone(), one["data"]["type"].clone()),
+        (json!("dev"), json!(2))
+    );
     let missing = world.call("GET", &format!("{V2}?namespaceId=nope"));
     assert_eq!((missing.status, missing.json()["code"].clone()), (404, json!(22001)));
     assert_eq!(world.form("PUT", V2, "namespaceId=dev&namespaceName=New").json(), ok);

@@ -94,7 +94,9 @@ fn unknown_methods_and_paths_get_json() {
 #[test]
 fn nonsense_is_400_and_the_end() {
     let wire = Wire::start(short());
-    for head in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "G\u{e9}T / HTTP/1.1\r\n\r\n"] {
+    for head in
+        ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "G\u{e9}T / HTTP/1.1\r\n\r\n"]
+    {
         let response = wire.exchange(head.as_bytes());
         assert_eq!(status(&response), "400", "{head:?}: {response}");
     }

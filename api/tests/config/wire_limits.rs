@@ -112,7 +112,8 @@ fn a_refusal_arrives_although_the_client_goes_on_sending() {
 fn chunks_that_add_up_to_too_much_are_refused() {
     let wire = Wire::start(short());
     let mut stream = wire.connect();
-    let head = "POST /nacos/v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head =
+        "POST /nacos/v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).expect("sends");
     let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
     for _ in 0..40 {
@@ -125,7 +126,8 @@ fn chunks_that_add_up_to_too_much_are_refused() {
 fn a_body_that_is_too_slow_is_408() {
     let wire = Wire::start(short());
     let mut stream = wire.connect();
-    let head = "POST /nacos/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nusername=";
+    let head =
+        "POST /nacos/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nusername=";
     stream.write_all(head.as_bytes()).expect("sends");
     let response = read_all(&mut stream);
     assert_eq!(status(&response), "408");

@@ -19,7 +19,7 @@ use tide::http;
 
 /// How the core behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mood {
+pub(crate) enum Mood {
     /// Applies what it is asked.
     Well,
     /// Takes writes and never answers them.
@@ -36,13 +36,13 @@ enum Control {
     Held(std::sync::mpsc::Sender<(usize, Option<Instant>)>),
 }
 
-pub struct World {
-    pub server: Server,
+pub(crate) struct World {
+    pub(crate) server: Server,
     control: async_channel::Sender<Control>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests over sockets run in real time")]
-pub fn clock() -> (Instant, WallTime) {
+pub(crate) fn clock() -> (Instant, WallTime) {
     static START: OnceLock<std::time::Instant> = OnceLock::new();
     let elapsed = START.get_or_init(std::time::Instant::now).elapsed();
     let micros = u64::try_from(elapsed.as_micros()).expect("tests end");
@@ -50,11 +50,11 @@ pub fn clock() -> (Instant, WallTime) {
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Settings::default())
     }
 
-    pub fn with(settings: Settings) -> Self {
+    pub(crate) fn with(settings: Settings) -> Self {
         let configs = Arc::new(RwLock::new(Store::new()));
         let (requests, inbox) = async_channel::bounded(1_024);
         let (control, orders) = async_channel::bounded(16);
@@ -89,38 +89,38 @@ impl World {
         Self { server: Server::new(Arc::new(port), settings), control }
     }
 
-    pub fn mood(&self, mood: Mood) {
+    pub(crate) fn mood(&self, mood: Mood) {
         block_on(self.control.send(Control::Mood(mood))).expect("the core runs");
     }
 
-    pub fn expire(&self) {
+    pub(crate) fn expire(&self) {
         block_on(self.control.send(Control::Expire)).expect("the core runs");
     }
 
     /// How many long polls are held now, and the latest deadline.
-    pub fn held(&self) -> (usize, Option<Instant>) {
+    pub(crate) fn held(&self) -> (usize, Option<Instant>) {
         let (tell, told) = std::sync::mpsc::channel();
         block_on(self.control.send(Control::Held(tell))).expect("the core runs");
         told.recv().expect("the core answers")
     }
 
     /// Waits until as many long polls are held.
-    pub fn wait_held(&self, count: usize) {
+    pub(crate) fn wait_held(&self, count: usize) {
         eventually(&format!("{count} polls"), || self.held().0 == count);
     }
 
-    pub fn call(&self, method: &str, target: &str) -> Reply {
+    pub(crate) fn call(&self, method: &str, target: &str) -> Reply {
         self.send(request(method, target))
     }
 
-    pub fn form(&self, method: &str, target: &str, body: &str) -> Reply {
+    pub(crate) fn form(&self, method: &str, target: &str, body: &str) -> Reply {
         let mut request = request(method, target);
         request.set_body(body);
         request.insert_header("content-type", "application/x-www-form-urlencoded");
         self.send(request)
     }
 
-    pub fn send(&self, request: http::Request) -> Reply {
+    pub(crate) fn send(&self, request: http::Request) -> Reply {
         let mut response = block_on(self.server.respond(request)).expect("an answer");
         let body = block_on(response.body_bytes()).expect("a body");
         let headers =
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Publishes and expects it to work.
-    pub fn publish(&self, data_id: &str, content: &str) {
+    pub(crate) fn publish(&self, data_id: &str, content: &str) {
         let target = format!("/nacos/v1/cs/configs?dataId={data_id}&group=g");
         let reply = self.form("POST", &target, &format!("content={content}"));
         assert_eq!((reply.status, reply.text()), (200, "true"));
@@ -142,13 +142,13 @@ impl Drop for World {
     }
 }
 
-pub fn request(method: &str, target: &str) -> http::Request {
+pub(crate) fn request(method: &str, target: &str) -> http::Request {
     let url = http::Url::parse(&format!("http://localhost{target}")).expect("a good target");
     http::Request::new(method.parse::<http::Method>().expect("a method"), url)
 }
 
 /// Waits for something that other threads do.
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..1_000 {
         if is_so() {
             return;
@@ -158,22 +158,22 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     panic!("never: {what}");
 }
 
-pub struct Reply {
-    pub status: u16,
-    pub headers: BTreeMap<String, String>,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("text")
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value)
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
     }
 }
@@ -268,7 +268,9 @@ impl Core {
         self.listeners.step(now, &configs, input, &mut out);
         for output in out {
             let (request, answer) = match output {
-                ListenOutput::Answer { request, changed } => (request, ListenAnswer::Changed(changed)),
+                ListenOutput::Answer { request, changed } => {
+                    (request, ListenAnswer::Changed(changed))
+                }
                 ListenOutput::Refused { request } => (request, ListenAnswer::TooMany),
             };
             if let Some(reply) = self.polls.remove(&request.0) {
@@ -298,14 +300,14 @@ impl Core {
 }
 
 /// The engine on a port of its own, in front of a world.
-pub struct Wire {
-    pub world: World,
-    pub address: SocketAddr,
+pub(crate) struct Wire {
+    pub(crate) world: World,
+    pub(crate) address: SocketAddr,
     engine: Option<JoinHandle<()>>,
 }
 
 impl Wire {
-    pub fn start(settings: Settings) -> Self {
+    pub(crate) fn start(settings: Settings) -> Self {
         let world = World::with(settings);
         let listener = listen(loopback()).expect("binds");
         let address = listener.local_addr().expect("has an address");
@@ -315,21 +317,21 @@ impl Wire {
         Self { world, address, engine: Some(engine) }
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).expect("connects");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("takes it");
         stream
     }
 
     /// Sends bytes on a connection of their own and reads what comes until the end.
-    pub fn exchange(&self, bytes: &[u8]) -> String {
+    pub(crate) fn exchange(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect();
         stream.write_all(bytes).expect("sends");
         read_all(&mut stream)
     }
 
     /// Stops the engine and waits until it is done.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.world.server.stop();
         if let Some(engine) = self.engine.take() {
             engine.join().expect("the engine does not panic");
@@ -343,14 +345,14 @@ impl Drop for Wire {
     }
 }
 
-pub fn read_all(stream: &mut TcpStream) -> String {
+pub(crate) fn read_all(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("the server closes");
     String::from_utf8(bytes).expect("text")
 }
 
 /// Reads one response with a known length.
-pub fn read_response(stream: &mut TcpStream) -> String {
+pub(crate) fn read_response(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -366,7 +368,7 @@ pub fn read_response(stream: &mut TcpStream) -> String {
 }
 
 /// Short limits, so that slow clients are caught within a test's patience.
-pub fn short() -> Settings {
+pub(crate) fn short() -> Settings {
     Settings {
         head_timeout: Duration::from_millis(200),
         idle_timeout: Duration::from_millis(400),
