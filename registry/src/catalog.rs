@@ -7,8 +7,9 @@ use alloc::vec::Vec;
 
 use nacolet_model::{Group, Instant, Namespace, ServiceKey, ServiceName};
 
-use crate::instance::{Instance, InstanceSpec};
+use crate::instance::Instance;
 use crate::service::{Put, Service};
+use crate::spec::InstanceSpec;
 
 /// Place of a service in the catalog until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

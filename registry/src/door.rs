@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 
 use nacolet_model::{ClusterName, Instant, RequestId, ServiceKey, limits};
 
-use crate::instance::check_weight;
-use crate::instance::{Instance, InstanceKey, InstanceSpec, Metadata, SpecError, Timers};
+use crate::instance::Instance;
 use crate::persistent::{Command, MetadataChange, PutCluster, PutOverrides, PutService, Register};
 use crate::request::{Consistency, MetadataOp, RegistryError, Reply, Request};
 use crate::service::{ClusterMeta, HealthChecker, Override, Put, Service, ServiceMeta};
+use crate::spec::check_weight;
+use crate::spec::{InstanceKey, InstanceSpec, Metadata, SpecError, Timers};
 use crate::step::{Output, Registry};
 use crate::switches::Switch;
 

@@ -37,15 +37,13 @@ mod reftime;
 mod request;
 mod service;
 mod snapshot;
+mod spec;
 mod step;
 mod subscribe;
 mod switches;
 mod timer;
 
-pub use instance::{
-    HEART_BEAT_INTERVAL, HEART_BEAT_TIMEOUT, IP_DELETE_TIMEOUT, Instance, InstanceKey,
-    InstanceSpec, Metadata, SpecError, Timers,
-};
+pub use instance::Instance;
 pub use persistent::{Command, MetadataChange, PutCluster, PutOverrides, PutService, Register};
 pub use query::{BeatFrom, Counts, Host, ListQuery, ServiceQuery, ServiceView};
 pub use request::{
@@ -53,6 +51,10 @@ pub use request::{
 };
 pub use service::{ClusterMeta, HealthChecker, Override, Selector, Service, ServiceMeta};
 pub use snapshot::{Capture, LoadError, Loader, Replicated};
+pub use spec::{
+    HEART_BEAT_INTERVAL, HEART_BEAT_TIMEOUT, IP_DELETE_TIMEOUT, InstanceKey, InstanceSpec,
+    Metadata, SpecError, Timers,
+};
 pub use step::{Input, Output, Registry, RegistrySettings};
 pub use subscribe::{Subscriber, SubscriberView};
 pub use switches::{ServerStatus, Switch, Switches};

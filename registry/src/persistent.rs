@@ -9,9 +9,9 @@ use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Slot;
-use crate::instance::{InstanceKey, InstanceSpec, Metadata};
 use crate::request::{RegistryError, Reply, UpdatedInstance};
 use crate::service::{ClusterMeta, Put, ServiceMeta};
+use crate::spec::{InstanceKey, InstanceSpec, Metadata};
 use crate::step::{Output, Registry};
 use crate::switches::Switch;
 

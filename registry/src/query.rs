@@ -281,3 +281,24 @@ pub struct BeatFrom<'a> {
     /// Whether the beat came without its instance.
     pub light: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_are_matched_by_whole_names() {
+        for (cluster, clusters, expected) in [
+            ("A", "", true),
+            ("A", "A", true),
+            ("A", "B,A", true),
+            ("A", "B, A ,C", true),
+            ("A", "AB", false),
+            ("AB", "A", false),
+            ("A", "B", false),
+            ("A", ",", false),
+        ] {
+            assert_eq!(in_clusters(cluster, clusters), expected, "{cluster} in {clusters}");
+        }
+    }
+}

@@ -19,6 +19,8 @@ const SLACK: u64 = 10_000;
 /// Larger values are not exact in JavaScript, so no wall clock may push the value beyond. Steps may.
 const WALL_MAX: u64 = (1 << 53) - (1 << 40);
 
+const _: () = assert!(WALL_MAX + AHEAD_MS < 1 << 53);
+
 /// Issues values that increase strictly over the whole life of a data directory.
 #[derive(Debug)]
 pub(crate) struct RefTime {
@@ -81,5 +83,74 @@ impl RefTime {
     /// A ceiling is durable.
     pub(crate) fn reserved(&mut self, until: u64) {
         self.ceiling = self.ceiling.max(until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nacolet_model::Prng;
+
+    use super::*;
+
+    #[test]
+    fn the_value_follows_the_wall_clock_while_that_increases() {
+        let mut time = RefTime::new(0);
+        let now = Instant::from_millis(10);
+        assert_eq!(time.ask(now), None, "nobody knows the wall clock yet");
+        time.note_wall(now, WallTime(1_000_000));
+        let until = time.ask(now);
+        assert_eq!(until, Some(1_000_000 + AHEAD_MS));
+        assert_eq!(time.ask(now), None, "once is enough");
+        time.reserved(1_000_000 + AHEAD_MS);
+        assert_eq!(time.issue(now), 1_000_000);
+        assert_eq!(time.issue(now), 1_000_001);
+        assert_eq!(time.issue(Instant::from_millis(510)), 1_000_500);
+        time.note_wall(now, WallTime(3));
+        assert_eq!(time.issue(now), 1_000_501);
+    }
+
+    #[test]
+    fn nothing_is_issued_beyond_the_ceiling_but_single_steps() {
+        let mut time = RefTime::new(0);
+        time.reserved(500_000);
+        time.note_wall(Instant::ZERO, WallTime(u64::MAX));
+        assert_eq!(time.issue(Instant::ZERO), 500_000);
+        assert_eq!(time.issue(Instant::ZERO), 500_001);
+        let until = time.ask(Instant::ZERO).expect("the clock is far ahead");
+        time.reserved(until);
+        assert_eq!(time.issue(Instant::ZERO), WALL_MAX);
+    }
+
+    #[test]
+    fn values_increase_over_lives_whose_ceilings_are_stored_late() {
+        for seed in 0..200 {
+            let mut prng = Prng::new(seed);
+            let (mut stored, mut last, mut now_ms) = (0, 0, 0);
+            for _life in 0..20 {
+                let mut time = RefTime::new(stored);
+                time.note_wall(Instant::from_millis(now_ms), WallTime(prng.below(1 << 42)));
+                // The shell stores the first ceiling before it serves.
+                stored = time.ask(Instant::from_millis(now_ms)).expect("the first one");
+                time.reserved(stored);
+                let mut asked = None;
+                for _change in 0..prng.below(200) {
+                    now_ms += prng.below(100_000);
+                    let now = Instant::from_millis(now_ms);
+                    if prng.chance(1, 20) {
+                        time.note_wall(now, WallTime(prng.below(1 << 42)));
+                    }
+                    let value = time.issue(now);
+                    assert!(value > last, "seed {seed}: {value} after {last}");
+                    last = value;
+                    asked = time.ask(now).or(asked);
+                    if prng.chance(1, 4)
+                        && let Some(until) = asked.take()
+                    {
+                        stored = until;
+                        time.reserved(until);
+                    }
+                }
+            }
+        }
     }
 }

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use nacolet_model::{ClusterName, Duration, ServiceKey};
 
-use crate::instance::{InstanceKey, InstanceSpec, Metadata, SpecError};
 use crate::service::{HealthChecker, Selector};
+use crate::spec::{InstanceKey, InstanceSpec, Metadata, SpecError};
 
 /// A write that a caller asks for.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,8 +10,9 @@ use core::ops::Range;
 use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::instance::{Base, Instance, InstanceKey, InstanceSpec, Metadata};
+use crate::instance::{Base, Instance};
 use crate::request::RegistryError;
+use crate::spec::{InstanceKey, InstanceSpec, Metadata};
 
 /// How clients are matched with instances. Stored and echoed; `Label` selects nothing without a CMDB,
 /// as in Nacos.

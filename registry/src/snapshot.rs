@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::instance::{InstanceKey, InstanceSpec, check_weight};
 use crate::service::{ClusterMeta, Override, Service, ServiceMeta};
+use crate::spec::{InstanceKey, InstanceSpec, check_weight};
 use crate::step::{Output, Registry};
 use crate::switches::Switches;
 
@@ -259,5 +259,206 @@ impl LoadedService {
             return Err(LoadError::Damaged);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::boxed::Box;
+    use alloc::format;
+
+    use nacolet_model::{Group, Namespace, Prng, ServiceName};
+
+    use super::*;
+    use crate::persistent::{
+        Command, MetadataChange, PutCluster, PutOverrides, PutService, Register,
+    };
+    use crate::service::{HealthChecker, Selector};
+    use crate::spec::Metadata;
+    use crate::step::RegistrySettings;
+    use crate::switches::Switch;
+
+    fn key(name: &str) -> ServiceKey {
+        ServiceKey {
+            namespace: Namespace::public(),
+            group: Group::new("g").expect("valid"),
+            name: ServiceName::new(name).expect("valid"),
+        }
+    }
+
+    fn persistent(number: u32, metadata: Metadata) -> InstanceSpec {
+        let ip = format!("10.0.{}.{}", number / 250, number % 250);
+        InstanceSpec { ephemeral: false, metadata, ..InstanceSpec::new(&ip, 80) }
+    }
+
+    /// A registry with one of everything that is replicated.
+    fn sample() -> Registry {
+        let mut registry = Registry::new(RegistrySettings::default());
+        let zone = Metadata::new([("zone", "a")]).expect("small");
+        let instance = persistent(0, zone.clone());
+        let meta = ServiceMeta {
+            protect_threshold: 0.5,
+            metadata: zone.clone(),
+            selector: Selector::Label { expression: "e".into() },
+            ephemeral: Some(false),
+        };
+        let health_checker =
+            HealthChecker::Http { path: "/".into(), headers: "".into(), expected_code: 204 };
+        let cluster = ClusterMeta { health_checker, check_port: 81, ..ClusterMeta::default() };
+        let commands = [
+            Command::Register(Box::new(Register { service: key("s"), instance: instance.clone() })),
+            Command::UpdateService(Box::new(PutService { service: key("s"), meta })),
+            Command::PutCluster(Box::new(PutCluster {
+                service: key("s"),
+                cluster: ClusterName::new("c").expect("valid"),
+                meta: cluster,
+            })),
+            Command::Override(Box::new(PutOverrides {
+                service: key("s"),
+                instances: alloc::vec![(instance.key(), false)],
+                weight: Some(2.0),
+                enabled: None,
+                healthy: Some(false),
+                metadata: MetadataChange::Delete(alloc::vec!["zone".into()]),
+            })),
+            Command::SetSwitch(Switch::ClientBeatInterval(8_000)),
+        ];
+        for (index, command) in (1..).zip(commands) {
+            registry.apply(Instant::ZERO, index, command, &mut Vec::new()).expect("applies");
+        }
+        registry
+    }
+
+    fn chunks(registry: &Registry) -> Vec<Vec<u8>> {
+        let mut capture = registry.capture();
+        core::iter::from_fn(|| capture.next_chunk()).collect()
+    }
+
+    fn load(chunks: &[Vec<u8>]) -> Result<Replicated, LoadError> {
+        let mut loader = Loader::new();
+        chunks.iter().try_for_each(|chunk| loader.push(chunk))?;
+        loader.finish()
+    }
+
+    #[test]
+    fn what_is_captured_is_what_is_installed() {
+        let registry = sample();
+        let mut copy = Registry::new(RegistrySettings::default());
+        copy.install(Instant::ZERO, load(&chunks(&registry)).expect("loads"), &mut Vec::new());
+        copy.invariants();
+        assert_eq!(chunks(&copy), chunks(&registry));
+        assert_eq!(copy.state_hash(), registry.state_hash());
+        let service = copy.service("public", "g", "s").expect("is there");
+        let shown: Vec<_> = service.instances()[0].metadata().iter().collect();
+        assert_eq!(
+            (shown.len(), service.instances()[0].weight().to_bits()),
+            (0, 2.0_f64.to_bits())
+        );
+        assert!(!service.instances()[0].healthy());
+
+        // What was replicated before and is not in the snapshot is gone.
+        let empty = load(&chunks(&Registry::new(RegistrySettings::default()))).expect("loads");
+        copy.install(Instant::ZERO, empty, &mut Vec::new());
+        copy.invariants();
+        assert_eq!(copy.counts().instances, 0);
+        assert_eq!(copy.switches(), &Switches::default());
+    }
+
+    #[test]
+    fn the_format_is_the_one_of_version_1() {
+        let bytes: Vec<u8> = chunks(&sample()).concat();
+        let mut text = alloc::string::String::new();
+        for byte in &bytes {
+            text.push_str(&format!("{byte:02x}"));
+        }
+        assert_eq!(text, GOLDEN, "a changed format needs another version");
+    }
+
+    /// The hash in it also pins the bytes of the commands that made it.
+    const GOLDEN: &str = "000193aed7bb8bdfa8888c01c03e904e010101010001067075626c69630167017301000000000000\
+        e03f01047a6f6e650161010165010002016301012f00cc01510100030831302e302e302e30500744\
+        454641554c54010000000000000040000001047a6f6e65040831302e302e302e3050074445464155\
+        4c54000000000000f03f01000001047a6f6e650161000505";
+
+    #[test]
+    fn a_large_registry_is_cut_into_chunks_of_bounded_size() {
+        let mut registry = Registry::new(RegistrySettings::default());
+        for number in 0..200 {
+            let metadata = Metadata::new([("k", "v".repeat(8_000))]).expect("small");
+            let service = key(&format!("s{}", number % 3));
+            let register = Register { service, instance: persistent(number, metadata) };
+            let command = Command::Register(Box::new(register));
+            registry.apply(Instant::ZERO, 1, command, &mut Vec::new()).expect("applies");
+        }
+        let mut chunks = chunks(&registry);
+        assert!(chunks.len() > 5);
+        assert!(chunks.iter().all(|chunk| chunk.len() <= limits::SNAPSHOT_CHUNK_BYTES_MAX));
+        assert!(load(&chunks).is_ok());
+        let last = chunks.pop();
+        assert_eq!(load(&chunks), Err(LoadError::Truncated));
+        chunks.remove(2);
+        chunks.extend(last);
+        assert!(load(&chunks).is_err(), "a lost chunk is noticed");
+    }
+
+    #[test]
+    fn records_that_are_wrong_are_refused() {
+        let encode = |records: &[Record]| -> Vec<Vec<u8>> {
+            records.iter().map(|record| postcard::to_allocvec(record).expect("encodes")).collect()
+        };
+        let head = |version| Record::Head { version, hash: 0, switches: Switches::default() };
+        let service = Record::Service { key: key("s"), meta: None };
+        let ephemeral = Record::Instance(InstanceSpec::new("10.0.0.1", 80));
+        for (records, expected) in [
+            (alloc::vec![], LoadError::Truncated),
+            (alloc::vec![head(1)], LoadError::Truncated),
+            (alloc::vec![head(2)], LoadError::Version { found: 2 }),
+            (alloc::vec![service.clone()], LoadError::OutOfOrder),
+            (alloc::vec![head(1), head(1)], LoadError::OutOfOrder),
+            (alloc::vec![head(1), ephemeral.clone()], LoadError::OutOfOrder),
+            (alloc::vec![head(1), service, ephemeral], LoadError::Damaged),
+            (alloc::vec![head(1), Record::End { records: 2 }], LoadError::Truncated),
+            (
+                alloc::vec![head(1), Record::End { records: 1 }, Record::End { records: 2 }],
+                LoadError::OutOfOrder,
+            ),
+        ] {
+            assert_eq!(load(&encode(&records)), Err(expected), "{records:?}");
+        }
+    }
+
+    #[test]
+    fn random_and_damaged_bytes_never_panic() {
+        let whole: Vec<u8> = chunks(&sample()).concat();
+        let mut prng = Prng::new(7);
+        for _ in 0..20_000 {
+            let mut bytes = whole.clone();
+            for _ in 0..=prng.below(4) {
+                let at = usize::try_from(prng.below(u64::try_from(bytes.len()).expect("small")));
+                bytes[at.expect("small")] = prng.next_u64().to_le_bytes()[0];
+            }
+            if prng.chance(1, 4) {
+                let length = prng.below(u64::try_from(bytes.len()).expect("small"));
+                bytes.truncate(usize::try_from(length).expect("small"));
+            }
+            if let Ok(loaded) = load(core::slice::from_ref(&bytes)) {
+                let mut registry = Registry::new(RegistrySettings::default());
+                registry.install(Instant::ZERO, loaded, &mut Vec::new());
+                registry.invariants();
+            }
+            if let Ok(command) = postcard::from_bytes::<Command>(&bytes) {
+                let mut registry = sample();
+                let _ = registry.apply(Instant::ZERO, 9, command, &mut Vec::new());
+                registry.invariants();
+            }
+            let noise: Vec<u8> =
+                (0..prng.below(64)).map(|_| prng.next_u64().to_le_bytes()[0]).collect();
+            assert!(load(core::slice::from_ref(&noise)).is_err());
+            if let Ok(command) = postcard::from_bytes::<Command>(&noise) {
+                let mut registry = sample();
+                let _ = registry.apply(Instant::ZERO, 9, command, &mut Vec::new());
+                registry.invariants();
+            }
+        }
     }
 }

@@ -10,11 +10,11 @@ use nacolet_model::{Instant, Prng, RequestId, ServiceKey, WallTime, limits};
 
 use crate::catalog::{Catalog, Slot};
 use crate::health::{Clock, Look};
-use crate::instance::InstanceKey;
 use crate::persistent::Command;
 use crate::reftime::RefTime;
 use crate::request::{RegistryError, Reply, Request};
 use crate::service::Service;
+use crate::spec::InstanceKey;
 use crate::subscribe::{Subscriber, Subscribers};
 use crate::switches::Switches;
 use crate::timer::{Due, Timetable};

@@ -264,3 +264,93 @@ impl Subscribers {
         assert!(self.count <= limits::UDP_SUBSCRIBERS_MAX, "subscribers are bounded");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use nacolet_model::{Group, Namespace, ServiceName};
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    fn key(number: usize) -> ServiceKey {
+        ServiceKey {
+            namespace: Namespace::public(),
+            group: Group::new("g").expect("valid"),
+            name: ServiceName::new(&format!("s{number}")).expect("valid"),
+        }
+    }
+
+    fn subscriber(number: usize) -> Subscriber {
+        let port = u16::try_from(number % 60_000).expect("small");
+        let ip = format!("10.0.0.{}", number / 60_000).into();
+        Subscriber { ip, port, agent: "agent".into(), app: "app".into() }
+    }
+
+    fn subscribe(all: &mut Subscribers, now: Instant, service: usize, number: usize) {
+        all.subscribe(now, LEASE, key(service), "".into(), subscriber(number));
+    }
+
+    #[test]
+    fn beyond_the_limits_the_newest_is_left_out_until_leases_end() {
+        let mut all = Subscribers::new(0);
+        for number in 0..=limits::UDP_SUBSCRIBERS_PER_SERVICE_MAX {
+            subscribe(&mut all, Instant::ZERO, 0, number);
+        }
+        assert_eq!(all.len(), limits::UDP_SUBSCRIBERS_PER_SERVICE_MAX);
+        for number in all.len()..limits::UDP_SUBSCRIBERS_MAX {
+            subscribe(&mut all, Instant::ZERO, 1 + number / 1_000, number);
+        }
+        assert_eq!(all.len(), limits::UDP_SUBSCRIBERS_MAX);
+        subscribe(&mut all, Instant::ZERO, 99, 0);
+        assert_eq!(all.len(), limits::UDP_SUBSCRIBERS_MAX);
+        all.invariants();
+
+        let later = Instant::ZERO + LEASE;
+        assert_eq!(all.next_deadline(), Some(later));
+        all.wake(later, &mut Vec::new());
+        assert_eq!((all.len(), all.next_deadline()), (0, None));
+        subscribe(&mut all, later, 99, 0);
+        assert_eq!(all.len(), 1);
+        all.invariants();
+    }
+
+    #[test]
+    fn a_renewed_lease_is_no_second_subscriber_and_long_texts_are_not_kept() {
+        let mut all = Subscribers::new(0);
+        subscribe(&mut all, Instant::ZERO, 0, 1);
+        subscribe(&mut all, Instant::from_millis(9_000), 0, 1);
+        assert_eq!(all.len(), 1);
+        all.wake(Instant::from_millis(18_999), &mut Vec::new());
+        assert_eq!(all.len(), 1);
+        all.wake(Instant::from_millis(24_000), &mut Vec::new());
+        assert_eq!(all.len(), 0);
+
+        let long: Box<str> = "a".repeat(limits::LABEL_CHARS_MAX + 1).into();
+        let mut greedy = subscriber(1);
+        greedy.agent = long.clone();
+        all.subscribe(Instant::ZERO, LEASE, key(0), "".into(), greedy);
+        all.subscribe(Instant::ZERO, LEASE, key(0), long, subscriber(1));
+        assert_eq!(all.len(), 0);
+    }
+
+    #[test]
+    fn nobody_is_owed_more_than_one_push() {
+        let mut all = Subscribers::new(0);
+        subscribe(&mut all, Instant::ZERO, 0, 1);
+        subscribe(&mut all, Instant::ZERO, 0, 2);
+        let mut out = Vec::new();
+        for round in 0..100 {
+            all.push(Instant::from_millis(round), &key(0), &mut out);
+            all.invariants();
+        }
+        assert_eq!((out.len(), all.unacked.len()), (200, 2));
+        all.acked(199);
+        all.acked(199);
+        all.acked(5);
+        all.invariants();
+        assert_eq!(all.unacked.len(), 1);
+    }
+}

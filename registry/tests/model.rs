@@ -325,36 +325,30 @@ impl World {
                     Request::RemoveService { service }
                 });
             }
-            7 => {
-                let client = &self.clients[number];
-                let (service, ip) = (key(&client.service_name()), client.ip.clone().into());
-                let weight =
-                    Some(1.0 + f64::from(u8::try_from(self.prng.below(9)).expect("small")));
-                let (port, cluster) = (80, None);
-                let (healthy, enabled, metadata) = (None, None, None);
-                self.ask(Request::Patch {
-                    service,
-                    ip,
-                    port,
-                    cluster,
-                    weight,
-                    healthy,
-                    enabled,
-                    metadata,
-                });
-            }
-            8 => {
-                let (ip, port) = ("10.9.0.1".into(), 5_000 + u16::try_from(number).expect("small"));
-                let subscriber = Subscriber { ip, port, agent: "a".into(), app: "".into() };
-                let (service, at) = (key(&self.clients[number].service_name()), self.wall());
-                self.step(Input::Subscribe { service, clusters: "".into(), subscriber, at });
-            }
+            7 => self.patch(number),
+            8 => self.subscribe(number),
             9 | 10 => self.act_on_persistent(),
             _ if self.prng.chance(1, 4) => self.restart(),
             _ => {}
         }
         self.apply_pending();
         self.check();
+    }
+
+    fn patch(&mut self, number: usize) {
+        let client = &self.clients[number];
+        let (service, ip) = (key(&client.service_name()), client.ip.clone().into());
+        let weight = Some(1.0 + f64::from(u8::try_from(self.prng.below(9)).expect("small")));
+        let (port, cluster) = (80, None);
+        let (healthy, enabled, metadata) = (None, None, None);
+        self.ask(Request::Patch { service, ip, port, cluster, weight, healthy, enabled, metadata });
+    }
+
+    fn subscribe(&mut self, number: usize) {
+        let (ip, port) = ("10.9.0.1".into(), 5_000 + u16::try_from(number).expect("small"));
+        let subscriber = Subscriber { ip, port, agent: "a".into(), app: "".into() };
+        let (service, at) = (key(&self.clients[number].service_name()), self.wall());
+        self.step(Input::Subscribe { service, clusters: "".into(), subscriber, at });
     }
 
     fn act_on_persistent(&mut self) {

@@ -81,6 +81,17 @@ impl<'a> Words<'a> {
         self.0.iter().any(|word| word.starts_with("md."))
     }
 
+    /// The addresses that follow the service.
+    fn instances(&self) -> Vec<InstanceKey> {
+        let words = self.0.iter().skip(1).filter(|word| !word.contains('='));
+        let keys = words.map(|word| {
+            let (ip, port, cluster) = address(word);
+            let cluster = cluster.unwrap_or(InstanceSpec::new("a", 1).cluster);
+            InstanceKey { ip, port, cluster }
+        });
+        keys.collect()
+    }
+
     fn spec(&self) -> InstanceSpec {
         let (ip, port, cluster) = address(self.at(1));
         let mut spec = InstanceSpec::new(&ip, port);
@@ -389,15 +400,7 @@ fn request(command: &str, words: &Words<'_>) -> Request {
                 Some("persistent") => Consistency::Persistent,
                 Some(_) | None => Consistency::Both,
             },
-            instances: words.0[1..]
-                .iter()
-                .filter(|word| !word.contains('='))
-                .map(|word| {
-                    let (ip, port, cluster) = address(word);
-                    let cluster = cluster.unwrap_or(InstanceSpec::new("a", 1).cluster);
-                    InstanceKey { ip, port, cluster }
-                })
-                .collect(),
+            instances: words.instances(),
             metadata: words.metadata(),
             op: if command == "put-metadata" { MetadataOp::Put } else { MetadataOp::Delete },
         },
