@@ -1,5 +1,6 @@
 //! Naming over HTTP as Nacos clients see it, in process: paths, parameters, JSON, status codes.
 
+mod hostile;
 mod instances;
 mod lists;
 mod node;
