@@ -136,6 +136,10 @@ pub struct Counts {
     pub subscribers: usize,
     /// Deadlines that are armed.
     pub deadlines: usize,
+    /// UDP pushes since the start, resends not counted.
+    pub pushes: u64,
+    /// UDP pushes of which no acknowledgement came in time.
+    pub pushes_unanswered: u64,
 }
 
 impl Registry {
@@ -214,6 +218,7 @@ impl Registry {
     /// How many of everything there are.
     #[must_use]
     pub fn counts(&self) -> Counts {
+        let (pushes, pushes_unanswered) = self.subscribers.pushes();
         Counts {
             services: self.catalog.service_count(),
             instances: self.catalog.instance_count(),
@@ -221,6 +226,8 @@ impl Registry {
             persistent: self.catalog.persistent_count(),
             subscribers: self.subscribers.len(),
             deadlines: self.timetable.len(),
+            pushes,
+            pushes_unanswered,
         }
     }
 

@@ -90,6 +90,10 @@ pub(crate) struct Subscribers {
     count: usize,
     reference: u64,
     sweep_at: Option<Instant>,
+    /// Pushes since the start, resends not counted.
+    pushes: u64,
+    /// Pushes of which no acknowledgement came in time.
+    unanswered: u64,
 }
 
 impl Subscribers {
@@ -97,7 +101,15 @@ impl Subscribers {
     /// acknowledgements of another life hit nothing.
     pub(crate) fn new(reference: u64) -> Self {
         let (by_service, unacked) = (BTreeMap::new(), BTreeMap::new());
-        Self { by_service, unacked, count: 0, reference, sweep_at: None }
+        Self {
+            by_service,
+            unacked,
+            count: 0,
+            reference,
+            sweep_at: None,
+            pushes: 0,
+            unanswered: 0,
+        }
     }
 
     /// Adds a subscriber or renews its lease. Beyond the limits the newest is left out; it polls.
@@ -152,6 +164,7 @@ impl Subscribers {
         let Some(entries) = self.by_service.get_mut(service) else { return };
         for entry in entries {
             self.reference += 1;
+            self.pushes += 1;
             if let Some(old) = entry.owed.replace(self.reference) {
                 self.unacked.remove(&old);
             }
@@ -181,6 +194,7 @@ impl Subscribers {
                 if entry.is_leased(now) {
                     out.push(entry.push(reference));
                 }
+                self.unanswered += 1;
             }
         }
         if self.sweep_at.is_some_and(|at| at <= now) {
@@ -235,6 +249,11 @@ impl Subscribers {
     /// The subscribers of all services.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Entry> {
         self.by_service.values().flatten()
+    }
+
+    /// Pushes since the start, and how many of them nobody acknowledged in time.
+    pub(crate) fn pushes(&self) -> (u64, u64) {
+        (self.pushes, self.unanswered)
     }
 
     pub(crate) fn len(&self) -> usize {
