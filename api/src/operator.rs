@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hyper::{Method, StatusCode};
-use nacolet_registry::{Registry, Request, Switches};
+use nacolet_registry::{Counts, Registry, Request, Switches};
 use serde_json::{Value, json};
 
 use crate::call::{Answer, Call};
@@ -20,10 +20,21 @@ use crate::shapes::Grouped;
 use crate::status::{Code, Failure};
 
 pub(crate) fn routes(routes: &mut Routes) {
-    for [switches, metrics, client] in [
-        ["/v1/ns/operator/switches", "/v1/ns/operator/metrics", "/v1/ns/operator/distro/client"],
-        ["/v1/ns/ops/switches", "/v1/ns/ops/metrics", "/v1/ns/ops/distro/client"],
+    for [switches, metrics, client, pushes] in [
+        [
+            "/v1/ns/operator/switches",
+            "/v1/ns/operator/metrics",
+            "/v1/ns/operator/distro/client",
+            "/v1/ns/operator/push/state",
+        ],
+        [
+            "/v1/ns/ops/switches",
+            "/v1/ns/ops/metrics",
+            "/v1/ns/ops/distro/client",
+            "/v1/ns/ops/push/state",
+        ],
     ] {
+        routes.at(pushes).now(Method::GET, Permission::Console, push_state);
         switch_routes(routes, switches, Dialect::V1);
         routes.at(metrics).now(Method::GET, Permission::Open, |state, call| {
             Ok(Answer::json(&metrics_of(state, &call.params())))
@@ -193,6 +204,21 @@ impl Load {
         });
         Self { cpu: -1.0, load: load.unwrap_or(-1.0), mem: mem.unwrap_or(-1.0) }
     }
+}
+
+/// UDP pushes since the start. They are never counted from zero again, whatever `reset` says, so that
+/// one operator does not take the numbers from another.
+fn push_state(state: &State, _call: &Call) -> Result<Answer, Failure> {
+    let Counts { pushes, pushes_unanswered, .. } = state.registry().counts();
+    let succeeded = pushes.saturating_sub(pushes_unanswered);
+    let as_float = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    let ratio = if pushes == 0 { 0.0 } else { as_float(succeeded) / as_float(pushes) };
+    Ok(Answer::json(&json!({
+        "succeed": succeeded,
+        "total": pushes,
+        "ratio": ratio,
+        "reset": false,
+    })))
 }
 
 /// Which member decides about a client. With one member that is known here.

@@ -121,6 +121,9 @@ fn metrics(state: &State) -> String {
     page.gauge("naming_ephemeral_instances", "Ephemeral instances.", counts.ephemeral);
     page.gauge("naming_persistent_instances", "Persistent instances.", counts.persistent);
     page.gauge("naming_udp_subscribers", "Subscribers that are pushed to.", counts.subscribers);
+    page.counter("naming_udp_pushes_total", "Pushes, resends not counted.", counts.pushes);
+    let unanswered = counts.pushes_unanswered;
+    page.counter("naming_udp_pushes_unanswered_total", "Pushes nobody acknowledged.", unanswered);
     page.gauge("naming_deadlines", "Deadlines that are armed.", counts.deadlines);
     page.gauge("configs", "Configs.", state.configs().len());
 

@@ -151,6 +151,21 @@ fn metrics_count_what_is_there() {
 }
 
 #[test]
+fn pushes_are_counted() {
+    let mut world = populated();
+    let state = "/v1/ns/operator/push/state";
+    world.expect("GET", state, 200, r#"{"ratio":0.0,"reset":false,"succeed":0,"total":0}"#);
+    world.register("serviceName=s&ip=10.0.0.3&port=80");
+    world.advance(Duration::from_secs(6));
+    let list = "/v1/ns/instance/list?serviceName=s&clientIP=10.0.0.7&udpPort=55&app=a";
+    world.call_as("GET", list, "", JAVA);
+    world.expect("GET", state, 200, r#"{"ratio":1.0,"reset":false,"succeed":1,"total":1}"#);
+    world.advance(Duration::from_secs(6));
+    let state = world.json("GET", "/v1/ns/ops/push/state");
+    assert_eq!((&state["succeed"], &state["total"]), (&json!(0), &json!(1)), "nobody answered");
+}
+
+#[test]
 fn clients_are_what_publishes_or_subscribes() {
     let mut world = populated();
     let ids = world.json("GET", "/v2/ns/client/list")["data"].clone();
