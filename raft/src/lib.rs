@@ -1,4 +1,105 @@
-//! Raft as a pure engine and an async runtime without an executor.
+//! Raft as a pure engine and an async runtime without an executor, both `no_std` with `alloc`: the
+//! same code runs on a server, in a simulator and on a microcontroller.
+//!
+//! ```text
+//!  application ─ client_write, read_index, change_membership ──► Raft      the handle: cheap to clone
+//!                                                                 │ RaftMsg (bounded queue)
+//!         ┌──────────────────────── RaftCore: event loop ◄────────┘
+//!         │   a turn: gather messages, step the engine with each, flush it, carry out its orders
+//!         │        engine: a pure state machine, no async, no IO, no clock, no randomness
+//!         │
+//!         ├─ RaftLogStorage     yours: appends; completions come back as messages
+//!         ├─ ReplicationHandle ─► ReplicationCore: one per peer, owns your RaftNetwork, sends
+//!         │                       messages and, between them, snapshots in chunks
+//!         └─ worker handle ─────► worker: owns your RaftStateMachine; applies, answers writers,
+//!                                 builds, reads, stores and installs snapshots
+//! ```
+//!
+//! The parts that face the outside are traits: [`RaftStateMachine`] is the replicated application,
+//! [`RaftLogStorage`] the disk, [`RaftNetwork`] one connection, [`Timer`] the clock. [`Raft::new`]
+//! connects them and returns the handle and three futures; it never spawns.
+//!
+//! Every request is answered, also when the node stops or one of its parts dies, and each failure
+//! says whether the request certainly had no effect or whether nobody knows ([`Outcome`]).
+//!
+//! A counter, replicated by one node whose disk is in memory:
+//!
+//! ```
+//! use futures_lite::future::{block_on, or};
+//! use nacolet_model::{Instant, NodeId};
+//! use nacolet_raft::testing::{ManualTimer, MemoryLog};
+//! use nacolet_raft::{
+//!     Config, LocalBoxFuture, LogIndex, Membership, NoNetwork, Raft, RaftStateMachine,
+//!     SnapshotChunk, SnapshotError, SnapshotMeta, StorageError, engine,
+//! };
+//!
+//! struct Counter(u64);
+//!
+//! impl RaftStateMachine for Counter {
+//!     type Command = u64; // any serde type
+//!     type Response = u64;
+//!     type Error = &'static str;
+//!
+//!     fn apply(&mut self, _: LogIndex, amount: u64) -> Result<u64, &'static str> {
+//!         self.0 = self.0.checked_add(amount).ok_or("the counter is full")?;
+//!         Ok(self.0)
+//!     }
+//!
+//!     // A counter that never takes a snapshot replays its whole log at each start.
+//!     fn recover(&mut self) -> Result<Option<SnapshotMeta>, StorageError> {
+//!         Ok(None)
+//!     }
+//! #    fn build_snapshot(
+//! #        &mut self,
+//! #        _: SnapshotMeta,
+//! #    ) -> LocalBoxFuture<'static, Result<(), SnapshotError>> {
+//! #        Box::pin(async { Err(SnapshotError::Full) })
+//! #    }
+//! #    fn read_snapshot(
+//! #        &mut self,
+//! #        _: &SnapshotMeta,
+//! #        _: u64,
+//! #        _: usize,
+//! #    ) -> LocalBoxFuture<'static, Result<SnapshotChunk, SnapshotError>> {
+//! #        Box::pin(async { Err(SnapshotError::Gone) })
+//! #    }
+//! #    fn write_snapshot(
+//! #        &mut self,
+//! #        _: &SnapshotMeta,
+//! #        _: u64,
+//! #        _: SnapshotChunk,
+//! #    ) -> LocalBoxFuture<'static, Result<(), SnapshotError>> {
+//! #        Box::pin(async { Err(SnapshotError::Full) })
+//! #    }
+//! #    fn install_snapshot(
+//! #        &mut self,
+//! #        _: &SnapshotMeta,
+//! #    ) -> LocalBoxFuture<'_, Result<(), SnapshotError>> {
+//! #        Box::pin(async { Err(SnapshotError::Gone) })
+//! #    }
+//!     // build_snapshot, read_snapshot, write_snapshot, install_snapshot are left out here.
+//! }
+//!
+//! let id = NodeId(1);
+//! let config = Config::new(engine::Config::new(id, 42))
+//!     .bootstrap(Membership::of_voters([(id, "127.0.0.1:7848".into())]));
+//! let timer = ManualTimer::default();
+//! let (raft, tasks) =
+//!     Raft::new(config, MemoryLog::default(), Counter(0), NoNetwork, timer.clone())?;
+//!
+//! let application = async {
+//!     while !raft.is_leader() {
+//!         timer.set(timer.next_alarm().unwrap_or(Instant::ZERO));
+//!         raft.metrics_changed(raft.metrics().version).await.unwrap();
+//!     }
+//!     assert_eq!(raft.client_write(&40).await, Ok(40));
+//!     assert_eq!(raft.client_write(&2).await, Ok(42));
+//!     assert!(raft.client_write(&u64::MAX).await.is_err());
+//!     raft.shutdown().await;
+//! };
+//! block_on(or(application, async { tasks.run().await.expect("nothing fails in memory") }));
+//! # Ok::<(), nacolet_raft::StartError>(())
+//! ```
 #![no_std]
 
 extern crate alloc;

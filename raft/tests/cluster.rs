@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use nacolet_model::{Duration, NodeId};
+use nacolet_model::{Duration, NodeId, limits};
 use nacolet_raft::engine;
 use nacolet_raft::testing::{
     Crew, Ledger, LedgerCommand, LedgerRefusal, ManualTimer, MemoryLog, Pending, Switchboard,
@@ -140,9 +140,14 @@ impl Cluster {
     fn change(&mut self, change: MembershipChange) -> Result<(), RequestError> {
         let leader = self.leader();
         let raft = self.raft(leader);
-        let changed = self.crew.spawn(async move { raft.change_membership(change).await });
+        let changed = self.crew.spawn(async move {
+            let outcome = raft.change_membership(change).await;
+            (outcome, raft.metrics().membership.is_joint())
+        });
         self.pass(PATIENCE);
-        changed.take().expect("answered in time")
+        let (outcome, is_joint) = changed.take().expect("answered in time");
+        assert!(!is_joint, "answered when the change is over");
+        outcome
     }
 
     fn assert_alike(&mut self) {
@@ -295,6 +300,31 @@ fn a_follower_that_was_away_for_long_gets_a_snapshot_and_then_the_log() {
 }
 
 #[test]
+fn an_install_waits_for_a_build_of_the_older_state() {
+    let mut cluster = Cluster::with_small_logs(3);
+    let leader = cluster.leader();
+    cluster.must_write(1);
+    let follower = cluster.nodes.keys().copied().find(|id| *id != leader).unwrap();
+    cluster.nodes[&follower].ledger.hold_builds(true);
+    let raft = cluster.raft(follower);
+    let built = cluster.crew.spawn(async move { raft.trigger_snapshot().await });
+    cluster.pass(Duration::from_millis(10));
+    cluster.board.isolate(follower);
+    for _ in 0..45 {
+        cluster.must_write(1);
+    }
+    cluster.board.heal();
+    cluster.pass(PATIENCE);
+    assert_eq!(cluster.nodes[&follower].ledger.state().sum, 1);
+    cluster.nodes[&follower].ledger.hold_builds(false);
+    cluster.assert_alike();
+    let older = built.take().unwrap().unwrap();
+    let newest = cluster.nodes[&follower].ledger.snapshot().unwrap();
+    assert!(newest.last.index > older.last.index);
+    assert_eq!(cluster.nodes[&follower].raft.metrics().snapshot, newest.last);
+}
+
+#[test]
 fn entries_that_become_durable_during_an_install_are_not_applied_behind_it() {
     let mut cluster = Cluster::with_small_logs(3);
     let leader = cluster.leader();
@@ -402,11 +432,18 @@ fn a_full_disk_of_a_follower_stops_nobody_else() {
     let leader = cluster.leader();
     let follower = cluster.nodes.keys().copied().find(|id| *id != leader).unwrap();
     cluster.nodes[&follower].log.set_full(true);
+    let written = cluster.write(leader, 0);
+    cluster.pass(limits::RAFT_FULL_RETRY_MIN * 4);
+    assert!(matches!(written.take(), Some(Ok(_))));
+    let (_, refused) = cluster.nodes[&follower].log.writes();
+    assert_eq!(refused, 3, "retries do not wait for an election timeout");
+    let held = cluster.nodes[&follower].raft.metrics().last_log;
     for _ in 0..20 {
         cluster.must_write(1);
     }
     assert!(cluster.nodes[&follower].raft.metrics().storage_full);
     assert_eq!(cluster.nodes[&follower].ledger.state().sum, 0);
+    assert_eq!(cluster.nodes[&follower].raft.metrics().last_log, held, "nothing is hoarded");
     cluster.nodes[&follower].log.set_full(false);
     cluster.pass(Duration::from_secs(10));
     cluster.assert_alike();
@@ -449,6 +486,12 @@ fn a_peer_that_hangs_holds_up_nobody() {
     assert!(dropped > 0, "the queue of the hung peer is bounded");
     cluster.change(MembershipChange::Remove([hung].into())).unwrap();
     cluster.must_write(1);
+    let raft = cluster.raft(leader);
+    cluster.crew.spawn(async move { raft.shutdown().await });
+    cluster.crew.run();
+    let node = &cluster.nodes[&leader];
+    assert_eq!(node.core.take(), Some(Ok(())));
+    assert_eq!((node.worker.take(), node.replication.take()), (Some(()), Some(())));
 }
 
 #[test]
@@ -536,6 +579,8 @@ fn strangers_get_no_more_connections_than_there_may_be_members() {
         raft.receive(NodeId(stranger), Message { term: Term(0), body }).unwrap();
         cluster.crew.run();
     }
+    // Two peers, and no more strangers than members of the largest cluster.
+    assert_eq!(cluster.board.connections(NodeId(1)), 2 + limits::MEMBERS_MAX);
     cluster.must_write(1);
     cluster.assert_alike();
 }

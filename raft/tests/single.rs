@@ -10,8 +10,8 @@ use nacolet_raft::testing::{
     Crew, Ledger, LedgerCommand, LedgerRefusal, ManualTimer, MemoryLog, Pending, WriteMode,
 };
 use nacolet_raft::{
-    Cause, ClientWriteError, Config, Fatal, LogIndex, Membership, NoNetwork, Outcome, Raft,
-    Refusal, RequestError, Timer, TriggerSnapshotError,
+    Cause, ClientWriteError, Config, EntryPayload, Fatal, LogIndex, Membership, NoNetwork, Outcome,
+    Raft, Refusal, RequestError, Timer, TriggerSnapshotError,
 };
 
 type Written = Pending<Result<u64, ClientWriteError<LedgerRefusal>>>;
@@ -461,6 +461,42 @@ fn metrics_are_a_value_whose_changes_can_be_awaited() {
 }
 
 #[test]
+fn a_read_waits_until_what_was_committed_is_applied() {
+    let (mut crew, timer) = (Crew::default(), ManualTimer::default());
+    let ledger = Ledger::default();
+    let (raft, tasks) =
+        Raft::new(settings(), MemoryLog::default(), ledger.clone(), NoNetwork, timer.clone())
+            .unwrap();
+    crew.spawn(tasks.core);
+    // The worker sits out so many of its turns.
+    let pause = Rc::new(Cell::new(0_u32));
+    let (mut worker, left) = (tasks.worker, Rc::clone(&pause));
+    crew.spawn(std::future::poll_fn(move |context| match left.get() {
+        0 => worker.as_mut().poll(context),
+        turns => {
+            left.set(turns - 1);
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        }
+    }));
+    crew.pass(&timer, Duration::from_secs(3));
+    let seen = Rc::new(Cell::new(None));
+    pause.set(50);
+    let (writer, reader, at_read) = (raft.clone(), raft.clone(), Rc::clone(&seen));
+    crew.spawn(async move { writer.client_write(&LedgerCommand::Add(1)).await });
+    crew.spawn(async move {
+        // Lets the write be committed first; the worker has not looked yet.
+        while reader.metrics().commit_index <= reader.metrics().applied_index {
+            futures_lite::future::yield_now().await;
+        }
+        reader.read_index().await.unwrap();
+        at_read.set(Some(ledger.state().sum));
+    });
+    crew.run();
+    assert_eq!(seen.get(), Some(1));
+}
+
+#[test]
 fn requests_that_make_no_sense_are_refused() {
     let mut node = Node::leader();
     let raft = node.raft.clone();
@@ -502,6 +538,38 @@ fn everybody_who_waits_is_told_when_the_state_machine_panics() {
     assert_eq!(behind.take(), unknown);
     assert_eq!(read.take(), Some(Err(RequestError::Stopped)));
     assert!(timer.now() > nacolet_model::Instant::ZERO);
+}
+
+#[test]
+fn a_log_storage_that_dies_ends_the_node_and_every_wait() {
+    let mut node = Node::leader();
+    node.log.set_mode(WriteMode::Manual);
+    let written = node.add(1);
+    node.crew.run();
+    node.log.crash();
+    assert_eq!(node.outcome(&written), Err(ClientWriteError::Unknown(Cause::Stopped)));
+    assert_eq!(node.core.take(), Some(Err(Fatal::LogStorageStopped)));
+    assert!(!node.raft.is_leader());
+}
+
+#[test]
+fn a_committed_command_that_cannot_be_decoded_stops_the_node() {
+    let log = MemoryLog::default();
+    let mut node = Node::new(settings(), log.clone(), Ledger::default());
+    node.elect();
+    let written = node.add(1);
+    node.outcome(&written).unwrap();
+    let index = node.raft.metrics().applied_index;
+    drop(node);
+    log.edit(|entry| {
+        if let EntryPayload::Command(bytes) = &mut entry.payload {
+            *bytes = [0xff; 3].into();
+        }
+    });
+    let mut node = Node::new(settings(), log, Ledger::default());
+    node.crew.pass(&node.timer, Duration::from_secs(3));
+    assert_eq!(node.core.take(), Some(Err(Fatal::Undecodable { index })));
+    assert_eq!(node.ledger.state().sum, 0);
 }
 
 /// Runs a task as an executor does that survives the panics of its tasks.

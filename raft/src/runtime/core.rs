@@ -446,11 +446,11 @@ where
     fn status_changed(&mut self, now: Instant) {
         let status = self.engine.status();
         let led = self.publisher.metrics.role == RoleKind::Leader;
-        match status.role {
+        if status.role == RoleKind::Leader {
             // Its log holds every entry that can still be committed, so those who wait will hear.
-            RoleKind::Leader => self.patience = None,
-            _ if led => self.patience = Some(now + self.patience_after_leading),
-            _ => {}
+            self.patience = None;
+        } else if led {
+            self.patience = Some(now + self.patience_after_leading);
         }
         if *self.publisher.metrics.membership != status.membership {
             self.peers.update(&status.membership);

@@ -272,3 +272,131 @@ impl Drop for Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::rc::Rc;
+    use alloc::sync::Arc;
+    use alloc::vec;
+    use core::cell::RefCell;
+
+    use super::super::queue::{Inbox, queue};
+    use super::super::traits::{Recovered, StorageError};
+    use super::*;
+
+    /// Notes what it is handed and completes nothing.
+    #[derive(Clone, Default)]
+    struct Noted(Rc<RefCell<Vec<(u64, &'static str, Completion)>>>);
+
+    impl RaftLogStorage for Noted {
+        fn recover(&mut self, _: Option<&SnapshotMeta>) -> Result<Recovered, StorageError> {
+            Ok(Recovered::default())
+        }
+
+        fn append(&mut self, id: PersistId, _: Option<HardState>, _: Vec<Entry>, done: Completion) {
+            self.0.borrow_mut().push((id.0, "append", done));
+        }
+
+        fn purge(&mut self, _: LogIndex) {}
+
+        fn reset(&mut self, id: PersistId, _: &SnapshotMeta, done: Completion) {
+            self.0.borrow_mut().push((id.0, "reset", done));
+        }
+    }
+
+    struct Rig {
+        writer: LogWriter<Noted>,
+        noted: Noted,
+        notices: Inbox<Notice>,
+        now: Instant,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let (outbox, notices) = queue(None, &Arc::default());
+            let noted = Noted::default();
+            let writer = LogWriter::new(noted.clone(), outbox);
+            Self { writer, noted, notices, now: Instant::ZERO }
+        }
+
+        fn record(&mut self, persist: u64) {
+            self.writer.record(PersistId(persist), None, Vec::new());
+        }
+
+        fn end(&mut self, number: u64, kept: bool) -> Vec<Durable> {
+            let id = PersistId(number);
+            let result = if kept { Ok(()) } else { Err(AppendError::Full { id }) };
+            let mut durable = Vec::new();
+            self.writer.written(self.now, id, result, &mut durable);
+            durable
+        }
+
+        fn retry(&mut self) {
+            self.now = self.writer.deadline().expect("a retry is planned");
+            self.writer.wake(self.now);
+        }
+
+        /// Numbers handed to the storage since the last look.
+        fn handed(&self) -> Vec<u64> {
+            let orders = core::mem::take(&mut *self.noted.0.borrow_mut());
+            let numbers = orders.iter().map(|(number, _, _)| *number).collect();
+            // These tests report by hand; an order that is merely dropped would report itself.
+            orders.into_iter().for_each(|(number, _, done)| done(Ok(PersistId(number))));
+            numbers
+        }
+    }
+
+    #[test]
+    fn only_a_prefix_is_reported_durable() {
+        let mut rig = Rig::new();
+        (11..=13).for_each(|persist| rig.record(persist));
+        assert_eq!(rig.handed(), [1, 2, 3]);
+        assert_eq!(rig.end(2, true), []);
+        assert_eq!(rig.end(1, true), [Durable::Persisted(PersistId(12))]);
+        assert_eq!(rig.end(3, true), [Durable::Persisted(PersistId(13))]);
+    }
+
+    #[test]
+    fn a_reset_stands_in_line_with_the_records() {
+        let mut rig = Rig::new();
+        rig.record(11);
+        rig.writer.reset(SnapshotMeta::default());
+        rig.record(12);
+        assert_eq!(rig.end(3, true), []);
+        assert_eq!(rig.end(2, true), []);
+        let durable = rig.end(1, true);
+        let reset = Durable::Reset(SnapshotMeta::default());
+        let (first, last) = (PersistId(11), PersistId(12));
+        assert_eq!(durable, vec![Durable::Persisted(first), reset, Durable::Persisted(last)]);
+    }
+
+    #[test]
+    fn nothing_is_handed_over_behind_a_record_that_was_not_kept() {
+        let mut rig = Rig::new();
+        rig.record(11);
+        rig.record(12);
+        rig.handed();
+        rig.end(2, false);
+        rig.writer.reset(SnapshotMeta::default());
+        assert_eq!(rig.writer.deadline(), None, "the storage has not answered everything yet");
+        assert_eq!(rig.end(1, true), [Durable::Persisted(PersistId(11))]);
+        assert!(rig.writer.is_full(), "an earlier record that was kept says nothing about space");
+        assert_eq!(rig.handed(), []);
+        rig.retry();
+        assert_eq!(rig.handed(), [2], "the first one goes alone");
+        rig.end(2, false);
+        rig.retry();
+        assert_eq!(rig.handed(), [2]);
+        assert_eq!(rig.end(2, true), [Durable::Persisted(PersistId(12))]);
+        assert_eq!(rig.handed(), [3]);
+        assert!(!rig.writer.is_full());
+    }
+
+    #[test]
+    fn a_storage_that_drops_an_order_is_taken_for_gone() {
+        let mut rig = Rig::new();
+        rig.record(11);
+        rig.noted.0.borrow_mut().clear();
+        assert!(matches!(rig.notices.take(), Some(Notice::LogStorageGone)));
+    }
+}

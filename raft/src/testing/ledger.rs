@@ -53,6 +53,7 @@ struct Shared {
     aside: Option<(SnapshotMeta, Vec<u8>)>,
     builds: u64,
     batches: u64,
+    in_batch: bool,
     full: bool,
     held: bool,
     holding: Vec<Waker>,
@@ -149,6 +150,7 @@ impl RaftStateMachine for Ledger {
     }
 
     fn apply(&mut self, index: LogIndex, command: LedgerCommand) -> Result<u64, LedgerRefusal> {
+        assert!(self.0.borrow().in_batch, "applied inside a batch");
         match command {
             LedgerCommand::Add(amount) => {
                 let state = &mut self.0.borrow_mut().state;
@@ -162,7 +164,16 @@ impl RaftStateMachine for Ledger {
     }
 
     fn begin(&mut self) {
-        self.0.borrow_mut().batches += 1;
+        let mut shared = self.0.borrow_mut();
+        assert!(!shared.in_batch, "a batch ends before the next begins");
+        shared.in_batch = true;
+        shared.batches += 1;
+    }
+
+    fn end(&mut self, _applied: LogIndex) {
+        let mut shared = self.0.borrow_mut();
+        assert!(shared.in_batch, "only a batch that began ends");
+        shared.in_batch = false;
     }
 
     fn membership(&mut self, _index: LogIndex, membership: &Membership) {

@@ -25,6 +25,8 @@ struct Board<S: RaftStateMachine> {
     /// Every so many chunks one is lost; never when it is 0.
     chunk_failure_period: u64,
     attempts: u64,
+    /// Connections that exist, by the node that made them.
+    connections: BTreeMap<NodeId, usize>,
 }
 
 /// Connects nodes by their handles. Clones are one board.
@@ -46,6 +48,7 @@ impl<S: RaftStateMachine> Default for Switchboard<S> {
             chunks: 0,
             chunk_failure_period: 0,
             attempts: 0,
+            connections: BTreeMap::new(),
         })))
     }
 }
@@ -116,6 +119,12 @@ impl<S: RaftStateMachine> Switchboard<S> {
         (board.messages, board.chunks)
     }
 
+    /// How many connections `node` holds.
+    #[must_use]
+    pub fn connections(&self, node: NodeId) -> usize {
+        self.0.borrow().connections.get(&node).copied().unwrap_or(0)
+    }
+
     /// What node `from` makes its connections with.
     #[must_use]
     pub fn wires(&self, from: NodeId) -> Wires<S> {
@@ -151,7 +160,16 @@ impl<S: RaftStateMachine + 'static> RaftNetworkFactory for Wires<S> {
     type Network = Wire<S>;
 
     fn connect(&mut self, target: NodeId, address: &str) -> Wire<S> {
+        *self.board.0.borrow_mut().connections.entry(self.from).or_default() += 1;
         Wire { board: self.board.clone(), from: self.from, to: target, address: address.into() }
+    }
+}
+
+impl<S: RaftStateMachine> Drop for Wire<S> {
+    fn drop(&mut self) {
+        if let Some(count) = self.board.0.borrow_mut().connections.get_mut(&self.from) {
+            *count = count.saturating_sub(1);
+        }
     }
 }
 
