@@ -97,3 +97,59 @@ pub enum AppendResult {
         hint: LogId,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use nacolet_model::Prng;
+
+    use super::*;
+    use crate::types::EntryPayload;
+
+    const LAST: LogId = LogId { term: Term(3), index: LogIndex(200) };
+
+    /// These bytes are what other versions of the program send.
+    fn check(body: MessageBody, expected: &[u8]) {
+        let message = Message { term: Term(5), body };
+        let bytes = postcard::to_allocvec(&message).unwrap();
+        assert_eq!(bytes, expected, "{message:?}");
+        assert_eq!(postcard::from_bytes::<Message>(&bytes).unwrap(), message);
+    }
+
+    #[test]
+    fn messages_have_golden_bytes() {
+        check(MessageBody::RequestPreVote { last: LAST }, &[5, 0, 3, 200, 1]);
+        check(MessageBody::PreVoteReply { granted: true }, &[5, 1, 1]);
+        check(MessageBody::RequestVote { last: LAST, transfer: true }, &[5, 2, 3, 200, 1, 1]);
+        check(MessageBody::VoteReply { granted: false }, &[5, 3, 0]);
+        let entry = Entry { id: LAST, payload: EntryPayload::Blank };
+        let commit_index = LogIndex(7);
+        let append =
+            MessageBody::AppendEntries { previous: LAST, entries: vec![entry], commit_index };
+        check(append, &[5, 4, 3, 200, 1, 1, 3, 200, 1, 0, 7]);
+        let matched = AppendResult::Matched(LogIndex(9));
+        check(MessageBody::AppendEntriesReply { result: matched }, &[5, 5, 0, 9]);
+        let conflict = AppendResult::Conflict { rejected: LogIndex(9), hint: LAST };
+        check(MessageBody::AppendEntriesReply { result: conflict }, &[5, 5, 1, 9, 3, 200, 1]);
+        check(MessageBody::Heartbeat { commit_index, read: 1 }, &[5, 6, 7, 1]);
+        check(MessageBody::HeartbeatReply { read: 1 }, &[5, 7, 1]);
+        check(MessageBody::TimeoutNow, &[5, 8]);
+        check(MessageBody::SnapshotReply { last: LAST }, &[5, 9, 3, 200, 1]);
+        check(MessageBody::Committed { last: LAST }, &[5, 10, 3, 200, 1]);
+    }
+
+    #[test]
+    fn random_bytes_are_a_message_or_an_error() {
+        let mut prng = Prng::new(74);
+        for _ in 0..50_000 {
+            let length = usize::try_from(prng.below(40)).unwrap();
+            let bytes: Vec<u8> =
+                (0..length).map(|_| u8::try_from(prng.below(256)).unwrap()).collect();
+            if let Ok(message) = postcard::from_bytes::<Message>(&bytes) {
+                let again = postcard::to_allocvec(&message).unwrap();
+                assert_eq!(postcard::from_bytes::<Message>(&again).unwrap(), message);
+            }
+        }
+    }
+}

@@ -418,3 +418,65 @@ fn completions_may_come_late_and_skip_some() {
 fn propose(request: u64) -> Input {
     Input::Propose { request: RequestId(request), command: [0_u8; 8].as_slice().into() }
 }
+
+#[test]
+fn nonsense_from_peers_never_panics_and_never_breaks_an_invariant() {
+    // Anchor 74: every kind of message with numbers that are small, huge or just off, from members and
+    // strangers, to an engine in every role.
+    let mut prng = nacolet_model::Prng::new(74);
+    for round in 0..300 {
+        let mut rig = Rig::new(&[1, 2, 3], &[1, 1, 2]);
+        if round % 3 == 0 {
+            rig.lead();
+        } else if round % 3 == 1 {
+            rig.wake();
+        }
+        for _ in 0..40 {
+            let (from, term, body) = nonsense(&mut prng);
+            let out = rig.receive(from, term, body);
+            if prng.chance(1, 2) {
+                rig.settle(out);
+            }
+        }
+    }
+}
+
+fn nonsense(prng: &mut nacolet_model::Prng) -> (u64, u64, MessageBody) {
+    let odd = [0, 1, 2, 3, 4, 5, 9, 1 << 40, u64::MAX - 1, u64::MAX];
+    let mut number = || match prng.below(12) {
+        pick @ 0..=9 => odd[pick as usize],
+        _ => prng.below(6),
+    };
+    let (from, term) = (number() % 5, number() % 7);
+    let last = log_id(number(), number());
+    let granted = number() % 2 == 0;
+    let index = nacolet_raft::LogIndex(number());
+    let body = match number() % 12 {
+        0 => MessageBody::RequestPreVote { last },
+        1 => MessageBody::PreVoteReply { granted },
+        2 => MessageBody::RequestVote { last, transfer: granted },
+        3 => MessageBody::VoteReply { granted },
+        4 | 5 => {
+            let first = number();
+            let mut some = entries(first.min(9), &[number() % 6, number() % 6]);
+            if granted {
+                some[1].id = last;
+            }
+            MessageBody::AppendEntries { previous: last, entries: some, commit_index: index }
+        }
+        6 => {
+            let result = nacolet_raft::engine::AppendResult::Matched(index);
+            MessageBody::AppendEntriesReply { result }
+        }
+        7 => {
+            let result =
+                nacolet_raft::engine::AppendResult::Conflict { rejected: index, hint: last };
+            MessageBody::AppendEntriesReply { result }
+        }
+        8 => MessageBody::Heartbeat { commit_index: index, read: number() },
+        9 => MessageBody::HeartbeatReply { read: number() },
+        10 => MessageBody::TimeoutNow,
+        _ => MessageBody::SnapshotReply { last },
+    };
+    (from, term, body)
+}
