@@ -23,7 +23,7 @@ use crate::call::{Answer, Call, Envelope};
 use crate::config::{list, operator};
 use crate::params::Params;
 use crate::request::WriteError;
-use crate::search::ids;
+use crate::search::{bounded, ids};
 use crate::server::State;
 use crate::status::Failure;
 use crate::time::compact;
@@ -72,26 +72,28 @@ pub(crate) fn export(
         .header(CONTENT_DISPOSITION, &format!("attachment;filename={name}")))
 }
 
-/// The configs that an export asks for, shared so that the lock is short.
+/// The configs that an export asks for, shared so that the lock is short. An export is never larger
+/// than what an import takes.
 fn chosen(state: &State, params: &Params<'_>) -> Result<Vec<Portable>, Failure> {
+    let configs = state.configs();
+    let found: Vec<(KeyRef<'_>, &Config)> = if let Some(text) = params.text("ids") {
+        configs.by_ids(&ids(text)?)
+    } else {
+        let namespace = Namespace::canonical(params.text_or("tenant", ""))?;
+        let is = |name, value: &str| params.text(name).is_none_or(|wanted| like(wanted, value));
+        let is_wanted = |(key, config): &(KeyRef<'_>, &Config)| {
+            is("dataId", key.data_id) && is("group", key.group) && is("appName", config.app_name())
+        };
+        configs.keys(namespace).filter(is_wanted).collect()
+    };
+    bounded(found.iter().map(|(_, config)| *config), limits::IMPORT_BYTES_MAX)?;
     let portable = |(key, config): (KeyRef<'_>, &Config)| Portable {
         group: key.group.into(),
         data_id: key.data_id.into(),
         content: Arc::clone(&config.content),
         labels: config.labels(),
     };
-    let configs = state.configs();
-    if let Some(text) = params.text("ids") {
-        return Ok(configs.by_ids(&ids(text)?).into_iter().map(portable).collect());
-    }
-    let namespace = Namespace::canonical(params.text_or("tenant", ""))?;
-    let matches = |name, value: &str| params.text(name).is_none_or(|wanted| like(wanted, value));
-    let all = configs.keys(namespace).filter(|(key, config)| {
-        matches("dataId", key.data_id)
-            && matches("group", key.group)
-            && matches("appName", config.app_name())
-    });
-    Ok(all.map(portable).collect())
+    Ok(found.into_iter().map(portable).collect())
 }
 
 fn pack(portables: &[Portable], format: Format) -> zip::result::ZipResult<Vec<u8>> {

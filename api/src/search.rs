@@ -12,7 +12,7 @@ use crate::call::{Answer, Call};
 use crate::config::{Words, operator};
 use crate::params::Params;
 use crate::server::State;
-use crate::status::Failure;
+use crate::status::{Code, Failure};
 
 /// `ConfigInfo` of Nacos.
 #[derive(Serialize)]
@@ -276,8 +276,22 @@ pub(crate) fn page(
     let tenant = spelling(asked.namespace, tenant);
     let configs = state.configs();
     let found = configs.search(&asked.search(is_blurred));
+    bounded(found.items.iter().map(|(_, config)| *config), limits::SEARCH_BYTES_MAX)?;
     let page = PageOf::new(found, |(key, config)| config_info(key, config, tenant));
     Ok(Answer::json(&page))
+}
+
+/// Refuses an answer whose contents would not fit into memory many times over.
+pub(crate) fn bounded<'s>(
+    configs: impl Iterator<Item = &'s Config>,
+    bytes_max: usize,
+) -> Result<(), Failure> {
+    let bytes: usize = configs.map(|config| config.content.len()).sum();
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    let words = format!("the contents are {bytes} bytes, more than {bytes_max}: ask for fewer");
+    Err(Failure::invalid_as(Code::OVER_MAX_SIZE, words))
 }
 
 /// The keys behind the ids of a call; ids that are not there are left out (Nacos).

@@ -48,6 +48,7 @@ impl Code {
     pub(crate) const RESOURCE_NOT_FOUND: Self = Self(20004, "resource not found");
     pub(crate) const RESOURCE_CONFLICT: Self = Self(20005, "resource conflict");
     pub(crate) const OVER_CLUSTER_QUOTA: Self = Self(5031, "cluster capacity reach quota");
+    pub(crate) const OVER_MAX_SIZE: Self = Self(5034, "config content size is over limit");
     pub(crate) const CONFIG_GRAY_OVER_MAX: Self =
         Self(20010, "config gray version version over max count");
     pub(crate) const SERVICE_NAME_ERROR: Self = Self(21000, "service name error");

@@ -65,6 +65,9 @@ pub const HISTORY_PAGE_MAX: usize = 500;
 /// Largest page of a config search; Python 1.0 asks for 1000.
 pub const SEARCH_PAGE_MAX: usize = 1_000;
 
+/// Contents in one page of a search, bytes in all. Beyond: 400, the caller asks for a smaller page.
+pub const SEARCH_BYTES_MAX: usize = 64 << 20;
+
 // ---- listeners ----
 
 /// Long polls held at once (reliability). Beyond: 429.

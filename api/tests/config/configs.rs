@@ -259,6 +259,24 @@ fn a_search_gives_pages() {
 }
 
 #[test]
+fn a_page_or_an_export_that_would_be_too_large_is_refused() {
+    let world = World::new();
+    for n in 0..8 {
+        world.publish(&format!("d{n}"), &"x".repeat(9 << 20));
+    }
+    let search = "search=blur&dataId=&group=&pageNo=1&pageSize=";
+    for (query, status) in [
+        (format!("{search}8"), 400),
+        (format!("{search}2"), 200),
+        ("exportV2=true".to_owned(), 400),
+        ("exportV2=true&dataId=d1".to_owned(), 200),
+    ] {
+        let reply = world.call("GET", &format!("/nacos/v1/cs/configs?{query}"));
+        assert_eq!(reply.status, status, "{query}");
+    }
+}
+
+#[test]
 fn configs_are_removed_by_id() {
     let world = World::new();
     for name in ["a", "b", "c"] {

@@ -135,6 +135,19 @@ fn a_body_that_is_too_slow_is_408() {
 }
 
 #[test]
+fn a_client_that_does_not_take_its_response_is_let_go() {
+    let wire = Wire::start(short());
+    wire.world.publish("d", &"x".repeat(10 << 20));
+    let get = b"GET /nacos/v1/cs/configs?dataId=d&group=g HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut stream = wire.connect();
+    stream.write_all(get).expect("sends");
+    std::thread::sleep(Duration::from_millis(1_000));
+    let mut bytes = Vec::new();
+    let outcome = stream.read_to_end(&mut bytes);
+    assert!(outcome.is_err() || bytes.len() < 10 << 20, "it was held for ever");
+}
+
+#[test]
 fn bodies_have_a_memory_together() {
     let wire = Wire::start(Settings { bodies_bytes_max: 100_000, ..Settings::default() });
     let mut greedy = wire.connect();
