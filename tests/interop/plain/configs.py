@@ -46,7 +46,8 @@ def content_type_follows_config_type():
     for kind, expected in [
         ("json", "application/json"),
         ("xml", "application/xml"),
-        ("html", "text/html"),
+        # What users publish is never served as a page.
+        ("html", "text/plain"),
         ("properties", "text/plain"),
         ("no-such-type", "text/plain"),
     ]:
@@ -96,6 +97,14 @@ def one_mebibyte_of_content():
     data_id, content = unique("large"), "0123456789abcde\n" * 65536
     publish(data_id, content)
     equal(hashlib.md5(read(data_id).body).hexdigest(), md5(content), "md5 of 1 MiB")
+
+
+@case
+def the_largest_content_comes_back_whole():
+    data_id, content = unique("largest"), "é" * (5 * 1024 * 1024)
+    publish(data_id, content)
+    equal(hashlib.md5(read(data_id).body).hexdigest(), md5(content), "md5 of 10 MiB")
+    query("DELETE", "cs/configs", dataId=data_id, group=GROUP)
 
 
 @case

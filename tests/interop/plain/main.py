@@ -9,10 +9,11 @@ import harness
 import configs
 import hostile
 import naming
+import operators
 import pushes
 import rest
 
 # Importing a module adds its cases.
-assert configs and hostile and naming and pushes and rest
+assert configs and hostile and naming and operators and pushes and rest
 
 harness.main()

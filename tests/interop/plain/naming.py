@@ -224,6 +224,25 @@ def protection_when_too_few_are_healthy():
 
 
 @case
+def patch_and_metadata_in_bulk():
+    service = unique("bulk")
+    register(service, port=1, metadata='{"a":"1"}')
+    register(service, port=2, metadata='{"a":"1"}')
+    key = {"serviceName": service, "ip": "10.0.0.1", "port": 1}
+    answer = query("PATCH", "ns/instance", weight=4, **key)
+    equal((answer.status, answer.text), (200, "ok"), "patch")
+    answer = query(
+        "PUT", "ns/instance/metadata/batch", serviceName=f"DEFAULT_GROUP@@{service}",
+        metadata='{"b":"2"}', consistencyType="ephemeral",
+    )
+    equal(answer.status, 200, f"bulk update: {answer}")
+    equal(len(answer.json["updated"]), 2, "updated")
+    found = {host["port"]: host for host in listed(service)["hosts"]}
+    equal(found[1]["weight"], 4.0, "patched weight")
+    equal(found[2]["metadata"], {"a": "1", "b": "2"}, "metadata")
+
+
+@case
 def services_by_hand():
     service, group = unique("service"), unique("g")
     key = {"serviceName": service, "groupName": group}
@@ -265,3 +284,17 @@ def ephemeral_instances_come_back_by_their_beats():
     register(service)
     equal(query("PUT", BEAT_PATH, **key).json["code"], 10200, "light beat after registering")
     equal(addresses(service), ["10.0.0.1:8080"], "list")
+
+
+@alone
+def last_ref_time_never_goes_back():
+    service = unique("time")
+    register(service)
+    before = listed(service)["lastRefTime"]
+    register(service, port=8081)
+    changed = listed(service)["lastRefTime"]
+    check(changed > before, f"a change moves it: {before} then {changed}")
+    restart_server()
+    register(service)
+    after = listed(service)["lastRefTime"]
+    check(after > changed, f"a restart does not turn it back: {changed} then {after}")

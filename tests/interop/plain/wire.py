@@ -108,14 +108,15 @@ class UdpSubscriber:
         return query("GET", "ns/instance/list", agent, **self.parameters)
 
     def receive(self, timeout):
-        """One push and whether it was compressed; `None` after `timeout` seconds of silence."""
+        """A push, its plain size and whether it was compressed; `None` after `timeout` seconds."""
         self.socket.settimeout(timeout)
         try:
             data, self.sender = self.socket.recvfrom(65536)
         except TimeoutError:
             return None
         compressed = data[:2] == b"\x1f\x8b"
-        return json.loads(gzip.decompress(data) if compressed else data), compressed
+        plain = gzip.decompress(data) if compressed else data
+        return json.loads(plain), len(plain), compressed
 
     def acknowledge(self, push):
         answer = {"type": "push-ack", "lastRefTime": str(push["lastRefTime"]), "data": ""}
