@@ -29,8 +29,8 @@ pub(crate) fn run() -> bool {
     note("layers", tree::report("layers", &layers::problems(&root)));
     note("tidy", tree::report("tidy", &tidy::problems(&root)));
     note("licences", licences(|| cargo(&["deny"])));
-    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
-    note("clippy", step("clippy", &mut cargo(&clippy)));
+    let clippy = ["clippy", "--workspace", "--all-targets", "--keep-going", "--locked"];
+    note("clippy", step("clippy", cargo(&clippy).args(["--", "-D", "warnings"])));
     let mut bare_metal = cargo(&["build", "--locked", "--target", BARE_METAL_TARGET]);
     for core in layers::CORES {
         bare_metal.args(["--package", &format!("nacolet-{core}")]);
