@@ -138,7 +138,7 @@ impl Shelf {
 
     fn keep(&self, key: String, view: &ServiceView<'_>, body: Bytes) {
         let bytes = key.len() + body.len();
-        if bytes > limits::LIST_SHELF_BYTES_MAX / 4 {
+        if bytes > limits::LIST_SHELF_BYTES_MAX / 2 {
             return;
         }
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,4 +213,58 @@ fn clusters<'a>(params: &'a Params<'_>, name: &str) -> Result<&'a str, Failure> 
         ClusterName::check(cluster)?;
     }
     Ok(clusters)
+}
+
+#[cfg(test)]
+mod tests {
+    use nacolet_model::{Instant, Namespace, RequestId, ServiceKey, WallTime};
+    use nacolet_registry::{Input, InstanceSpec, Registry, RegistrySettings, Request};
+
+    use super::*;
+
+    const QUERY: ListQuery<'_> =
+        ListQuery { namespace: "public", group: "g", name: "s", clusters: "", healthy_only: false };
+
+    fn registry() -> Registry {
+        let mut registry = Registry::new(RegistrySettings::default());
+        let service = Target { namespace: Namespace::PUBLIC, group: "g", name: "s" };
+        let service: ServiceKey = service.key().expect("valid");
+        let body = Request::Register { service, instance: InstanceSpec::new("10.0.0.1", 80) };
+        let input = Input::Request { request: RequestId(1), at: WallTime(1), body };
+        registry.step(Instant::from_millis(1), input, &mut Vec::new());
+        registry
+    }
+
+    #[test]
+    fn a_kept_list_is_the_one_that_would_be_rendered() {
+        let (registry, shelf) = (registry(), Shelf::default());
+        let rendered = render(&registry.list(&QUERY), &QUERY);
+        for _ in 0..2 {
+            assert_eq!(shelf.body(&registry.list(&QUERY), &QUERY), rendered.as_bytes());
+        }
+        let lists = shelf.lists.lock().expect("no panic before");
+        assert_eq!(lists.by_query.len(), 1);
+        assert_eq!(lists.bytes, shelf_key(&QUERY).len() + rendered.len());
+    }
+
+    #[test]
+    fn the_shelf_is_bounded_whatever_is_asked() {
+        let (registry, shelf) = (registry(), Shelf::default());
+        for number in 0..=limits::LIST_SHELF_LISTS_MAX {
+            let clusters = format!("c{number}");
+            let query = ListQuery { clusters: &clusters, ..QUERY };
+            shelf.body(&registry.list(&query), &query);
+        }
+        let lists = shelf.lists.lock().expect("no panic before");
+        assert_eq!(lists.by_query.len(), 1, "the shelf began anew");
+        assert!(lists.bytes < 1_000, "{}", lists.bytes);
+    }
+
+    #[test]
+    fn a_service_that_is_not_there_takes_no_room() {
+        let (registry, shelf) = (registry(), Shelf::default());
+        let query = ListQuery { name: "none", ..QUERY };
+        shelf.body(&registry.list(&query), &query);
+        assert!(shelf.lists.lock().expect("no panic before").by_query.is_empty());
+    }
 }

@@ -98,6 +98,9 @@ pub const SERVICES_MAX: usize = 20_000;
 pub const METADATA_BYTES_MAX: usize = 8 << 10;
 /// Entries of one metadata map (reliability).
 pub const METADATA_ENTRIES_MAX: usize = 256;
+/// Texts of all instances, services and overrides of a node, bytes; texts that instances share count
+/// for each. 50,000 instances with 1.3 KiB each. Beyond: 503.
+pub const REGISTRY_TEXT_BYTES_MAX: usize = 64 << 20;
 /// Largest instance weight (Nacos).
 pub const WEIGHT_MAX: f64 = 10_000.0;
 /// Beat period told to clients (Nacos).
@@ -136,8 +139,9 @@ pub const UDP_ACK_BYTES_MAX: usize = 1_024;
 /// Largest UDP payload, bytes; beyond: not pushed, the client polls.
 pub const UDP_BYTES_MAX: usize = 60_000;
 
-/// Rendered instance lists kept to answer polls, bytes. Beyond: all are dropped and made anew.
-pub const LIST_SHELF_BYTES_MAX: usize = 4 << 20;
+/// Rendered instance lists kept to answer polls, bytes: room for two of the largest services. Beyond:
+/// all are dropped and made anew; one list of more than half of it is rendered for every poll.
+pub const LIST_SHELF_BYTES_MAX: usize = 8 << 20;
 /// Rendered instance lists kept, their number; same answer.
 pub const LIST_SHELF_LISTS_MAX: usize = 4_096;
 
