@@ -8,11 +8,12 @@ use alloc::vec::Vec;
 use nacolet_model::{ClusterName, Instant, RequestId, ServiceKey, limits};
 
 use crate::instance::Instance;
+use crate::meta::{ClusterMeta, HealthChecker, Override, ServiceMeta};
 use crate::persistent::{Command, MetadataChange, PutCluster, PutOverrides, PutService, Register};
 use crate::request::{Consistency, MetadataOp, RegistryError, Reply, Request};
-use crate::service::{ClusterMeta, HealthChecker, Override, Put, Service, ServiceMeta};
+use crate::service::{Put, Service};
 use crate::spec::check_weight;
-use crate::spec::{InstanceKey, InstanceSpec, Metadata, SpecError, Timers};
+use crate::spec::{InstanceKey, InstanceSpec, Metadata, Timers};
 use crate::step::{Output, Registry};
 use crate::switches::Switch;
 
@@ -130,8 +131,18 @@ impl Registry {
         Ok(DONE)
     }
 
+    /// Whether there is room for so many bytes of text. Replaced texts are not set off against new
+    /// ones: at the brim, removing comes first.
+    fn check_bytes(&self, bytes: usize) -> Result<(), RegistryError> {
+        if self.text_bytes + bytes > limits::REGISTRY_TEXT_BYTES_MAX {
+            return Err(RegistryError::NodeFull);
+        }
+        Ok(())
+    }
+
     /// Whether the service takes instances of this kind and there is room for one more.
     fn check_room(&self, key: &ServiceKey, spec: &InstanceSpec) -> Result<(), RegistryError> {
+        self.check_bytes(spec.text_bytes())?;
         let service = self.catalog.of(key);
         if service.is_none() && self.catalog.service_count() >= limits::SERVICES_MAX {
             return Err(RegistryError::TooManyServices);
@@ -168,7 +179,7 @@ impl Registry {
             self.look_at(now, slot, at..at + 1);
         }
         if put == Put::Added {
-            self.note_orphans(now, slot);
+            self.welcomed(now, slot);
         }
     }
 
@@ -256,6 +267,7 @@ impl Registry {
             metadata: MetadataChange::Replace(spec.metadata.clone()),
         };
         check_override(service, instance, &put)?;
+        self.check_bytes(put.text_bytes())?;
         Ok(Answer::Propose(Command::Override(Box::new(put))))
     }
 
@@ -267,6 +279,7 @@ impl Registry {
         let service = self.catalog.get(slot).ok_or(RegistryError::ServiceUnknown)?;
         let instance = address.find(service).ok_or(RegistryError::InstanceUnknown)?;
         check_override(service, instance, &put)?;
+        self.check_bytes(put.text_bytes())?;
         put.instances = vec![(instance.key(), instance.ephemeral())];
         if instance.ephemeral()
             && let Some(healthy) = put.healthy.take()
@@ -301,6 +314,7 @@ impl Registry {
         if self.catalog.service_count() >= limits::SERVICES_MAX {
             return Err(RegistryError::TooManyServices);
         }
+        self.check_bytes(meta.text_bytes())?;
         Ok(Answer::Propose(Command::CreateService(Box::new(PutService { service, meta }))))
     }
 
@@ -315,6 +329,7 @@ impl Registry {
             (None, _) => meta.ephemeral = known.meta().and_then(|meta| meta.ephemeral),
             (Some(_), _) => {}
         }
+        self.check_bytes(meta.text_bytes())?;
         Ok(Answer::Propose(Command::UpdateService(Box::new(PutService { service, meta }))))
     }
 
@@ -376,6 +391,7 @@ impl Registry {
             check_override(service, instance, &put)?;
             put.instances.push((instance.key(), instance.ephemeral()));
         }
+        self.check_bytes(put.text_bytes() * put.instances.len())?;
         if put.instances.is_empty() {
             return Ok(Answer::Now(Reply::Updated(vec![])));
         }
@@ -392,10 +408,11 @@ impl Registry {
         let known = self.catalog.of(&service).ok_or(RegistryError::ServiceUnknown)?;
         let full = known
             .durable()
-            .is_some_and(|durable| durable.clusters.len() >= limits::CLUSTERS_PER_SERVICE_MAX);
+            .is_some_and(|durable| durable.clusters().len() >= limits::CLUSTERS_PER_SERVICE_MAX);
         if full && known.cluster_meta(cluster.as_str()).is_none() {
             return Err(RegistryError::TooManyClusters);
         }
+        self.check_bytes(meta.text_bytes())?;
         Ok(Answer::Propose(Command::PutCluster(Box::new(PutCluster { service, cluster, meta }))))
     }
 
@@ -417,7 +434,7 @@ fn check_override(
     instance: &Instance,
     put: &PutOverrides,
 ) -> Result<(), RegistryError> {
-    let overrides = service.durable().map(|durable| &durable.overrides);
+    let overrides = service.durable().map(|durable| durable.overrides());
     let key = instance.key();
     let old = overrides.and_then(|overrides| overrides.get(&key));
     if old.is_none()
@@ -434,47 +451,22 @@ fn check_override(
 }
 
 impl PutOverrides {
+    /// Bytes that an override of one instance and what is shown of it may grow by.
+    fn text_bytes(&self) -> usize {
+        2 * match &self.metadata {
+            MetadataChange::Keep => 0,
+            MetadataChange::Replace(metadata) | MetadataChange::Put(metadata) => {
+                metadata.text_bytes()
+            }
+            MetadataChange::Delete(keys) => keys.iter().map(|key| key.len()).sum(),
+        }
+    }
+
     /// Whether nothing is left to override.
     fn is_empty(&self) -> bool {
         self.weight.is_none()
             && self.enabled.is_none()
             && self.healthy.is_none()
             && self.metadata == MetadataChange::Keep
-    }
-}
-
-impl Override {
-    /// Takes over what `put` says.
-    pub(crate) fn change(&mut self, put: &PutOverrides) -> Result<(), SpecError> {
-        self.weight = put.weight.or(self.weight);
-        self.enabled = put.enabled.or(self.enabled);
-        match &put.metadata {
-            MetadataChange::Keep => {}
-            MetadataChange::Replace(metadata) => {
-                self.put = metadata.clone();
-                self.hide = Vec::new();
-            }
-            MetadataChange::Put(metadata) => {
-                self.put = Metadata::new(self.put.iter().chain(metadata.iter()))?;
-                self.hide.retain(|key| metadata.get(key).is_none());
-            }
-            MetadataChange::Delete(keys) => {
-                let kept = |(key, _): &(&str, &str)| !keys.iter().any(|gone| **gone == **key);
-                self.put = Metadata::new(self.put.iter().filter(kept))?;
-                for key in keys {
-                    if !self.hide.contains(key) {
-                        self.hide.push(key.clone());
-                    }
-                }
-                let bytes: usize = self.hide.iter().map(|key| key.len()).sum();
-                if self.hide.len() > limits::METADATA_ENTRIES_MAX {
-                    return Err(SpecError::MetadataEntries);
-                }
-                if bytes > limits::METADATA_BYTES_MAX {
-                    return Err(SpecError::MetadataBytes);
-                }
-            }
-        }
-        Ok(())
     }
 }

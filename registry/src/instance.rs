@@ -196,6 +196,12 @@ impl Instance {
         self.metadata = shown.metadata;
     }
 
+    /// Bytes of its texts, those that it shares with neighbours included.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let base = self.base.as_ref().map_or(0, |base| base.metadata.text_bytes());
+        self.ip.len() + self.app.len() + self.metadata.text_bytes() + base
+    }
+
     pub(crate) fn cluster_name(&self) -> &Arc<ClusterName> {
         &self.cluster
     }

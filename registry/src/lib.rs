@@ -31,6 +31,7 @@ mod catalog;
 mod door;
 mod health;
 mod instance;
+mod meta;
 mod persistent;
 mod query;
 mod reftime;
@@ -44,12 +45,13 @@ mod switches;
 mod timer;
 
 pub use instance::Instance;
+pub use meta::{ClusterMeta, HealthChecker, Override, Selector, ServiceMeta};
 pub use persistent::{Command, MetadataChange, PutCluster, PutOverrides, PutService, Register};
 pub use query::{BeatFrom, Counts, Host, ListQuery, ServiceQuery, ServiceView};
 pub use request::{
     BeatAnswer, Consistency, MetadataOp, RegistryError, Reply, Request, UpdatedInstance,
 };
-pub use service::{ClusterMeta, HealthChecker, Override, Selector, Service, ServiceMeta};
+pub use service::Service;
 pub use snapshot::{Capture, LoadError, Loader, Replicated};
 pub use spec::{
     HEART_BEAT_INTERVAL, HEART_BEAT_TIMEOUT, IP_DELETE_TIMEOUT, InstanceKey, InstanceSpec,

@@ -9,8 +9,9 @@ use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Slot;
+use crate::meta::{ClusterMeta, ServiceMeta};
 use crate::request::{RegistryError, Reply, UpdatedInstance};
-use crate::service::{ClusterMeta, Put, ServiceMeta};
+use crate::service::Put;
 use crate::spec::{InstanceKey, InstanceSpec, Metadata};
 use crate::step::{Output, Registry};
 use crate::switches::Switch;
@@ -176,7 +177,7 @@ impl Registry {
         let (slot, _) = self.catalog.slot_or_insert(&put.service);
         if self.catalog.put_instance(slot, spec, now).0 != Put::Same {
             self.changed(now, slot);
-            self.note_orphans(now, slot);
+            self.welcomed(now, slot);
         }
         Ok(Reply::Done)
     }
@@ -213,7 +214,7 @@ impl Registry {
         }
         let (slot, _) = self.catalog.slot_or_insert(&put.service);
         if let Some(service) = self.catalog.get_mut(slot) {
-            service.durable_mut().meta = Some(put.meta);
+            service.durable_mut().set_meta(put.meta);
         }
         self.changed(now, slot);
         Ok(Reply::Done)
@@ -233,7 +234,7 @@ impl Registry {
             return Err(RegistryError::ServiceNotEmpty);
         }
         let said = service.take_durable();
-        for key in said.iter().flat_map(|durable| durable.overrides.keys()) {
+        for key in said.iter().flat_map(|durable| durable.overrides().keys()) {
             service.lay_override(key);
         }
         self.changed(now, slot);
@@ -245,15 +246,15 @@ impl Registry {
     fn apply_cluster(&mut self, now: Instant, put: PutCluster) -> Result<Reply, RegistryError> {
         let known = self.catalog.of(&put.service).and_then(|service| service.durable());
         let full = known.is_some_and(|durable| {
-            durable.clusters.len() >= limits::CLUSTERS_PER_SERVICE_MAX
-                && !durable.clusters.contains_key(&put.cluster)
+            durable.clusters().len() >= limits::CLUSTERS_PER_SERVICE_MAX
+                && !durable.clusters().contains_key(&put.cluster)
         });
         if full {
             return Err(RegistryError::TooManyClusters);
         }
         let (slot, _) = self.catalog.slot_or_insert(&put.service);
         if let Some(service) = self.catalog.get_mut(slot) {
-            service.durable_mut().clusters.insert(put.cluster, put.meta);
+            service.durable_mut().put_cluster(put.cluster, put.meta);
         }
         self.changed(now, slot);
         Ok(Reply::Done)
@@ -281,13 +282,13 @@ impl Registry {
         let known = self.catalog.of(&put.service).and_then(|service| service.durable());
         let mut changed = Vec::new();
         for (key, _) in &put.instances {
-            let old = known.and_then(|durable| durable.overrides.get(key));
+            let old = known.and_then(|durable| durable.overrides().get(key));
             let mut laid = old.cloned().unwrap_or_default();
             laid.change(&put)?;
             changed.push((key.clone(), laid));
         }
-        let count = known.map_or(0, |durable| durable.overrides.len());
-        let is_new = |key| known.is_none_or(|durable| !durable.overrides.contains_key(key));
+        let count = known.map_or(0, |durable| durable.overrides().len());
+        let is_new = |key| known.is_none_or(|durable| !durable.overrides().contains_key(key));
         let more = changed.iter().filter(|(key, _)| is_new(key)).count();
         if count + more > limits::INSTANCES_PER_SERVICE_MAX {
             return Err(RegistryError::TooManyInstances);
@@ -298,7 +299,7 @@ impl Registry {
         let (slot, _) = self.catalog.slot_or_insert(&put.service);
         if let Some(service) = self.catalog.get_mut(slot) {
             for (key, laid) in changed {
-                service.durable_mut().overrides.insert(key.clone(), laid);
+                service.durable_mut().put_override(key.clone(), laid);
                 service.lay_override(&key);
                 if let Some(healthy) = put.healthy
                     && let Ok(at) = service.position(&key.ip, key.port, key.cluster.as_str())
@@ -326,7 +327,7 @@ impl Registry {
         let Some(service) = self.catalog.get_mut(slot) else { return Ok(Reply::Done) };
         let mut shown = false;
         for key in instances {
-            service.durable_mut().overrides.remove(key);
+            service.durable_mut().remove_override(key);
             // The instance came back between the proposal and now.
             shown |= service.lay_override(key);
         }

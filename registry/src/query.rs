@@ -134,6 +134,8 @@ pub struct Counts {
     pub persistent: usize,
     /// UDP subscribers.
     pub subscribers: usize,
+    /// Bytes of the texts of instances, services and overrides.
+    pub text_bytes: usize,
     /// Deadlines that are armed.
     pub deadlines: usize,
     /// UDP pushes since the start, resends not counted.
@@ -225,6 +227,7 @@ impl Registry {
             ephemeral: self.catalog.ephemeral_count(),
             persistent: self.catalog.persistent_count(),
             subscribers: self.subscribers.len(),
+            text_bytes: self.text_bytes,
             deadlines: self.timetable.len(),
             pushes,
             pushes_unanswered,

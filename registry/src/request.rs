@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use nacolet_model::{ClusterName, Duration, ServiceKey};
 
-use crate::service::{HealthChecker, Selector};
+use crate::meta::{HealthChecker, Selector};
 use crate::spec::{InstanceKey, InstanceSpec, Metadata, SpecError};
 
 /// A write that a caller asks for.

@@ -8,118 +8,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
-use serde::{Deserialize, Serialize};
 
-use crate::instance::{Base, Instance};
-use crate::request::RegistryError;
+use crate::instance::Instance;
+use crate::meta::{ClusterMeta, Durable, ServiceMeta};
 use crate::spec::{InstanceKey, InstanceSpec, Metadata};
-
-/// How clients are matched with instances. Stored and echoed; `Label` selects nothing without a CMDB,
-/// as in Nacos.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Selector {
-    /// No selection.
-    #[default]
-    None,
-    /// An expression over labels.
-    Label {
-        /// The expression.
-        expression: Box<str>,
-    },
-}
-
-/// How persistent instances of a cluster are to be probed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HealthChecker {
-    /// By opening a connection (default of Nacos).
-    #[default]
-    Tcp,
-    /// By a request.
-    Http {
-        /// Path.
-        path: Box<str>,
-        /// Headers, `name:value` joined with `|`.
-        headers: Box<str>,
-        /// Status that counts as healthy.
-        expected_code: u16,
-    },
-    /// By a query.
-    Mysql {
-        /// User.
-        user: Box<str>,
-        /// Password.
-        password: Box<str>,
-        /// Query.
-        cmd: Box<str>,
-    },
-    /// Not at all: operators say who is healthy.
-    None,
-}
-
-/// What operators set on a service.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ServiceMeta {
-    /// Share of healthy instances at which protection begins.
-    pub protect_threshold: f64,
-    /// Metadata of the service.
-    pub metadata: Metadata,
-    /// Selector.
-    pub selector: Selector,
-    /// Kind of the instances, where declared.
-    pub ephemeral: Option<bool>,
-}
-
-/// What operators set on a cluster inside a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterMeta {
-    /// How its persistent instances are to be probed.
-    pub health_checker: HealthChecker,
-    /// Port to probe.
-    pub check_port: u16,
-    /// Whether to probe the instance's own port.
-    pub use_instance_port: bool,
-    /// Metadata of the cluster.
-    pub metadata: Metadata,
-}
-
-impl Default for ClusterMeta {
-    fn default() -> Self {
-        Self {
-            health_checker: HealthChecker::default(),
-            // Nacos probes port 80 where nobody says otherwise, and the instance's port by default.
-            check_port: 80,
-            use_instance_port: true,
-            metadata: Metadata::default(),
-        }
-    }
-}
-
-/// What operators set on an instance; it outlives registrations (Nacos `InstanceMetadata`).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Override {
-    /// Weight, where set.
-    pub weight: Option<f64>,
-    /// Visibility, where set.
-    pub enabled: Option<bool>,
-    /// Entries laid over the registered metadata.
-    pub put: Metadata,
-    /// Keys taken out of the registered metadata.
-    pub hide: Vec<Box<str>>,
-}
-
-/// The part of a service that goes through the Raft log, persistent instances apart.
-#[derive(Debug, Default)]
-pub(crate) struct Durable {
-    pub(crate) meta: Option<ServiceMeta>,
-    pub(crate) clusters: BTreeMap<ClusterName, ClusterMeta>,
-    pub(crate) overrides: BTreeMap<InstanceKey, Override>,
-}
-
-impl Durable {
-    fn is_empty(&self) -> bool {
-        self.meta.is_none() && self.clusters.is_empty() && self.overrides.is_empty()
-    }
-}
 
 /// Deadlines that are armed for a service; each also stands in `timer::Timetable`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,6 +33,10 @@ pub struct Service {
     pub(crate) revision: u64,
     pub(crate) last_ref_time: u64,
     ephemeral_count: u32,
+    /// Sum of the texts of all instances.
+    instance_bytes: usize,
+    /// What the registry's sum counts for this service.
+    pub(crate) counted_bytes: usize,
 }
 
 /// What became of a registration.
@@ -167,6 +63,8 @@ impl Service {
             revision: 0,
             last_ref_time: 0,
             ephemeral_count: 0,
+            instance_bytes: 0,
+            counted_bytes: 0,
         }
     }
 
@@ -185,7 +83,7 @@ impl Service {
     /// What operators set, if they did.
     #[must_use]
     pub fn meta(&self) -> Option<&ServiceMeta> {
-        self.durable.as_ref()?.meta.as_ref()
+        self.durable.as_ref()?.meta()
     }
 
     /// Share of healthy instances at which protection begins; 0 where nobody said.
@@ -201,7 +99,7 @@ impl Service {
             self.instances.iter().map(|instance| (instance.cluster(), None)).collect();
         if let Some(durable) = &self.durable {
             clusters
-                .extend(durable.clusters.iter().map(|(name, meta)| (name.as_str(), Some(meta))));
+                .extend(durable.clusters().iter().map(|(name, meta)| (name.as_str(), Some(meta))));
         }
         clusters
     }
@@ -209,7 +107,7 @@ impl Service {
     /// What operators set on one cluster, if they did.
     #[must_use]
     pub fn cluster_meta(&self, cluster: &str) -> Option<&ClusterMeta> {
-        self.durable.as_ref()?.clusters.get(cluster)
+        self.durable.as_ref()?.clusters().get(cluster)
     }
 
     /// Changes with everything that a list shows; never used twice in one process.
@@ -318,6 +216,11 @@ impl Service {
         self.durable.take()
     }
 
+    /// Bytes of all texts in it, its name apart.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.instance_bytes + self.durable.as_ref().map_or(0, |durable| durable.text_bytes())
+    }
+
     /// Nothing is here and nobody said anything about it.
     pub(crate) fn is_forgettable(&self) -> bool {
         self.instances.is_empty() && self.durable.is_none()
@@ -330,7 +233,7 @@ impl Service {
 
     /// Overrides whose instance is gone.
     pub(crate) fn orphans(&self) -> impl Iterator<Item = &InstanceKey> {
-        let overrides = self.durable.iter().flat_map(|durable| durable.overrides.keys());
+        let overrides = self.durable.iter().flat_map(|durable| durable.overrides().keys());
         overrides.filter(|key| !self.contains(key))
     }
 
@@ -348,16 +251,18 @@ impl Service {
         let ephemeral = spec.ephemeral;
         let mut instance = Instance::new(spec, cluster, metadata, now);
         if let Some(durable) = &self.durable
-            && !durable.overrides.is_empty()
-            && let Some(laid) = durable.overrides.get(&instance.key())
+            && !durable.overrides().is_empty()
+            && let Some(laid) = durable.overrides().get(&instance.key())
         {
             instance.cover(Some(laid.over(&instance)));
         }
         self.ephemeral_count += u32::from(ephemeral);
+        self.instance_bytes += instance.text_bytes();
         match at {
             Ok(at) => {
                 let old = core::mem::replace(&mut self.instances[at], instance);
                 self.ephemeral_count -= u32::from(old.ephemeral());
+                self.instance_bytes -= old.text_bytes();
                 (Put::Changed { other_kind: old.ephemeral() != ephemeral }, at)
             }
             Err(at) => {
@@ -371,6 +276,7 @@ impl Service {
     pub(crate) fn remove(&mut self, at: usize) -> Instance {
         let instance = self.instances.remove(at);
         self.ephemeral_count -= u32::from(instance.ephemeral());
+        self.instance_bytes -= instance.text_bytes();
         if self.instances.is_empty() {
             self.instances = Vec::new();
         }
@@ -379,15 +285,17 @@ impl Service {
 
     /// Keeps the instances that `keep` keeps; returns how many ephemeral and persistent ones went.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut Instance) -> bool) -> (usize, usize) {
-        let (mut ephemeral, mut persistent) = (0, 0);
+        let (mut ephemeral, mut persistent, mut bytes) = (0, 0, 0);
         self.instances.retain_mut(|instance| {
             let kept = keep(instance);
             if !kept {
                 *(if instance.ephemeral() { &mut ephemeral } else { &mut persistent }) += 1;
+                bytes += instance.text_bytes();
             }
             kept
         });
         self.ephemeral_count -= u32::try_from(ephemeral).unwrap_or(u32::MAX);
+        self.instance_bytes -= bytes;
         if self.instances.len() < self.instances.capacity() / 4 {
             self.instances.shrink_to_fit();
         }
@@ -397,9 +305,12 @@ impl Service {
     /// Shows the override of `key`, or what was registered when there is none.
     pub(crate) fn lay_override(&mut self, key: &InstanceKey) -> bool {
         let Ok(at) = self.position(&key.ip, key.port, key.cluster.as_str()) else { return false };
-        let laid = self.durable.as_ref().and_then(|durable| durable.overrides.get(key));
-        let cover = laid.map(|laid| laid.over(&self.instances[at]));
-        self.instances[at].cover(cover);
+        let laid = self.durable.as_ref().and_then(|durable| durable.overrides().get(key));
+        let instance = &mut self.instances[at];
+        let cover = laid.map(|laid| laid.over(instance));
+        self.instance_bytes -= instance.text_bytes();
+        instance.cover(cover);
+        self.instance_bytes += instance.text_bytes();
         true
     }
 
@@ -431,50 +342,9 @@ impl Service {
         }
         let double = 2 * limits::INSTANCES_PER_SERVICE_MAX;
         assert!(self.instances.len() <= double, "instances of both kinds stay bounded");
-        assert!(self.durable.as_ref().is_none_or(|durable| !durable.is_empty()), "durable is tidy");
-    }
-}
-
-impl Override {
-    /// What clients see of `instance` under this override.
-    pub(crate) fn over(&self, instance: &Instance) -> Base {
-        let (weight, enabled, metadata) = instance.registered();
-        let metadata = if self.put.is_empty() && self.hide.is_empty() {
-            Arc::clone(metadata)
-        } else {
-            Arc::new(metadata.under(&self.put, &self.hide))
-        };
-        Base {
-            weight: self.weight.unwrap_or(weight),
-            enabled: self.enabled.unwrap_or(enabled),
-            metadata,
-        }
-    }
-}
-
-impl ServiceMeta {
-    /// Whether it is inside its limits.
-    pub(crate) fn check(&self) -> Result<(), RegistryError> {
-        if !(0.0..=1.0).contains(&self.protect_threshold) {
-            return Err(RegistryError::Threshold);
-        }
-        match &self.selector {
-            Selector::Label { expression } if expression.len() > limits::METADATA_BYTES_MAX => {
-                Err(RegistryError::TooLong)
-            }
-            Selector::Label { .. } | Selector::None => Ok(()),
-        }
-    }
-}
-
-impl HealthChecker {
-    /// Whether it is inside its limits.
-    pub(crate) fn check(&self) -> Result<(), RegistryError> {
-        let bytes = match self {
-            Self::Tcp | Self::None => 0,
-            Self::Http { path, headers, .. } => path.len() + headers.len(),
-            Self::Mysql { user, password, cmd } => user.len() + password.len() + cmd.len(),
-        };
-        if bytes > limits::METADATA_BYTES_MAX { Err(RegistryError::TooLong) } else { Ok(()) }
+        let text_bytes: usize = self.instances.iter().map(Instance::text_bytes).sum();
+        assert_eq!(text_bytes, self.instance_bytes, "texts of instances are counted");
+        assert_eq!(self.text_bytes(), self.counted_bytes, "the registry counts the texts too");
+        self.durable.iter().for_each(|durable| durable.invariants());
     }
 }

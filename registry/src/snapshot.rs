@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::service::{ClusterMeta, Override, Service, ServiceMeta};
+use crate::meta::{ClusterMeta, Override, ServiceMeta};
+use crate::service::Service;
 use crate::spec::{InstanceKey, InstanceSpec, check_weight};
 use crate::step::{Output, Registry};
 use crate::switches::Switches;
@@ -79,7 +80,7 @@ impl Registry {
             self.catalog.retain_instances(slot, |instance| instance.ephemeral());
             if let Some(service) = self.catalog.get_mut(slot) {
                 let said = service.take_durable();
-                for key in said.iter().flat_map(|durable| durable.overrides.keys()) {
+                for key in said.iter().flat_map(|durable| durable.overrides().keys()) {
                     service.lay_override(key);
                 }
             }
@@ -90,10 +91,11 @@ impl Registry {
             let (slot, _) = self.catalog.slot_or_insert(&part.key);
             let Some(service) = self.catalog.get_mut(slot) else { continue };
             let durable = service.durable_mut();
-            durable.meta = part.meta;
-            durable.clusters = part.clusters.into_iter().collect();
-            durable.overrides = part.overrides.into_iter().collect();
-            let laid: Vec<InstanceKey> = durable.overrides.keys().cloned().collect();
+            let laid: Vec<InstanceKey> =
+                part.overrides.iter().map(|(key, _)| key.clone()).collect();
+            part.meta.into_iter().for_each(|meta| durable.set_meta(meta));
+            part.clusters.into_iter().for_each(|(name, meta)| durable.put_cluster(name, meta));
+            part.overrides.into_iter().for_each(|(key, laid)| durable.put_override(key, laid));
             laid.iter().for_each(|key| {
                 service.lay_override(key);
             });
@@ -117,10 +119,10 @@ fn capture_service(service: &Service, records: &mut VecDeque<Record>) {
     records
         .push_back(Record::Service { key: service.key().clone(), meta: service.meta().cloned() });
     if let Some(durable) = service.durable() {
-        for (name, meta) in &durable.clusters {
+        for (name, meta) in durable.clusters() {
             records.push_back(Record::Cluster { name: name.clone(), meta: meta.clone() });
         }
-        for (key, laid) in &durable.overrides {
+        for (key, laid) in durable.overrides() {
             records.push_back(Record::Override { key: key.clone(), laid: laid.clone() });
         }
     }
@@ -270,10 +272,10 @@ mod tests {
     use nacolet_model::{Group, Namespace, Prng, ServiceName};
 
     use super::*;
+    use crate::meta::{HealthChecker, Selector};
     use crate::persistent::{
         Command, MetadataChange, PutCluster, PutOverrides, PutService, Register,
     };
-    use crate::service::{HealthChecker, Selector};
     use crate::spec::Metadata;
     use crate::step::RegistrySettings;
     use crate::switches::Switch;

@@ -102,6 +102,11 @@ impl Metadata {
         Self(list.into_boxed_slice())
     }
 
+    /// Bytes of all keys and values.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.0.iter().map(|(key, value)| key.len() + value.len()).sum()
+    }
+
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -201,6 +206,11 @@ impl InstanceSpec {
             return Err(SpecError::App);
         }
         Timers::of(&self.metadata).map(|_| ())
+    }
+
+    /// Bytes of its texts.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.ip.len() + self.app.len() + self.metadata.text_bytes()
     }
 
     /// The identity of the instance.

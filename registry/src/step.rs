@@ -117,6 +117,8 @@ pub struct Registry {
     /// When the process last noticed that it had been stopped.
     resumed: Option<Instant>,
     revision: u64,
+    /// Sum of the texts of all services.
+    pub(crate) text_bytes: usize,
     pub(crate) hash: u64,
 }
 
@@ -136,6 +138,7 @@ impl Registry {
             subscribers_armed: None,
             resumed: None,
             revision: 0,
+            text_bytes: 0,
             hash: 0,
         }
     }
@@ -268,6 +271,8 @@ impl Registry {
         let Some(service) = self.catalog.get_mut(slot) else { return };
         service.revision = self.revision;
         service.last_ref_time = value;
+        self.text_bytes = self.text_bytes - service.counted_bytes + service.text_bytes();
+        service.counted_bytes = service.text_bytes();
         if self.switches.push_enabled
             && service.armed.push.is_none()
             && self.subscribers.has(service.key())
@@ -292,9 +297,18 @@ impl Registry {
         self.note_orphans(now, slot);
         let Some(service) = self.catalog.get_mut(slot) else { return };
         service.tidy();
+        self.text_bytes = self.text_bytes - service.counted_bytes + service.text_bytes();
+        service.counted_bytes = service.text_bytes();
         if service.is_forgettable() {
             let at = Some(now + limits::EMPTY_SERVICE_EXPIRY);
             self.timetable.arm(&mut service.armed.empty, at, Due::Empty(slot));
+        }
+    }
+
+    /// An instance came: an override may have waited for it.
+    pub(crate) fn welcomed(&mut self, now: Instant, slot: Slot) {
+        if self.orphans.contains_key(&slot) {
+            self.note_orphans(now, slot);
         }
     }
 
@@ -387,6 +401,8 @@ impl Registry {
             assert!(service.revision <= self.revision, "revisions are counted");
             assert!(service.last_ref_time <= self.ref_time.last(), "times are issued in order");
         }
+        let counted = self.catalog.services().map(|service| service.counted_bytes).sum::<usize>();
+        assert_eq!(counted, self.text_bytes, "texts are counted");
         assert_eq!(deadlines, self.timetable.len(), "nothing else stands in the timetable");
     }
 }

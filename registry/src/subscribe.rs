@@ -101,15 +101,7 @@ impl Subscribers {
     /// acknowledgements of another life hit nothing.
     pub(crate) fn new(reference: u64) -> Self {
         let (by_service, unacked) = (BTreeMap::new(), BTreeMap::new());
-        Self {
-            by_service,
-            unacked,
-            count: 0,
-            reference,
-            sweep_at: None,
-            pushes: 0,
-            unanswered: 0,
-        }
+        Self { by_service, unacked, count: 0, reference, sweep_at: None, pushes: 0, unanswered: 0 }
     }
 
     /// Adds a subscriber or renews its lease. Beyond the limits the newest is left out; it polls.

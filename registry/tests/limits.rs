@@ -190,3 +190,38 @@ fn an_override_may_not_push_metadata_over_its_limit() {
     let beyond = node.ask(update);
     assert!(matches!(beyond, Err(RegistryError::Spec(_))), "{beyond:?}");
 }
+
+#[test]
+fn a_node_holds_so_many_bytes_of_text_and_no_more() {
+    let mut node = Node::new();
+    let metadata =
+        Metadata::new([("k", "v".repeat(limits::METADATA_BYTES_MAX - 1))]).expect("fits");
+    let greedy = |number: usize| Request::Register {
+        service: key(&format!("s{}", number % 10)),
+        instance: InstanceSpec { metadata: metadata.clone(), ..spec(number) },
+    };
+    let room = limits::REGISTRY_TEXT_BYTES_MAX / limits::METADATA_BYTES_MAX;
+    let taken = (0..room + 10).take_while(|number| node.ask(greedy(*number)).is_ok()).count();
+    // Addresses are texts too, so it is somewhat less than there is room for metadata.
+    assert!((room - 20..room).contains(&taken), "{taken} of {room}");
+    assert!(node.registry.counts().text_bytes <= limits::REGISTRY_TEXT_BYTES_MAX);
+    assert_eq!(node.ask(greedy(taken)), Err(RegistryError::NodeFull));
+    let update = Request::UpdateService {
+        service: key("s0"),
+        protect_threshold: 0.5,
+        metadata: metadata.clone(),
+        selector: Selector::None,
+        ephemeral: None,
+    };
+    assert_eq!(node.ask(update), Err(RegistryError::NodeFull));
+    let deregister = Request::Deregister {
+        service: key("s0"),
+        ip: spec(0).ip,
+        port: 80,
+        cluster: None,
+        ephemeral: None,
+    };
+    assert_eq!(node.ask(deregister), Ok(Reply::Done));
+    assert_eq!(node.ask(greedy(taken)), Ok(Reply::Done));
+    node.registry.invariants();
+}
