@@ -114,8 +114,8 @@ impl Answer {
 
     /// Status 200 with a body of this content type.
     pub(crate) fn new(content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        // Room for what every answer gets: type, length, date and nosniff.
-        let mut headers = HeaderMap::with_capacity(6);
+        // Room for the headers of a config, which the hottest answer has.
+        let mut headers = HeaderMap::with_capacity(12);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         Self { status: StatusCode::OK, headers, body: body.into() }
     }

@@ -9,7 +9,8 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use nacolet_config::{
-    Caller, ConfigType, Gray, GrayKind, GrayName, Inherit, Labels, Operator, Publish, Remove, View,
+    Caller, ConfigType, Gray, GrayKind, GrayName, Inherit, Labels, Md5, Operator, Publish, Remove,
+    View,
 };
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
 
@@ -178,9 +179,12 @@ pub(crate) fn describe(answer: Answer, view: &View<'_>, tag: Option<&str>) -> An
     let mut answer = no_cache(answer);
     let config_type = view.config_type.unwrap_or(ConfigType::Text).as_str();
     answer.headers.insert(CONFIG_TYPE, HeaderValue::from_static(config_type));
-    let answer = answer
-        .header(CONTENT_MD5, &view.md5.to_string())
-        .header(header::LAST_MODIFIED, &http_date(view.modified));
+    if let Ok(md5) = HeaderValue::from_bytes(&hex(view.md5)) {
+        answer.headers.insert(CONTENT_MD5, md5);
+    }
+    if let Ok(date) = HeaderValue::from_bytes(&http_date(view.modified)) {
+        answer.headers.insert(header::LAST_MODIFIED, date);
+    }
     let answer = match view.encrypted_data_key {
         "" => answer,
         key => answer.header(ENCRYPTED_DATA_KEY, key),
@@ -194,6 +198,17 @@ pub(crate) fn describe(answer: Answer, view: &View<'_>, tag: Option<&str>) -> An
             answer.header(TAG, &tag).header(VIPSERVER_TAG, &tag)
         }
     }
+}
+
+/// The md5 as clients read it, without the detour through a formatter.
+fn hex(md5: &Md5) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(md5.0) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
 }
 
 /// The three headers that forbid caching.

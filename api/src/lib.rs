@@ -5,44 +5,63 @@
 //! Reading order: `request` is the port to the node, `router` has every path on one page, `call` is
 //! what a handler gets and gives, `params` and `status` turn Nacos's words into model types and errors
 //! into Nacos's words; then one file per family of paths; `connection` owns the sockets.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use nacolet_api::{Port, Server, Settings, connection};
+//!
+//! fn serve(port: Port, address: std::net::SocketAddr) -> std::io::Result<()> {
+//!     let server = Server::new(Arc::new(port), Settings::default());
+//!     // One such call per api thread, each with a listener of its own on the same address.
+//!     smol::block_on(connection::serve(connection::listen(address)?, server))
+//! }
+//! ```
 
+// What every handler stands on.
 pub mod call;
-pub mod connection;
 pub mod request;
 
+mod params;
+mod router;
+mod server;
+mod status;
+mod ticker;
+mod time;
+
+// Sockets.
+pub mod connection;
+
+// Configs, namespaces, login.
 mod archive;
 mod auth;
-mod beat;
 mod capacity;
+mod config;
+mod config_v2;
+mod history;
+mod listener;
+mod namespace;
+mod search;
+
+// Naming and the node.
+mod beat;
 mod catalog;
 mod client;
 mod cluster;
-mod config;
-mod config_v2;
 mod console;
 mod health;
-mod history;
 mod instance;
 mod list;
-mod listener;
 mod members;
-mod namespace;
 mod naming;
 mod operator;
-mod params;
 mod prometheus;
 mod refused;
-mod router;
-mod search;
-mod server;
 mod service;
 mod shapes;
 mod spec;
-mod status;
 mod subscription;
 mod target;
-mod ticker;
-mod time;
 pub mod udp;
 
 pub use request::{Facts, NodeStatus, Port, Request, WriteError};

@@ -276,6 +276,8 @@ fn told_listeners(status: BTreeMap<String, String>) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use nacolet_model::Prng;
+
     use super::*;
 
     const MD5: &str = "5eb63bbbe01eeed093cb22bb8f5acdc3";
@@ -326,6 +328,22 @@ mod tests {
         check("1", 10_000);
         check("600000", 59_500);
         assert!(hold("soon").is_err());
+    }
+
+    #[test]
+    fn hostile_lists_never_panic() {
+        let mut random = Prng::new(7);
+        let pieces = ["a", "g", "\u{1}", "\u{2}", "%", "%0", "%02", "%01", "%ff", "中", " "];
+        for _ in 0..20_000 {
+            let count = random.below(24);
+            let piece = |_| pieces[usize::try_from(random.below(11)).expect("small")];
+            let field: String = (0..count).map(piece).collect();
+            if let Ok(entries) = parse(&field) {
+                assert!(!entries.is_empty(), "{field:?}");
+                let again = names(&entries, &(0..).take(entries.len()).collect::<Vec<_>>());
+                assert!(again.is_ascii());
+            }
+        }
     }
 
     #[test]

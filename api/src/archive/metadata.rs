@@ -207,6 +207,8 @@ fn unescape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nacolet_model::Prng;
+
     use super::*;
 
     #[test]
@@ -230,6 +232,35 @@ mod tests {
             assert_eq!(read_v2(text), None, "{text:?}");
         }
         assert_eq!(read_v1("nonsense"), None);
+    }
+
+    #[test]
+    fn any_labels_survive_the_way_out_and_in() {
+        let mut random = Prng::new(7);
+        let pieces = ["a", "'", "\"", "\\", "\n", ": ", "- ", "中", "\u{7}", "#", "dataId:", " "];
+        for _ in 0..2_000 {
+            let mut text = || -> Box<str> {
+                let count = random.below(12);
+                let piece = |_| pieces[usize::try_from(random.below(12)).expect("small")];
+                (0..count).map(piece).collect::<String>().into()
+            };
+            let labels = Labels {
+                config_type: Some(ConfigType::Toml),
+                app_name: text(),
+                desc: text(),
+                ..Labels::default()
+            };
+            let (group, data_id) = ("g".into(), "d".into());
+            let portable = Portable { group, data_id, content: "x".into(), labels };
+            let written = write_v2(&[portable]);
+            let read = read_v2(&written).expect("our own list");
+            assert_eq!(write_v2(&[again(&read[0])]), written);
+        }
+    }
+
+    fn again(item: &Item) -> Portable {
+        let (group, data_id) = (item.group.clone(), item.data_id.clone());
+        Portable { group, data_id, content: "x".into(), labels: item.labels.clone() }
     }
 
     #[test]

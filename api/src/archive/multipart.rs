@@ -90,6 +90,8 @@ fn parameter<'h>(header: &'h str, name: &str) -> Option<&'h str> {
 
 #[cfg(test)]
 mod tests {
+    use nacolet_model::Prng;
+
     use super::*;
 
     const TYPE: &str = "multipart/form-data; boundary=\"xx\"";
@@ -104,6 +106,20 @@ mod tests {
         assert_eq!(parts.len(), 2);
         assert_eq!((&*parts[0].name, parts[0].bytes), ("policy", &b"SKIP"[..]));
         assert_eq!((&*parts[1].name, parts[1].bytes), ("file", &b"P\r\nK--x"[..]));
+    }
+
+    #[test]
+    fn hostile_bodies_never_panic() {
+        let mut random = Prng::new(7);
+        let pieces: [&[u8]; 8] = [b"--xx", b"\r\n", b"--", b"a", b"\r", b"\xff", b"name=\"", b";"];
+        for _ in 0..20_000 {
+            let count = random.below(16);
+            let piece = |_| pieces[usize::try_from(random.below(8)).expect("small")];
+            let body: Vec<u8> = (0..count).flat_map(piece).copied().collect();
+            if let Ok(parts) = parse(TYPE, &body) {
+                assert!(parts.iter().all(|part| part.bytes.len() < body.len()));
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 
 use nacolet_api::Settings;
+use nacolet_model::Prng;
 
 use crate::world::{Mood, Wire, read_all, read_response, short};
 
@@ -99,6 +100,38 @@ fn nonsense_is_400_and_the_end() {
     {
         let response = wire.exchange(head.as_bytes());
         assert_eq!(status(&response), "400", "{head:?}: {response}");
+    }
+}
+
+#[test]
+fn hostile_bytes_hurt_only_those_who_send_them() {
+    let wire = Wire::start(short());
+    let mut random = Prng::new(7);
+    let pieces: [&[u8]; 12] = [
+        b"GET /nacos/v1/cs/health HTTP/1.1\r\n",
+        b"POST /nacos/v1/auth/login HTTP/1.1\r\n",
+        b"Host: x\r\n",
+        b"Content-Length: 3\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Connection: close\r\n",
+        b"\r\n",
+        b"3\r\nabc\r\n",
+        b"0\r\n\r\n",
+        b"\0\xff",
+        b"ffffffffffffffff\r\n",
+        b"Expect: 100-continue\r\n",
+    ];
+    let mut healthy = wire.connect();
+    for _ in 0..200 {
+        let mut stream = wire.connect();
+        for _ in 0..random.below(12) {
+            let piece = pieces[usize::try_from(random.below(12)).expect("small")];
+            // The server may have had enough already.
+            let _ = stream.write_all(piece);
+        }
+        drop(stream);
+        healthy.write_all(HEALTH.as_bytes()).expect("sends");
+        assert!(read_response(&mut healthy).ends_with("UP"));
     }
 }
 
