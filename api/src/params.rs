@@ -83,11 +83,6 @@ impl<'a> Params<'a> {
         self.text(name).and_then(switch).unwrap_or(default)
     }
 
-    /// As [`Self::switch_or`] without a default.
-    pub(crate) fn switch(&self, name: &str) -> Option<bool> {
-        self.text(name).and_then(switch)
-    }
-
     /// A boolean as Java's `Boolean.parseBoolean` reads it: "true" in any case, else false.
     pub(crate) fn flag_or(&self, name: &str, default: bool) -> bool {
         self.text(name).map_or(default, |text| text.eq_ignore_ascii_case("true"))

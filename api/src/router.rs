@@ -128,9 +128,12 @@ fn head_of(call: &Call) -> Call {
 
 /// Collects routes.
 pub(crate) struct Routes {
-    app: tide::Server<Arc<State>>,
-    table: Vec<Arc<Route>>,
-    hot: Vec<Arc<Route>>,
+    /// tide's router.
+    pub(crate) app: tide::Server<Arc<State>>,
+    /// All routes.
+    pub(crate) table: Vec<Arc<Route>>,
+    /// Those of the short cut.
+    pub(crate) hot: Vec<Arc<Route>>,
 }
 
 impl Routes {
@@ -142,11 +145,6 @@ impl Routes {
     /// Starts a path; `path` is what follows `/nacos` and may hold tide's `:name` segments.
     pub(crate) fn at(&mut self, path: &'static str) -> At<'_> {
         At { routes: self, path }
-    }
-
-    /// The finished parts: tide's router, the whole table, the short cut.
-    pub(crate) fn finish(self) -> (tide::Server<Arc<State>>, Vec<Arc<Route>>, Vec<Arc<Route>>) {
-        (self.app, self.table, self.hot)
     }
 
     fn add(&mut self, route: Route) {

@@ -271,7 +271,7 @@ impl Server {
         });
         let mut routes = Routes::new(Arc::clone(&state));
         router::page(&mut routes);
-        let (app, table, hot) = routes.finish();
+        let Routes { app, table, hot } = routes;
         let base = http::Url::parse("http://localhost/").expect("a constant URL is valid");
         Self { state, app: Arc::new(app), table: table.into(), hot: hot.into(), base }
     }

@@ -61,7 +61,6 @@ impl Code {
     pub(crate) const SERVICE_ALREADY_EXIST: Self = Self(21007, "service already exist");
     pub(crate) const SERVICE_NOT_EXIST: Self = Self(21008, "service not exist");
     pub(crate) const SERVICE_DELETE_FAILURE: Self = Self(21009, "service delete failure");
-    pub(crate) const HEALTHY_PARAM_MISS: Self = Self(21010, "healthy param miss");
     pub(crate) const HEALTH_CHECK_STILL_RUNNING: Self = Self(21011, "health check still running");
     pub(crate) const ILLEGAL_NAMESPACE: Self = Self(22000, "illegal namespace");
     pub(crate) const NAMESPACE_NOT_EXIST: Self = Self(22001, "namespace not exist");
