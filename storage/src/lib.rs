@@ -5,6 +5,19 @@
 //!
 //! Reading order: [`dir`] (the directory and its lock), `codec` (bytes), `log` (raft-engine), `recover`
 //! (what a restart finds), `writer` (the thread), [`snapshot`], `failpoint`.
+//!
+//! ```
+//! use nacolet_raft::RaftLogStorage;
+//! use nacolet_storage::{DataDir, LogSettings, LogStore, abort_process};
+//! # let path = std::env::temp_dir().join(format!("nacolet-doc-{}", std::process::id()));
+//! let dir = DataDir::open(&path, nacolet_model::NodeId(7))?;
+//! let mut log = LogStore::open(&dir, LogSettings::default(), abort_process)?;
+//! let found = log.recover(None)?;
+//! assert!(found.entries.is_empty());
+//! log.close();
+//! # std::fs::remove_dir_all(path).expect("remove");
+//! # Ok::<(), nacolet_raft::StorageError>(())
+//! ```
 
 mod codec;
 pub mod dir;
@@ -28,12 +41,11 @@ use nacolet_model::limits;
 pub type Fatal = fn(&str) -> !;
 
 /// Says why on standard error and aborts: no destructor runs, no further byte is written.
-#[allow(
-    clippy::print_stderr,
-    reason = "the last words of the process; no logger is safe to use here"
-)]
 pub fn abort_process(why: &str) -> ! {
-    eprintln!("fatal: {why}");
+    use std::io::Write;
+    // Not `eprintln`, which panics when nobody reads standard error any more; a panic could leave
+    // the process alive.
+    drop(writeln!(std::io::stderr(), "fatal: {why}"));
     std::process::abort();
 }
 

@@ -16,6 +16,7 @@ use nacolet_raft::{
 use nacolet_storage::{DataDir, LogSettings, LogStore, SnapshotStore, abort_process};
 
 const CHILD: &str = "NACOLET_CRASH_TEST_DIR";
+const ABORT: &str = "NACOLET_CRASH_TEST_ABORT";
 const EXPECT: &str = "NACOLET_CRASH_TEST_EXPECT";
 const SETTINGS: LogSettings = LogSettings { file_bytes: 4 << 10, purge_bytes: 16 << 10 };
 
@@ -138,6 +139,32 @@ fn run(dir: &Path, count: u64, failpoint: Option<&str>) -> (u64, u64) {
     (last, seen)
 }
 
+/// Waits for the end of standard input, then ends itself.
+#[test]
+fn abort_child() {
+    if std::env::var_os(ABORT).is_some() {
+        std::io::stdin().lines().for_each(drop);
+        abort_process("on purpose");
+    }
+}
+
+#[test]
+fn a_fatal_error_ends_the_process_though_nobody_reads_its_last_words() {
+    use std::os::unix::process::ExitStatusExt;
+    let mut child = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "abort_child", "--nocapture"])
+        .env(ABORT, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start the child");
+    drop(child.stderr.take());
+    drop(child.stdin.take());
+    let abort = Some(6);
+    assert_eq!(child.wait().expect("ended").signal(), abort);
+}
+
 struct TempDir(PathBuf);
 
 impl TempDir {
@@ -175,14 +202,16 @@ fn what_was_acknowledged_survives_a_crash_at_every_named_point() {
     let unreached = ["log.reset-written", "snapshot.received-part"];
     for point in nacolet_storage::FAILPOINTS.iter().filter(|point| !unreached.contains(point)) {
         let dir = TempDir::new("failpoint");
-        let mut acknowledged = 0;
+        let (mut acknowledged, mut crashed) = (0, false);
         for nth in [1, 2, 7] {
             // Some points are passed once per start or not at all after the first; the child is
             // killed then.
-            let (last, _) = run(&dir.0, 400, Some(&format!("{point}:{nth}")));
+            let (last, seen) = run(&dir.0, 400, Some(&format!("{point}:{nth}")));
+            crashed |= seen < 400;
             acknowledged = last.max(acknowledged);
             let found = open(&dir.0);
             assert!(found.last >= acknowledged, "{point}:{nth}: {} < {acknowledged}", found.last);
         }
+        assert!(crashed, "{point} was never passed");
     }
 }
