@@ -190,8 +190,10 @@ impl Engine {
             return;
         }
         // While a snapshot replaces the log there is nothing to append to; and when the state machine
-        // cannot keep up the leader is slowed down by silence, so that memory stays bounded.
-        let full = self.log.unapplied_bytes() > self.config.uncommitted_bytes_max;
+        // cannot keep up the leader is slowed down by silence, so that memory stays bounded. What is
+        // not committed the leader bounds, and refusing it could refuse the entry that commits it.
+        let applying = self.log.commit_index() > self.log.applied_index();
+        let full = applying && self.log.unapplied_bytes() > self.config.uncommitted_bytes_max;
         if self.snapshots.installing.is_some() || (full && !entries.is_empty()) {
             return;
         }

@@ -14,7 +14,7 @@ use super::traits::RaftStateMachine;
 use super::waiters::Waiters;
 use super::worker::WriteAnswer;
 use crate::engine::Refusal;
-use crate::types::{Entry, EntryPayload, LogId, LogIndex};
+use crate::types::{Entry, EntryPayload, LogId, LogIndex, Term};
 
 /// Who waits for an entry of the log.
 pub(crate) enum Proposer<S: RaftStateMachine> {
@@ -195,9 +195,10 @@ impl<S: RaftStateMachine> Callers<S> {
         }
     }
 
-    /// What has a place in the log may have to wait for long, because of `cause`; nobody waits with it.
-    pub(crate) fn give_up(&mut self, cause: Cause) {
-        for proposer in self.proposals.take_placed() {
+    /// What took its place in the log before the term `before` may have to wait for long, because of
+    /// `cause`; nobody waits with it.
+    pub(crate) fn give_up(&mut self, before: Term, cause: Cause) {
+        for proposer in self.proposals.take_before(before) {
             proposer.unknown(cause);
         }
         for sender in self.changing.drain(..) {

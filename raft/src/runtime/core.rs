@@ -220,7 +220,7 @@ where
         }
         self.log.wake(now);
         if self.patience.take_if(|end| *end <= now).is_some() {
-            self.callers.give_up(Cause::LeadershipLost);
+            self.run_out_of_patience();
         }
         for _ in 0..limits::RAFT_TURN_MESSAGES_MAX {
             let Some(notice) = self.notices.take() else { break };
@@ -241,6 +241,14 @@ where
         self.snapshots.turn_ended(self.publisher.metrics.applied_index);
         self.publish();
         Ok(if self.ended.is_empty() { Next::Turn } else { Next::End })
+    }
+
+    /// It is long since this node lost the leadership. Entries of those times may have left its log and
+    /// nothing may ever come to their places, also when it leads again.
+    fn run_out_of_patience(&mut self) {
+        let Metrics { role, term, .. } = self.publisher.metrics;
+        let before = if role == RoleKind::Leader { term } else { Term(term.0.saturating_add(1)) };
+        self.callers.give_up(before, Cause::LeadershipLost);
     }
 
     /// One report of the node's own parts.
@@ -320,7 +328,7 @@ where
     /// that can still write.
     fn refused_by_disk(&mut self, now: Instant, was_full: bool) {
         if !was_full {
-            self.callers.give_up(Cause::StorageFull);
+            self.callers.give_up(Term(u64::MAX), Cause::StorageFull);
         }
         let alone = self.publisher.metrics.membership.voters.len() < 2;
         if self.publisher.metrics.role == RoleKind::Leader && !alone {
@@ -446,11 +454,8 @@ where
     fn status_changed(&mut self, now: Instant) {
         let status = self.engine.status();
         let led = self.publisher.metrics.role == RoleKind::Leader;
-        if status.role == RoleKind::Leader {
-            // Its log holds every entry that can still be committed, so those who wait will hear.
-            self.patience = None;
-        } else if led {
-            self.patience = Some(now + self.patience_after_leading);
+        if led && status.role != RoleKind::Leader {
+            self.patience.get_or_insert(now + self.patience_after_leading);
         }
         if *self.publisher.metrics.membership != status.membership {
             self.peers.update(&status.membership);

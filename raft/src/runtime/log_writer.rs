@@ -286,7 +286,7 @@ mod tests {
 
     /// Notes what it is handed and completes nothing.
     #[derive(Clone, Default)]
-    struct Noted(Rc<RefCell<Vec<(u64, &'static str, Completion)>>>);
+    struct Noted(Rc<RefCell<Vec<(u64, Completion)>>>);
 
     impl RaftLogStorage for Noted {
         fn recover(&mut self, _: Option<&SnapshotMeta>) -> Result<Recovered, StorageError> {
@@ -294,13 +294,13 @@ mod tests {
         }
 
         fn append(&mut self, id: PersistId, _: Option<HardState>, _: Vec<Entry>, done: Completion) {
-            self.0.borrow_mut().push((id.0, "append", done));
+            self.0.borrow_mut().push((id.0, done));
         }
 
         fn purge(&mut self, _: LogIndex) {}
 
         fn reset(&mut self, id: PersistId, _: &SnapshotMeta, done: Completion) {
-            self.0.borrow_mut().push((id.0, "reset", done));
+            self.0.borrow_mut().push((id.0, done));
         }
     }
 
@@ -339,9 +339,9 @@ mod tests {
         /// Numbers handed to the storage since the last look.
         fn handed(&self) -> Vec<u64> {
             let orders = core::mem::take(&mut *self.noted.0.borrow_mut());
-            let numbers = orders.iter().map(|(number, _, _)| *number).collect();
+            let numbers = orders.iter().map(|(number, _)| *number).collect();
             // These tests report by hand; an order that is merely dropped would report itself.
-            orders.into_iter().for_each(|(number, _, done)| done(Ok(PersistId(number))));
+            orders.into_iter().for_each(|(number, done)| done(Ok(PersistId(number))));
             numbers
         }
     }

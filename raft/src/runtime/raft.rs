@@ -244,3 +244,26 @@ fn encode<C: Serialize>(command: &C) -> Result<Arc<[u8]>, Unfit> {
     }
     Ok(bytes.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Ledger, LedgerCommand};
+
+    fn check_send<T: Send>(_: T) {}
+
+    #[test]
+    fn the_handle_and_its_futures_may_move_between_threads() {
+        fn every_use(raft: &Raft<Ledger>) {
+            check_send(raft.clone());
+            check_send(raft.client_write(&LedgerCommand::Refuse));
+            check_send(raft.read_index());
+            check_send(raft.trigger_snapshot());
+            check_send(raft.shutdown());
+        }
+        // A ledger is full of things that stay on their thread; it compiles all the same.
+        let _: fn(&Raft<Ledger>) = every_use;
+        fn check_sync<T: Sync>() {}
+        check_sync::<Raft<Ledger>>();
+    }
+}

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use nacolet_model::RequestId;
 
-use crate::types::{LogId, LogIndex};
+use crate::types::{LogId, LogIndex, Term};
 
 /// Waiters before and after they have a place in the log.
 #[derive(Debug)]
@@ -77,9 +77,12 @@ impl<W> Waiters<W> {
         self.placed.drain(..end).map(|(_, waiter)| waiter).collect()
     }
 
-    /// Everybody who has a place and no answer yet.
-    pub(crate) fn take_placed(&mut self) -> Vec<W> {
-        self.placed.drain(..).map(|(_, waiter)| waiter).collect()
+    /// Everybody who took a place before `term` and has no answer yet.
+    pub(crate) fn take_before(&mut self, term: Term) -> Vec<W> {
+        let (old, young) = self.placed.drain(..).partition(|(place, _)| place.term < term);
+        self.placed = young;
+        let old: VecDeque<(LogId, W)> = old;
+        old.into_iter().map(|(_, waiter)| waiter).collect()
     }
 
     /// How many wait.
@@ -94,7 +97,6 @@ mod tests {
     use alloc::vec;
 
     use super::*;
-    use crate::types::Term;
 
     fn id(term: u64, index: u64) -> LogId {
         LogId { term: Term(term), index: LogIndex(index) }
@@ -130,7 +132,14 @@ mod tests {
         assert_eq!(waiters.settle(id(2, 5)).superseded, vec![(1, 5)]);
         let settled = waiters.settle(id(3, 6));
         assert_eq!(settled, Settled { proposer: Some((3, 6)), superseded: vec![(1, 6)] });
-        assert_eq!(waiters.take_placed(), vec![(1, 7)]);
+        assert_eq!(waiters.take_before(Term(3)), vec![(1, 7)]);
+    }
+
+    #[test]
+    fn those_of_the_current_term_go_on_waiting() {
+        let mut waiters = placed(&[(1, 5), (3, 6), (2, 7)]);
+        assert_eq!(waiters.take_before(Term(3)), vec![(1, 5), (2, 7)]);
+        assert_eq!(waiters.settle(id(3, 6)).proposer, Some((3, 6)));
     }
 
     #[test]

@@ -1,164 +1,14 @@
 //! Several nodes on one switchboard: election, replication, change of leaders, a follower so far
 //! behind that it needs a snapshot, and changes of the membership.
 
-use std::collections::BTreeMap;
-
 use nacolet_model::{Duration, NodeId, limits};
-use nacolet_raft::engine;
-use nacolet_raft::testing::{
-    Crew, Ledger, LedgerCommand, LedgerRefusal, ManualTimer, MemoryLog, Pending, Switchboard,
-    WriteMode,
-};
+use nacolet_raft::testing::{Ledger, MemoryLog, WriteMode};
 use nacolet_raft::{
-    Cause, ClientWriteError, Config, Fatal, LogId, Membership, MembershipChange, Message,
-    MessageBody, Outcome, Raft, ReceiveChunkError, RequestError, SnapshotChunk, SnapshotMeta, Term,
+    Cause, ClientWriteError, LogId, LogIndex, MembershipChange, Message, MessageBody, Outcome,
+    RaftStateMachine, ReceiveChunkError, SnapshotChunk, SnapshotMeta, Term,
 };
 
-const PATIENCE: Duration = Duration::from_secs(5);
-
-struct Node {
-    raft: Raft<Ledger>,
-    log: MemoryLog,
-    ledger: Ledger,
-    core: Pending<Result<(), Fatal>>,
-    worker: Pending<()>,
-    replication: Pending<()>,
-}
-
-#[derive(Default)]
-struct Cluster {
-    crew: Crew,
-    timer: ManualTimer,
-    board: Switchboard<Ledger>,
-    nodes: BTreeMap<NodeId, Node>,
-    voters: u64,
-    /// Entries after which a node takes a snapshot and forgets its log.
-    snapshot_every: u64,
-}
-
-impl Cluster {
-    fn new(voters: u64) -> Self {
-        let mut cluster = Self { voters, snapshot_every: 10_000, ..Self::default() };
-        for id in 1..=voters {
-            cluster.start(NodeId(id), MemoryLog::default(), Ledger::default());
-        }
-        cluster
-    }
-
-    fn with_small_logs(voters: u64) -> Self {
-        let mut cluster = Self { voters, snapshot_every: 10, ..Self::default() };
-        for id in 1..=voters {
-            cluster.start(NodeId(id), MemoryLog::default(), Ledger::default());
-        }
-        cluster
-    }
-
-    fn settings(&self, id: NodeId) -> Config {
-        let mut engine = engine::Config::new(id, id.0);
-        engine.snapshot_every_entries = self.snapshot_every;
-        if self.snapshot_every < 100 {
-            engine.tail_entries_max = 4;
-        }
-        let mut config = Config::new(engine);
-        config.chunk_bytes = 16;
-        if id.0 <= self.voters {
-            let voters = (1..=self.voters).map(|id| (NodeId(id), format!("node-{id}")));
-            config = config.bootstrap(Membership::of_voters(voters));
-        }
-        config
-    }
-
-    fn start(&mut self, id: NodeId, log: MemoryLog, ledger: Ledger) {
-        let wires = self.board.wires(id);
-        let (raft, tasks) =
-            Raft::new(self.settings(id), log.clone(), ledger.clone(), wires, self.timer.clone())
-                .unwrap();
-        self.board.plug(&raft);
-        let core = self.crew.spawn(tasks.core);
-        let worker = self.crew.spawn(tasks.worker);
-        let replication = self.crew.spawn(tasks.replication);
-        self.nodes.insert(id, Node { raft, log, ledger, core, worker, replication });
-    }
-
-    fn crash(&mut self, id: NodeId) -> (MemoryLog, Ledger) {
-        let node = self.nodes.remove(&id).unwrap();
-        self.board.unplug(id);
-        self.crew.kill(&node.core);
-        self.crew.kill(&node.worker);
-        self.crew.kill(&node.replication);
-        node.log.crash();
-        (node.log, node.ledger.restarted())
-    }
-
-    fn restart(&mut self, id: NodeId) {
-        let (log, ledger) = self.crash(id);
-        self.start(id, log, ledger);
-    }
-
-    fn pass(&mut self, time: Duration) {
-        self.crew.pass(&self.timer, time);
-    }
-
-    fn raft(&self, id: NodeId) -> Raft<Ledger> {
-        self.nodes[&id].raft.clone()
-    }
-
-    fn leaders(&self) -> Vec<NodeId> {
-        self.nodes.iter().filter(|(_, node)| node.raft.is_leader()).map(|(id, _)| *id).collect()
-    }
-
-    /// The leader of the highest term.
-    fn leader(&mut self) -> NodeId {
-        for _ in 0..50 {
-            let leader =
-                self.leaders().into_iter().max_by_key(|id| self.nodes[id].raft.metrics().term);
-            if let Some(leader) = leader {
-                return leader;
-            }
-            self.pass(Duration::from_millis(200));
-        }
-        panic!("nobody leads");
-    }
-
-    fn write(
-        &mut self,
-        to: NodeId,
-        amount: u64,
-    ) -> Pending<Result<u64, ClientWriteError<LedgerRefusal>>> {
-        let raft = self.raft(to);
-        self.crew.spawn(async move { raft.client_write(&LedgerCommand::Add(amount)).await })
-    }
-
-    /// Writes through whoever leads until it is acknowledged.
-    fn must_write(&mut self, amount: u64) -> u64 {
-        let leader = self.leader();
-        let written = self.write(leader, amount);
-        self.pass(PATIENCE);
-        written.take().expect("answered in time").expect("acknowledged")
-    }
-
-    fn change(&mut self, change: MembershipChange) -> Result<(), RequestError> {
-        let leader = self.leader();
-        let raft = self.raft(leader);
-        let changed = self.crew.spawn(async move {
-            let outcome = raft.change_membership(change).await;
-            (outcome, raft.metrics().membership.is_joint())
-        });
-        self.pass(PATIENCE);
-        let (outcome, is_joint) = changed.take().expect("answered in time");
-        assert!(!is_joint, "answered when the change is over");
-        outcome
-    }
-
-    fn assert_alike(&mut self) {
-        self.pass(PATIENCE);
-        let mut ledgers = self.nodes.values().map(|node| node.ledger.state());
-        let first = ledgers.next().unwrap();
-        for ledger in ledgers {
-            assert_eq!(ledger, first);
-        }
-    }
-}
+use crate::rig::{Cluster, PATIENCE};
 
 #[test]
 fn three_nodes_elect_one_leader_and_replicate() {
@@ -239,6 +89,29 @@ fn a_deposed_leader_that_hears_nothing_does_not_keep_its_clients_for_ever() {
     let lost = cluster.write(old, 100);
     cluster.pass(Duration::from_secs(6));
     assert_eq!(lost.take(), Some(Err(ClientWriteError::Unknown(Cause::LeadershipLost))));
+}
+
+#[test]
+fn a_leader_elected_again_does_not_wait_for_what_left_its_log() {
+    let mut cluster = Cluster::new(3);
+    cluster.must_write(1);
+    let old = cluster.leader();
+    cluster.board.isolate(old);
+    let lost: Vec<_> = (0..10).map(|_| cluster.write(old, 100)).collect();
+    cluster.pass(Duration::from_millis(2_500));
+    let new = cluster.leader();
+    assert_ne!(new, old);
+    cluster.board.heal();
+    cluster.pass(Duration::from_millis(500));
+    let raft = cluster.raft(new);
+    let moved = cluster.crew.spawn(async move { raft.transfer_leader(Some(old)).await });
+    cluster.pass(PATIENCE);
+    assert_eq!(moved.take(), Some(Ok(old)));
+    let outcomes: Vec<_> = lost.iter().map(|write| write.take().unwrap().unwrap_err()).collect();
+    let superseded = |error: &&_| matches!(error, ClientWriteError::Superseded { .. });
+    assert_eq!(outcomes.iter().filter(superseded).count(), 2, "the blank entries of two leaders");
+    assert_eq!(outcomes[9], ClientWriteError::Unknown(Cause::LeadershipLost));
+    assert_eq!(cluster.must_write(1), 2);
 }
 
 #[test]
@@ -366,7 +239,6 @@ fn a_snapshot_transfer_goes_on_where_it_was_interrupted() {
     let whole = {
         let meta = cluster.nodes[&leader].ledger.snapshot().unwrap();
         let mut ledger = cluster.nodes[&leader].ledger.clone();
-        use nacolet_raft::RaftStateMachine;
         let read = ledger.read_snapshot(&meta, 0, usize::MAX);
         futures_lite::future::block_on(read).unwrap().bytes.len()
     };
@@ -575,12 +447,34 @@ fn strangers_get_no_more_connections_than_there_may_be_members() {
     cluster.must_write(1);
     let raft = cluster.raft(NodeId(1));
     for stranger in 100..200 {
-        let body = MessageBody::Heartbeat { commit_index: Default::default(), read: 0 };
+        let body = MessageBody::Heartbeat { commit_index: LogIndex::ZERO, read: 0 };
         raft.receive(NodeId(stranger), Message { term: Term(0), body }).unwrap();
         cluster.crew.run();
     }
     // Two peers, and no more strangers than members of the largest cluster.
     assert_eq!(cluster.board.connections(NodeId(1)), 2 + limits::MEMBERS_MAX);
+    cluster.must_write(1);
+    cluster.assert_alike();
+}
+
+#[test]
+fn a_crash_between_the_install_of_a_snapshot_and_the_reset_of_the_log_is_survived() {
+    let mut cluster = Cluster::with_small_logs(3);
+    let leader = cluster.leader();
+    cluster.must_write(1);
+    let follower = cluster.nodes.keys().copied().find(|id| *id != leader).unwrap();
+    cluster.board.isolate(follower);
+    for _ in 0..45 {
+        cluster.must_write(1);
+    }
+    cluster.nodes[&follower].log.set_mode(WriteMode::Manual);
+    cluster.board.heal();
+    cluster.pass(Duration::from_millis(400));
+    assert_eq!(cluster.nodes[&follower].ledger.state().sum, 46, "installed");
+    assert!(cluster.nodes[&follower].log.unsynced() > 0, "and the log not reset");
+    cluster.restart(follower);
+    assert_eq!(cluster.nodes[&follower].ledger.state().sum, 46);
+    cluster.nodes[&follower].log.set_mode(WriteMode::Immediate);
     cluster.must_write(1);
     cluster.assert_alike();
 }

@@ -38,7 +38,8 @@ impl Node {
     fn new(config: Config, log: MemoryLog, ledger: Ledger) -> Self {
         let (mut crew, timer) = (Crew::default(), ManualTimer::default());
         let (raft, tasks) =
-            Raft::new(config, log.clone(), ledger.clone(), NoNetwork, timer.clone()).unwrap();
+            Raft::new(config, log.clone(), ledger.clone(), NoNetwork, timer.clone())
+                .expect("what is stored fits together");
         let core = crew.spawn(tasks.core);
         crew.spawn(tasks.worker);
         crew.spawn(tasks.replication);
@@ -81,6 +82,10 @@ impl Node {
         let ledger = ledger.restarted();
         Self::new(settings(), log, ledger)
     }
+}
+
+fn pick(random: &mut Prng, left: usize) -> usize {
+    usize::try_from(random.below(left as u64)).expect("less than a usize")
 }
 
 #[test]
@@ -227,7 +232,7 @@ fn reports_of_durability_may_come_in_any_order() {
             })
             .collect();
         assert_eq!(node.log.unsynced(), 8);
-        node.log.sync(|left| random.below(left as u64) as usize);
+        node.log.sync(|left| pick(&mut random, left));
         node.crew.run();
         let outcomes: Vec<_> = written.iter().map(|written| written.take().unwrap()).collect();
         assert_eq!(outcomes, [1, 3, 6, 10, 15, 21, 28, 36].map(Ok));
@@ -299,7 +304,7 @@ fn records_behind_a_refused_one_are_written_after_it() {
     }
     node.log.set_full(true);
     let mut random = Prng::new(3);
-    node.log.sync(|left| random.below(left as u64) as usize);
+    node.log.sync(|left| pick(&mut random, left));
     node.crew.run();
     node.log.set_full(false);
     node.crew.pass(&node.timer, limits::RAFT_FULL_RETRY_MIN);

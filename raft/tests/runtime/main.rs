@@ -1,0 +1,6 @@
+//! The runtime around the engine, from the handle to doubles of disk, network and clock.
+
+mod chaos;
+mod cluster;
+mod rig;
+mod single;
