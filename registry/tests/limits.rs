@@ -1,4 +1,4 @@
-//! Goes one beyond every limit of the registry and looks at what memory is given back.
+//! Goes one beyond every limit of the registry.
 
 use nacolet_model::{
     ClusterName, Group, Instant, Namespace, RequestId, ServiceKey, ServiceName, WallTime, limits,

@@ -246,6 +246,11 @@ impl Player {
                 let view = self.registry.list(&query(&key, "", false));
                 self.trace_after(view.last_ref_time);
             }
+            "revision" => {
+                let key = service_key(words.at(0));
+                let revision = self.registry.list(&query(&key, "", false)).revision;
+                self.say(&format!("revision {revision}"));
+            }
             "services" => {
                 let found = self.registry.services(&ServiceQuery::all("public"));
                 let names: Vec<String> =
