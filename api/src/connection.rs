@@ -82,8 +82,10 @@ struct Zone {
     scratch: RefCell<Scratch>,
     /// The time of the last sweep: good enough for deadlines of seconds, and free.
     time: Cell<Instant>,
-    /// Capacity one: a full channel already says what a second message would.
-    news: (async_channel::Sender<()>, async_channel::Receiver<()>),
+    /// Tells the sweeper that a connection came.
+    opened: Bell,
+    /// Tells the drain that a connection went.
+    closed: Bell,
 }
 
 #[derive(Default)]
@@ -99,7 +101,8 @@ impl Zone {
             connections: RefCell::default(),
             scratch: RefCell::default(),
             time: Cell::new(Instant::ZERO),
-            news: async_channel::bounded(1),
+            opened: Bell::new(),
+            closed: Bell::new(),
         }
     }
 
@@ -120,25 +123,17 @@ impl Zone {
         let id = connections.last;
         let watch = Rc::new(Watch::new(id, deadline));
         connections.watches.insert(id, Rc::clone(&watch));
-        self.tell();
+        self.opened.ring();
         watch
     }
 
     fn close(&self, watch: &Watch) {
         self.connections.borrow_mut().watches.remove(&watch.id);
-        self.tell();
+        self.closed.ring();
     }
 
     fn is_empty(&self) -> bool {
         self.connections.borrow().watches.is_empty()
-    }
-
-    /// Tells the sweeper or the drain that a connection came or went. A message that does not fit
-    /// repeats one that is still unread.
-    fn tell(&self) {
-        match self.news.0.try_send(()) {
-            Ok(()) | Err(_) => {}
-        }
     }
 
     /// Lets every connection finish what it does, for a bounded time.
@@ -149,16 +144,36 @@ impl Zone {
         }
         let gone = async {
             while !self.is_empty() {
-                // Never closed: the sender lives as long as the receiver.
-                if self.news.1.recv().await.is_err() {
-                    return;
-                }
+                self.closed.heard().await;
             }
         };
         let timeout = async {
             Timer::after(self.server.state.settings.drain_timeout).await;
         };
         smol::future::or(gone, timeout).await;
+    }
+}
+
+/// Wakes the one task that listens. Rings that nobody has heard yet are one ring.
+struct Bell(async_channel::Sender<()>, async_channel::Receiver<()>);
+
+impl Bell {
+    fn new() -> Self {
+        let (sender, receiver) = async_channel::bounded(1);
+        Self(sender, receiver)
+    }
+
+    fn ring(&self) {
+        // A full channel already says it; a closed one cannot be, both ends live here.
+        match self.0.try_send(()) {
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    async fn heard(&self) {
+        match self.1.recv().await {
+            Ok(()) | Err(_) => {}
+        }
     }
 }
 
@@ -290,9 +305,7 @@ async fn sweep(zone: Rc<Zone>) {
     let settings = zone.server.state.settings.clone();
     loop {
         while zone.is_empty() {
-            if zone.news.1.recv().await.is_err() {
-                return;
-            }
+            zone.opened.heard().await;
         }
         Timer::after(settings.tick).await;
         let now = zone.read_clock();
