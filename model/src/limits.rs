@@ -219,8 +219,9 @@ pub const RAFT_SNAPSHOT_EVERY_ENTRIES: u64 = 10_000;
 pub const RAFT_SNAPSHOT_EVERY_BYTES: u64 = 8 << 20;
 /// One chunk of a Raft snapshot, bytes (reliability).
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 256 << 10;
-/// Slots of the queue of messages from peers. Beyond: the message is dropped, as messages may be.
-pub const RAFT_RECEIVE_QUEUE_MAX: usize = 1_024;
+/// Slots of the queue of messages from peers, allocated at start: 26 KB. Beyond: the message is
+/// dropped, as messages may be.
+pub const RAFT_RECEIVE_QUEUE_MAX: usize = 256;
 /// First pause before a record that a full disk refused is written again; doubles up to the next.
 pub const RAFT_FULL_RETRY_MIN: Duration = Duration::from_millis(100);
 /// Longest pause before a record that a full disk refused is written again.

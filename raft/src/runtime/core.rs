@@ -5,6 +5,7 @@
 //! It listens to three queues: notices of its own workers, which are never refused, messages of peers,
 //! and requests of the application. Each turn takes a bounded number of each, so none starves another.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::task::Context;
@@ -41,8 +42,12 @@ pub(crate) enum RaftMsg<S: RaftStateMachine> {
 
 /// What a peer says.
 pub(crate) enum FromPeer {
-    Message { from: NodeId, message: Message },
-    Chunk(WriteChunk),
+    Message {
+        from: NodeId,
+        message: Message,
+    },
+    /// Boxed: the queue is allocated for as many as it holds, and nearly all are messages.
+    Chunk(Box<WriteChunk>),
 }
 
 /// What the node's own parts report. Their queue has no bound of its own: each notice answers an order,

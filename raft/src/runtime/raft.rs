@@ -1,6 +1,7 @@
 //! The handle: what an application holds of a Raft node. Cheap to clone, usable from any thread; every
 //! call is one message to RaftCore and one answer back, and a full queue is an answer too.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
@@ -189,7 +190,7 @@ impl<S: RaftStateMachine> Raft<S> {
         chunk: SnapshotChunk,
     ) -> Result<u64, ReceiveChunkError> {
         let (answer, answered) = oneshot::channel();
-        let request = WriteChunk { from, term, meta, offset, chunk, answer };
+        let request = Box::new(WriteChunk { from, term, meta, offset, chunk, answer });
         match self.shared.peers.send(FromPeer::Chunk(request)) {
             Ok(()) => answered.await.unwrap_or(Err(ReceiveChunkError::Stopped)),
             Err(SendError::Full(_)) => Err(ReceiveChunkError::Busy),

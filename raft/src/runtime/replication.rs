@@ -33,7 +33,8 @@ use crate::types::{LogId, Membership, SnapshotMeta, Term};
 /// What is sent to one peer.
 enum Outgoing {
     Message(Message),
-    Snapshot(Transfer),
+    /// Boxed: the queue is allocated for as many as it holds, and nearly all are messages.
+    Snapshot(Box<Transfer>),
 }
 
 /// RaftCore's end of one ReplicationCore. Dropping it ends that core at once, hung or not.
@@ -133,7 +134,7 @@ where
             retry_at: None,
             notices: Some(self.notices.clone()),
         };
-        self.queue(to, Outgoing::Snapshot(transfer));
+        self.queue(to, Outgoing::Snapshot(Box::new(transfer)));
     }
 
     /// There is no snapshot that could be sent.
@@ -250,7 +251,7 @@ struct ReplicationCore<S: RaftStateMachine, C, T> {
     waker: Arc<AtomicWaker>,
     worker: Outbox<Order<S>>,
     notices: Outbox<Notice>,
-    transfer: Option<Transfer>,
+    transfer: Option<Box<Transfer>>,
     /// Whether the last send got through: the engine hears of the first failure of a row.
     reachable: bool,
 }
@@ -300,7 +301,7 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
     }
 
     /// A repeated order for the snapshot under way goes on where that is; another one replaces it.
-    fn begin(&mut self, mut next: Transfer) {
+    fn begin(&mut self, mut next: Box<Transfer>) {
         if let Some(mut current) = self.transfer.take() {
             current.notices = None;
             if current.meta == next.meta {
@@ -311,7 +312,7 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
     }
 
     /// Sends one chunk. Returns what is left to do.
-    async fn advance(&mut self, mut transfer: Transfer) -> Option<Transfer> {
+    async fn advance(&mut self, mut transfer: Box<Transfer>) -> Option<Box<Transfer>> {
         match self.step(&transfer).await {
             Step::Sent { last: true, .. } => {
                 transfer.end(true);

@@ -3,6 +3,7 @@
 //! handed out as futures: a snapshot being built, chunks being read and written. Only an install
 //! stands in the way of applying.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::task::Context;
@@ -31,7 +32,7 @@ pub(crate) enum Order<S: RaftStateMachine> {
     /// Read a piece of the newest snapshot.
     ReadChunk(ReadChunk),
     /// Store a piece of an incoming snapshot.
-    WriteChunk(WriteChunk),
+    WriteChunk(Box<WriteChunk>),
     /// Make the received snapshot the state.
     Install(SnapshotMeta),
     /// Forget the received snapshot.
@@ -163,7 +164,7 @@ impl<S: RaftStateMachine> Worker<S> {
             Order::Apply { entries, proposers } => self.apply(entries, proposers)?,
             Order::Build => self.build(),
             Order::ReadChunk(request) => self.read_chunk(request),
-            Order::WriteChunk(request) => self.write_chunk(request),
+            Order::WriteChunk(request) => self.write_chunk(*request),
             Order::Install(meta) => self.install(meta).await,
             Order::Discard(meta) => self.incoming.discarded(&meta),
         }
