@@ -161,7 +161,7 @@ fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
     let target = Target::grouped(&params)?;
     let clusters = clusters(&params, "clusters")?;
     let query = query(target, clusters, params.flag_or("healthyOnly", false));
-    subscribe(state, call, &query, [params.text("clientIP"), params.text("udpPort")])?;
+    subscribe(state, call, &query, params.text("udpPort"))?;
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
@@ -173,7 +173,7 @@ fn list_v2(state: &State, call: &Call) -> Result<Answer, Failure> {
     let target = Target::apart(&params)?;
     let clusters = clusters(&params, "clusterName")?;
     let query = query(target, clusters, params.flag_or("healthyOnly", false));
-    subscribe(state, call, &query, [params.text("ip"), params.text("port")])?;
+    subscribe(state, call, &query, params.text("port"))?;
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
     let view = registry.list(&query);

@@ -1,10 +1,10 @@
-//! List calls of 1.x clients that also ask for pushes: they name a UDP port and an address, and their
-//! `User-Agent` says that they understand a push. The registry keeps the subscribers; here is only
+//! List calls of 1.x clients that also ask for pushes: they name a UDP port, and their `User-Agent`
+//! says that they understand a push. Pushes go to the address the call came from: the `clientIP`
+//! parameter, which Nacos believes, would let anybody aim our datagrams at somebody else. The registry keeps the subscribers; here is only
 //! remembered who was handed over lately, so that most list calls cost the core thread nothing.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use nacolet_model::{Duration, Instant, limits};
@@ -66,20 +66,18 @@ impl Leases {
     }
 }
 
-/// Hands the caller of a list to the registry, if it asks for pushes; `at` is its address and port as
-/// it says them.
+/// Hands the caller of a list to the registry, if it asks for pushes to `port`.
 pub(crate) fn subscribe(
     state: &State,
     call: &Call,
     query: &ListQuery<'_>,
-    at: [Option<&str>; 2],
+    port: Option<&str>,
 ) -> Result<(), Failure> {
-    let [Some(ip), Some(port)] = at else { return Ok(()) };
+    let Some(port) = port else { return Ok(()) };
     let port = target::parse_port(port)?;
     let agent = call.header("user-agent").or_else(|| call.header("client-version"));
     let Some(agent) = agent.filter(|agent| port > 0 && takes_pushes(agent)) else { return Ok(()) };
-    // A host name would have to be resolved for every push.
-    let Ok(ip) = ip.parse::<IpAddr>() else { return Ok(()) };
+    let ip = call.ip_text();
 
     let ListQuery { namespace, group, name, clusters, .. } = *query;
     let mut hasher = DefaultHasher::new();
@@ -91,7 +89,7 @@ pub(crate) fn subscribe(
     let cut = |text: &str| text.chars().take(limits::LABEL_CHARS_MAX).collect::<String>().into();
     let params = call.params();
     let subscriber = Subscriber {
-        ip: ip.to_canonical().to_string().into(),
+        ip: ip.into(),
         port,
         agent: cut(agent),
         app: cut(params.text("app").unwrap_or_default()),

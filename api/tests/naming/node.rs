@@ -169,7 +169,7 @@ fn pushes_are_counted() {
 fn clients_are_what_publishes_or_subscribes() {
     let mut world = populated();
     let ids = world.json("GET", "/v2/ns/client/list")["data"].clone();
-    assert_eq!(ids, json!(["10.0.0.1:80#true", "10.0.0.2:80#false", "10.0.0.7:55#true"]));
+    assert_eq!(ids, json!(["10.0.0.1:80#true", "10.0.0.2:80#false", "127.0.0.1:55#true"]));
 
     world.advance(Duration::from_secs(3));
     let one = world.json("GET", "/v2/ns/client?clientId=10.0.0.1:80%23true")["data"].clone();
@@ -181,8 +181,8 @@ fn clients_are_what_publishes_or_subscribes() {
     let published = world.json("GET", "/v2/ns/client/publish/list?clientId=10.0.0.1:80%23true");
     assert_eq!(published["data"][1]["serviceName"], "s2");
     assert_eq!(published["data"][1]["registeredInstance"]["cluster"], "DEFAULT");
-    let subscribed = world.json("GET", "/v2/ns/client/subscribe/list?clientId=10.0.0.7:55%23true");
-    assert_eq!(subscribed["data"][0]["subscriberInfo"]["addr"], "10.0.0.7:55");
+    let subscribed = world.json("GET", "/v2/ns/client/subscribe/list?clientId=127.0.0.1:55%23true");
+    assert_eq!(subscribed["data"][0]["subscriberInfo"]["addr"], "127.0.0.1:55");
     let v3 = "/v3/admin/ns/client/publish/list?clientId=10.0.0.1:80%23true";
     assert_eq!(world.json("GET", v3)["data"][0]["publisherInfo"]["clusterName"], "DEFAULT");
 
@@ -193,7 +193,7 @@ fn clients_are_what_publishes_or_subscribes() {
     let listeners = world.json("GET", "/v2/ns/client/service/subscriber/list?serviceName=s");
     assert_eq!(
         listeners["data"],
-        json!([{"clientId": "10.0.0.7:55#true", "ip": "10.0.0.7", "port": 55}])
+        json!([{"clientId": "127.0.0.1:55#true", "ip": "127.0.0.1", "port": 55}])
     );
 }
 

@@ -138,7 +138,7 @@ fn subscribers_are_found_by_service() {
         "/v1/ns/instance/list?serviceName=g@@s&clusters=c1&clientIP=10.0.0.7&udpPort=55&app=a";
     world.call_as("GET", list, "", JAVA);
     let expected = json!({"count": 1, "subscribers": [{
-        "addrStr": "10.0.0.7:55", "agent": "Nacos-Java-Client:v1.4.2", "app": "a", "ip": "10.0.0.7",
+        "addrStr": "127.0.0.1:55", "agent": "Nacos-Java-Client:v1.4.2", "app": "a", "ip": "127.0.0.1",
         "port": 55, "namespaceId": "public", "serviceName": "g@@s", "cluster": "c1",
     }]});
     assert_eq!(world.json("GET", "/v1/ns/service/subscribers?serviceName=g@@s"), expected);
