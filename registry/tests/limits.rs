@@ -4,8 +4,8 @@ use nacolet_model::{
     ClusterName, Group, Instant, Namespace, RequestId, ServiceKey, ServiceName, WallTime, limits,
 };
 use nacolet_registry::{
-    Command, HealthChecker, Input, InstanceSpec, Metadata, Output, Registry, RegistryError,
-    RegistrySettings, Reply, Request, Selector,
+    Command, HealthChecker, Input, InstanceSpec, Metadata, MetadataChange, Output, PutOverrides,
+    Registry, RegistryError, RegistrySettings, Reply, Request, Selector,
 };
 
 struct Node {
@@ -116,6 +116,29 @@ fn apply_bounds_what_the_door_could_not_see() {
         .map(|command| node.registry.apply(Instant::ZERO, 1, command, &mut Vec::new()));
     let refused: Vec<RegistryError> = results.filter_map(Result::err).collect();
     assert_eq!(refused, [RegistryError::TooManyInstances]);
+}
+
+#[test]
+fn a_service_has_so_many_overrides_and_no_more() {
+    let mut node = Node::new();
+    let mut put = |numbers: std::ops::Range<usize>| {
+        let instances = numbers.map(|number| (spec(number).key(), true)).collect();
+        let command = Command::Override(Box::new(PutOverrides {
+            service: key("s"),
+            instances,
+            weight: Some(2.0),
+            enabled: None,
+            healthy: None,
+            metadata: MetadataChange::Keep,
+        }));
+        node.registry.apply(Instant::ZERO, 1, command, &mut Vec::new())
+    };
+    let max = limits::INSTANCES_PER_SERVICE_MAX;
+    assert_eq!(put(0..max + 1), Err(RegistryError::TooManyInstances));
+    assert!(put(0..max).is_ok());
+    assert!(put(0..max).is_ok(), "those that are there may change");
+    assert_eq!(put(max..max + 1), Err(RegistryError::TooManyInstances));
+    node.registry.invariants();
 }
 
 #[test]
