@@ -40,7 +40,7 @@ pub struct Settings {
     pub body_bytes_per_second_min: u64,
     /// Bodies being read or worked on, bytes in all.
     pub bodies_bytes_max: usize,
-    /// Connections of all threads together.
+    /// Connections of all threads together, long polls apart.
     pub connections_max: usize,
     /// Requests waiting for the core thread, without long polls.
     pub requests_max: usize,
@@ -292,11 +292,13 @@ impl Server {
         self.state.stopped().await;
     }
 
-    /// A place for one more connection, if there is one.
+    /// A place for one more connection, if there is one. A connection that waits in a long poll is
+    /// counted there: two thousand quiet listeners must not lock out everybody else.
     pub(crate) fn seat(&self) -> Option<Seat> {
         let seat = Seat(Arc::clone(&self.state));
         let before = self.state.connections.fetch_add(1, Ordering::Relaxed);
-        (before < self.state.settings.connections_max).then_some(seat)
+        let busy = before.saturating_sub(self.state.long_polls.load(Ordering::Relaxed));
+        (busy < self.state.settings.connections_max).then_some(seat)
     }
 
     /// The largest body that the route of this call takes.

@@ -170,7 +170,7 @@ pub const BODY_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 pub const BODY_GRACE: Duration = Duration::from_secs(5);
 /// A body takes no longer than this. Answer: 408.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Connections in all. Beyond: the newest is closed.
+/// Connections in all, those that wait in a long poll apart. Beyond: the newest is closed.
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// Requests in progress, long polls apart. Beyond: 503 with a retry hint.
 pub const REQUESTS_MAX: usize = 256;

@@ -46,6 +46,7 @@ pub(crate) enum RunError {
 /// # Errors
 /// See [`RunError`].
 pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
+    raise_descriptor_limit();
     let seed = random()?;
     let dir = DataDir::open(&settings.data_dir, NodeId(random()?))?;
     let address = claim(settings.http_addr)?;
@@ -201,6 +202,22 @@ fn api_thread(
 fn claim(address: SocketAddr) -> Result<SocketAddr, RunError> {
     let taken = |source| RunError::Listen { address, source };
     TcpListener::bind(address).and_then(|probe| probe.local_addr()).map_err(taken)
+}
+
+/// Asks for as many descriptors as connections and long polls may need; many systems start a process
+/// with 1,024. Where the system allows fewer, connections beyond that wait in its queue.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    const WANTED: u64 = (limits::CONNECTIONS_MAX + limits::LONG_POLLS_MAX + 256) as u64;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= WANTED) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED)));
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open descriptors stays as it is");
+    }
 }
 
 fn random() -> Result<u64, RunError> {

@@ -197,6 +197,23 @@ fn the_newest_connection_beyond_the_limit_is_closed() {
 }
 
 #[test]
+fn a_connection_in_a_long_poll_takes_nobodys_place() {
+    let wire = Wire::start(Settings { connections_max: 1, ..Settings::default() });
+    let body = "Listening-Configs=absent%02g%02%01";
+    let mut waiting = wire.connect();
+    let head = "POST /nacos/v1/cs/configs/listener HTTP/1.1\r\nHost: x\r\n\
+        Long-Pulling-Timeout: 30000\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    waiting.write_all(request.as_bytes()).expect("sends");
+    eventually("there is a place beside the one who waits", || {
+        let mut stream = wire.connect();
+        pour(&mut stream, HEALTH);
+        let mut byte = [0];
+        matches!(stream.read(&mut byte), Ok(1))
+    });
+}
+
+#[test]
 fn many_half_open_connections_cost_a_healthy_client_nothing() {
     let wire = Wire::start(short());
     let half_open: Vec<_> = (0..200)
