@@ -95,6 +95,16 @@ fn a_second_change_is_refused_until_the_first_is_through() {
 }
 
 #[test]
+fn a_new_leader_changes_nothing_before_it_committed_in_its_term() {
+    // Anchor 34: everything before is applied, and yet it may not know of the latest change.
+    let mut rig = Rig::new(&[1, 2, 3], &[]);
+    let term = rig.lead();
+    assert_eq!(refusal(&rig.turn(&[ask(1, add(4))])), Some(Refusal::ChangeInProgress));
+    rig.all_match(term);
+    assert_eq!(refusal(&rig.turn(&[ask(2, add(4))])), None);
+}
+
+#[test]
 fn a_change_takes_effect_when_it_is_applied() {
     // Anchor 35.
     let mut rig = Rig::new(&[1, 2, 3], &[1]);

@@ -334,6 +334,16 @@ fn a_follower_that_cannot_keep_up_takes_no_more() {
 }
 
 #[test]
+fn a_follower_full_of_uncommitted_entries_takes_the_one_that_commits_them() {
+    let mut rig = Rig::with(membership(&[1, 2, 3], &[], &[]), &[], |config| {
+        config.uncommitted_bytes_max = 100;
+    });
+    rig.receive_settled(2, 1, append(LogId::default(), &[1, 1], 0));
+    let out = rig.receive_settled(3, 2, append(log_id(1, 2), &[2], 0));
+    assert_eq!(bodies(&out, 3), [matched(3)]);
+}
+
+#[test]
 fn a_deposed_leader_s_entry_is_not_reported_as_its_caller_s() {
     // Anchor 32: the place tells; another entry there means the proposal is lost.
     let mut world = World::quiet(3);

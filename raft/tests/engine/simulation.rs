@@ -21,6 +21,7 @@ fn small_bounds(prng: &mut Prng) -> impl Fn(&mut nacolet_raft::engine::Config) +
     let (tail, every) = (2 + prng.below(20) as usize, 5 + prng.below(40));
     let inflight = 1 + prng.below(4) as usize;
     let (pre_vote, check_quorum) = (prng.chance(4, 5), prng.chance(4, 5));
+    let lease_reads = check_quorum && prng.chance(1, 3);
     move |config| {
         config.tail_entries_max = tail;
         config.snapshot_every_entries = every;
@@ -28,6 +29,7 @@ fn small_bounds(prng: &mut Prng) -> impl Fn(&mut nacolet_raft::engine::Config) +
         config.append_entries_max = 3;
         config.pre_vote = pre_vote;
         config.check_quorum = check_quorum;
+        config.lease_reads = lease_reads;
     }
 }
 
@@ -86,7 +88,7 @@ fn use_it(world: &mut World) {
 /// Something that goes wrong, or right again.
 fn disturb(world: &mut World) {
     let (a, b) = (some_node(world), some_node(world));
-    match world.prng.below(12) {
+    match world.prng.below(13) {
         0 | 1 if world.nodes[&a].engine.is_some() => world.crash(a),
         2..=5 if world.nodes[&a].engine.is_none() => world.restart(a),
         6 => world.cut_off(a),
@@ -100,6 +102,7 @@ fn disturb(world: &mut World) {
             let stalled = world.prng.chance(1, 2);
             world.stall_apply(a, stalled);
         }
+        12 => world.turn(a, vec![Input::Unreachable(b)]),
         _ => {}
     }
 }
