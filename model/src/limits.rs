@@ -46,8 +46,10 @@ pub const LABEL_CHARS_MAX: usize = 1_024;
 pub const BETA_IPS_MAX: usize = 256;
 /// Most gray versions (beta and tags) of one config (Nacos 10). Beyond: refused.
 pub const GRAY_VERSIONS_MAX: usize = 10;
-/// Most configs of a node (reliability). Beyond: publish is refused, nothing is dropped.
-pub const CONFIGS_MAX: usize = 20_000;
+/// Most configs of a node. The 20,000 of reliability are gone after three seconds of an ordinary load
+/// test, and Nacos's own quota is 100,000; what bounds memory is `CONTENTS_BYTES_MAX`, which 250,000
+/// contents of 1 KiB fill. Beyond: publish is refused, nothing is dropped.
+pub const CONFIGS_MAX: usize = 250_000;
 /// Bytes of all contents together, gray versions included, so that large configs stay bounded too.
 /// Beyond: a publish that needs more is refused, nothing is dropped.
 pub const CONTENTS_BYTES_MAX: usize = 256 << 20;
@@ -90,8 +92,9 @@ pub const LONG_POLL_EARLY: Duration = Duration::from_millis(500);
 
 /// Most instances of one service (reliability). Beyond: 400.
 pub const INSTANCES_PER_SERVICE_MAX: usize = 5_000;
-/// Most instances of a node. Beyond: 503, so that memory stays bounded.
-pub const INSTANCES_MAX: usize = 50_000;
+/// Most instances of a node: fifty of the largest services. Some 80 MB with short texts; longer ones
+/// are bounded by `REGISTRY_TEXT_BYTES_MAX`. Beyond: 503.
+pub const INSTANCES_MAX: usize = 250_000;
 /// Most services of a node. Beyond: 503.
 pub const SERVICES_MAX: usize = 20_000;
 /// Metadata of one instance or service, bytes in all (reliability).
@@ -99,7 +102,7 @@ pub const METADATA_BYTES_MAX: usize = 8 << 10;
 /// Entries of one metadata map (reliability).
 pub const METADATA_ENTRIES_MAX: usize = 256;
 /// Texts of all instances, services and overrides of a node, bytes; texts that instances share count
-/// for each. 50,000 instances with 1.3 KiB each. Beyond: 503.
+/// for each. 250,000 instances with 260 bytes each. Beyond: 503.
 pub const REGISTRY_TEXT_BYTES_MAX: usize = 64 << 20;
 /// Largest instance weight (Nacos).
 pub const WEIGHT_MAX: f64 = 10_000.0;
@@ -271,8 +274,28 @@ pub const PEER_HELLO_BYTES_MAX: usize = 64;
 pub const PEER_FRAME_BYTES_MAX: usize = COMMAND_BYTES_MAX + (1 << 20);
 /// Frames waiting per peer and kind of traffic. Beyond: the oldest of a kind that repeats is dropped.
 pub const PEER_QUEUE_MAX: usize = 256;
-/// Incoming peer connections.
+/// Incoming peer connections. Beyond: the newest is closed.
 pub const PEER_CONNECTIONS_MAX: usize = 16;
+/// Incoming peer connections that have not proved yet that they hold the cluster key. Beyond: the
+/// newest is closed, so that strangers cannot take the places of members.
+pub const PEER_HANDSHAKES_MAX: usize = 8;
+/// Time for a handshake, both to call and to be called. Beyond: close.
+pub const PEER_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A peer that takes none of what is sent to it for this long is not there any more: longer than an
+/// election timeout, shorter than a client's patience. Beyond: close, and connect anew.
+pub const PEER_STALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// First pause before a peer is called again; doubles up to the next, with jitter.
+pub const PEER_RETRY_MIN: Duration = Duration::from_millis(50);
+/// Longest pause before a peer is called again.
+pub const PEER_RETRY_MAX: Duration = Duration::from_secs(1);
+/// Calls in progress per link and direction. Beyond: answered busy.
+pub const PEER_CALLS_MAX: usize = 256;
+/// An answer of a peer takes no longer than this. Beyond: its outcome is unknown.
+pub const PEER_CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes gathered for one write to a peer; a larger frame goes alone.
+pub const PEER_WRITE_BYTES: usize = 64 << 10;
+/// Longest address that a peer says it listens at, bytes.
+pub const PEER_ADDRESS_BYTES_MAX: usize = 300;
 
 // ---- shell ----
 
