@@ -68,6 +68,7 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
         status: status(&raft, address),
     });
     let udp = Udp::bind(address.ip());
+    let ref_time_tried = ref_time.tried();
     let core = Core::new(Parts {
         shared,
         raft: raft.clone(),
@@ -78,7 +79,7 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
         ref_time,
     });
     let executor = LocalExecutor::new();
-    let node = Node { settings, address, raft, port };
+    let node = Node { settings, address, raft, port, ref_time_tried };
     smol::block_on(executor.run(node.live(&executor, core, tasks)))
 }
 
@@ -88,6 +89,7 @@ struct Node<'a> {
     address: SocketAddr,
     raft: Raft<Machine>,
     port: Arc<Port>,
+    ref_time_tried: async_channel::Receiver<()>,
 }
 
 impl Node<'_> {
@@ -117,6 +119,8 @@ impl Node<'_> {
 
     /// Waits until everything that was committed before the start is part of the state.
     async fn become_ready(&self) {
+        // Nothing is ever sent: the channel closes.
+        let _ = self.ref_time_tried.recv().await;
         let mut version = 0;
         loop {
             let metrics = self.raft.metrics();
