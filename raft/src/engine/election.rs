@@ -29,10 +29,11 @@ impl Engine {
         self.election_deadline = self.now + self.election_timeout;
     }
 
-    /// Starts a follower's patience anew. A sole voter has nobody to wait for.
+    /// Starts a follower's patience anew. A sole voter has nobody to wait for, except for a leader
+    /// that was voted out and will tell it when to take over.
     pub(super) fn arm_election(&mut self) {
         self.draw_election_timeout();
-        if self.membership.is_sole_voter(self.config.id) {
+        if self.membership.is_sole_voter(self.config.id) && self.leader.is_none() {
             self.election_deadline = self.now;
         }
     }

@@ -32,6 +32,8 @@ pub(super) struct Reads {
     rounds: VecDeque<(u64, Instant)>,
     /// When the newest round that a quorum answered was sent.
     heard: Option<Instant>,
+    /// This leader told somebody to campaign, or will: nobody keeps quiet for its sake any more.
+    lease_void: bool,
 }
 
 /// Reads of one turn.
@@ -50,6 +52,11 @@ impl Reads {
     /// Everybody who waits.
     pub(super) fn into_requests(self) -> impl Iterator<Item = RequestId> {
         self.waiting.into_iter().flat_map(|batch| batch.requests).chain(self.fresh)
+    }
+
+    /// From now on, and for the rest of the term, no read is answered from the lease.
+    pub(super) fn void_lease(&mut self) {
+        self.lease_void = true;
     }
 
     /// A round of heartbeats goes out now; its answers will prove the leader as of now.
@@ -105,13 +112,13 @@ impl Engine {
     }
 
     /// Whether no other leader can have been elected, if clocks run at about the same rate: a quorum
-    /// answered a heartbeat *sent* less than an election timeout ago, less a tenth for drift. A
-    /// transfer breaks the promise on which that rests.
+    /// answered a heartbeat *sent* less than an election timeout ago, less a tenth for drift. An
+    /// order to campaign breaks the promise on which that rests, however late it arrives.
     fn holds_lease(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let lease = self.config.election_timeout_min / 10 * 9;
         self.config.lease_reads
-            && leader.transfer.is_none()
+            && !leader.reads.lease_void
             && leader.reads.heard.is_some_and(|sent| self.now.saturating_since(sent) < lease)
     }
 

@@ -26,6 +26,7 @@ impl Engine {
     pub(super) fn retire(&mut self) {
         let until = self.log.last().index;
         if let Role::Leader(leader) = &mut self.role {
+            leader.reads.void_lease();
             leader.retiring.get_or_insert(Retiring { until, told: false });
         }
         if self.membership.voters.is_empty() {

@@ -41,6 +41,7 @@ impl Engine {
             }
             Some(target) if voters.contains(&target) => {
                 let deadline = self.now + self.config.election_timeout_max;
+                leader.reads.void_lease();
                 leader.transfer = Some(Transfer { request, target, deadline });
                 self.continue_transfer(target);
             }

@@ -11,7 +11,7 @@ use crate::rig::{
     GRANTED, PRE_GRANTED, REFUSED, Rig, append, bodies, entries, log_id, matched, membership,
     request_vote, sent,
 };
-use crate::world::{Outcome, World, id};
+use crate::world::{Faults, Outcome, World, id};
 
 #[test]
 fn a_sole_voter_leads_at_once_and_then_needs_no_clock() {
@@ -203,7 +203,7 @@ fn a_leader_that_cannot_hear_gives_way() {
 fn equal_seeds_do_not_split_votes_for_ever() {
     // Anchor 10; Raft paper §9.3: timeouts are drawn anew for each campaign and node.
     for seed in 0..1_000 {
-        let mut world = World::new(seed, 5, 5, |_| {});
+        let mut world = World::with_faults(seed, 5, 5, Faults::LOCKSTEP, |_| {});
         let elected = world.run_until(6_000, |world| world.leader().is_some());
         assert!(elected, "seed {seed}");
     }

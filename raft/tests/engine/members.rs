@@ -270,6 +270,25 @@ fn the_last_of_two_leads_after_the_other_removed_itself() {
 }
 
 #[test]
+fn a_voter_left_alone_waits_for_its_retiring_leader() {
+    // The leader may not have applied its own removal yet, and still answer reads from its lease.
+    let mut rig = Rig::with(membership(&[1], &[1, 2], &[]), &[1], |_| {});
+    let mut leave = crate::rig::entries(2, &[1]);
+    leave[0].payload = nacolet_raft::EntryPayload::Membership(Box::new(membership(&[1], &[], &[])));
+    let body = MessageBody::AppendEntries {
+        previous: crate::rig::log_id(1, 1),
+        entries: leave,
+        commit_index: LogIndex(2),
+    };
+    rig.receive_settled(2, 1, body);
+    assert_eq!(rig.engine.status().membership, membership(&[1], &[], &[]));
+    rig.turn(&[Input::Wake]);
+    assert_eq!(rig.engine.role(), RoleKind::Follower);
+    rig.receive_settled(2, 1, MessageBody::TimeoutNow);
+    assert_eq!(rig.engine.role(), RoleKind::Leader);
+}
+
+#[test]
 fn a_removed_voter_with_a_longer_log_frees_the_one_that_needs_its_vote() {
     // Anchor 41, found by the simulation: the refusal carries what is committed.
     let mut rig = Rig::with(membership(&[1], &[1, 2], &[]), &[1, 1], |_| {});

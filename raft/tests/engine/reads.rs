@@ -209,6 +209,22 @@ fn there_is_no_lease_during_a_transfer() {
 }
 
 #[test]
+fn there_is_no_lease_after_a_transfer_that_was_given_up() {
+    // Anchor 55: the order to campaign may still be on its way.
+    let (mut rig, term) = leased(Duration::from_millis(1));
+    rig.turn(&[Input::TransferLeader { request: RequestId(1), target: None }]);
+    for _ in 0..20 {
+        let out = rig.wake();
+        if !bodies(&out, 2).is_empty() {
+            rig.receive_settled(2, term, confirm(position(&out)));
+        }
+    }
+    let out = rig.turn(&[Input::Propose { request: RequestId(2), command: [1].as_slice().into() }]);
+    assert!(!out.iter().any(|o| matches!(o, Output::Refused { .. })), "the transfer is over");
+    assert_eq!(ready(&rig.turn(&[read(3)])), []);
+}
+
+#[test]
 fn with_leases_a_restarted_node_keeps_its_promise_not_to_vote() {
     // Anchor 55: it cannot know whom it heard before it stopped.
     let mut rig = Rig::with(membership(&[1, 2, 3], &[], &[]), &[1], |c| c.lease_reads = true);

@@ -22,6 +22,10 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
+    /// Everything takes the same time: nothing but the engines' own choices tells them apart.
+    pub(crate) const LOCKSTEP: Self =
+        Self { drop_percent: 0, duplicate_percent: 0, delay_micros_max: 1, disk_micros_max: 1 };
+
     pub(crate) const NONE: Self = Self {
         drop_percent: 0,
         duplicate_percent: 0,
@@ -86,11 +90,22 @@ pub(crate) fn id(node: u64) -> NodeId {
 impl World {
     /// Voters 1 to `voters`, bootstrapped alike, and blank nodes up to `nodes`.
     pub(crate) fn new(seed: u64, voters: u64, nodes: u64, adjust: impl Fn(&mut Config)) -> Self {
+        Self::with_faults(seed, voters, nodes, Faults::NONE, adjust)
+    }
+
+    /// The same, in a world that is like this from the start.
+    pub(crate) fn with_faults(
+        seed: u64,
+        voters: u64,
+        nodes: u64,
+        faults: Faults,
+        adjust: impl Fn(&mut Config),
+    ) -> Self {
         let mut world = Self {
             now: Instant::from_millis(1),
             prng: Prng::new(seed),
             nodes: BTreeMap::new(),
-            faults: Faults::NONE,
+            faults,
             checker: Checker::default(),
             cut: BTreeSet::new(),
             outcomes: BTreeMap::new(),
@@ -361,7 +376,7 @@ impl World {
             Output::Send { to, message } => self.send(node, to, message),
             Output::Apply(entries) => {
                 self.checker.check_apply(&entries);
-                self.schedule(200, Event::Applied { node, life, entries });
+                self.schedule((disk_time / 5).max(1), Event::Applied { node, life, entries });
             }
             Output::Proposed { request, id } => {
                 self.proposed.entry((node, id.index)).or_default().push(request);
