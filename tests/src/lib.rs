@@ -1,1 +1,28 @@
-//! placeholder
+//! The deterministic simulator of the whole write path: the real Raft runtime, config store, listeners
+//! and registry on simulated disks, clocks and lines, in one thread, from one seed.
+//!
+//! ```text
+//!  workload ── clients ──► node (core task, Raft, worker) ──► machine (config store, registry)
+//!      │                     │ log, snapshots    │ messages
+//!      ▼                     ▼                   ▼
+//!  checker ◄────────────── disk ◄── crash     network ◄── cut, delay, lose, double
+//! ```
+//!
+//! Read `world` first, then `plan`; `kernel` is time and tasks; `checker` has one file per promise;
+//! `planted` lists the bugs by which the simulator itself is measured.
+
+pub mod checker;
+pub mod clock;
+mod directory;
+pub mod disk;
+pub mod inbox;
+pub mod kernel;
+pub mod machine;
+pub mod network;
+pub mod node;
+pub mod plan;
+pub mod planted;
+pub mod run;
+mod snapshots;
+mod workload;
+pub mod world;

@@ -1,0 +1,134 @@
+//! `cargo ci sim`: many seeds, or the score of the planted bugs, with the seeds per second.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks on its standard streams"
+)]
+
+use std::env;
+use std::process::ExitCode;
+
+use nacolet_tests::planted::Planted;
+use nacolet_tests::run::{Report, hunt, replay, run};
+
+const USAGE: &str = "\
+usage: cargo ci sim [--seeds N] [--from S] [--nodes V]
+       cargo ci sim --planted [--seeds N] [--from S] [--only NAME]
+
+  --seeds    how many seeds (300; with --planted at most so many per bug, 1000)
+  --from     the first seed (1)
+  --nodes    voters at the beginning of every run; drawn by the seed when absent
+  --planted  plants each known bug and prints how many are found
+";
+
+#[derive(Default)]
+struct Options {
+    seeds: Option<u64>,
+    from: Option<u64>,
+    nodes: Option<u64>,
+    planted: bool,
+    only: Option<Planted>,
+}
+
+fn parse(words: &[String]) -> Option<Options> {
+    let mut options = Options::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut number = || words.next()?.parse().ok();
+        match word.as_str() {
+            "--seeds" => options.seeds = Some(number()?),
+            "--from" => options.from = Some(number()?),
+            "--nodes" => options.nodes = Some(number()?),
+            "--planted" => options.planted = true,
+            "--only" => options.only = Some(Planted::parse(words.next()?)?),
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+#[expect(clippy::disallowed_methods, reason = "measures how fast the simulator is, nothing else")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let Some(options) = parse(&words) else {
+        eprint!("{USAGE}");
+        return ExitCode::FAILURE;
+    };
+    // A panic is a finding like any other, and is reported with its seed.
+    if env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|_| ()));
+    }
+    let passed = if options.planted { score(&options) } else { seeds(&options) };
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn seeds(options: &Options) -> bool {
+    let (count, first) = (options.seeds.unwrap_or(300), options.from.unwrap_or(1));
+    let begun = now();
+    let mut sum = [0_u64; 6];
+    let mut failures = 0;
+    for seed in first..first + count {
+        let report = run(seed, options.nodes, None);
+        let Report { tally, crashes, .. } = &report;
+        let facts = [
+            tally.acknowledged,
+            tally.unknown,
+            tally.local_reads + tally.linear_reads,
+            tally.heard,
+            tally.undecided,
+            *crashes,
+        ];
+        sum.iter_mut().zip(facts).for_each(|(sum, fact)| *sum += fact);
+        if let Some(violation) = &report.violation {
+            failures += 1;
+            println!("seed {seed}: {} broken: {}", violation.promise, violation.what);
+            println!("  replay: {}", replay(seed, options.nodes));
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let rate = f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / seconds;
+    let [acknowledged, unknown, reads, heard, undecided, crashes] = sum;
+    println!(
+        "{count} seeds from {first}: {failures} failed, {acknowledged} writes acknowledged, \
+         {unknown} unknown, {reads} reads, {heard} changes heard, {crashes} power cuts, \
+         {undecided} histories undecided; {rate:.1} seeds/s"
+    );
+    failures == 0
+}
+
+fn score(options: &Options) -> bool {
+    let (count, first) = (options.seeds.unwrap_or(1_000), options.from.unwrap_or(1));
+    let chosen = |bug: &Planted| options.only.is_none_or(|only| only == *bug);
+    let bugs: Vec<Planted> = Planted::ALL.into_iter().filter(chosen).collect();
+    let mut found = 0;
+    for bug in &bugs {
+        match hunt(*bug, first, count) {
+            Some(Report { seed, violation: Some(violation), .. }) => {
+                found += 1;
+                let Violated { promise, what } = Violated::of(&violation.what, violation.promise);
+                println!("{:<28} seed {seed}: {promise}: {what}", bug.name());
+            }
+            _ => println!("{:<28} NOT FOUND in {count} seeds", bug.name()),
+        }
+    }
+    println!("planted bugs found: {found} of {}", bugs.len());
+    found == bugs.len()
+}
+
+/// A violation on one line.
+struct Violated<'a> {
+    promise: &'a str,
+    what: &'a str,
+}
+
+impl<'a> Violated<'a> {
+    fn of(what: &'a str, promise: &'a str) -> Self {
+        let first = what.lines().next().unwrap_or_default();
+        let cut = first.char_indices().nth(140).map_or(first.len(), |(at, _)| at);
+        Self { promise, what: &first[..cut] }
+    }
+}

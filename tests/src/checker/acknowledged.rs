@@ -1,0 +1,211 @@
+//! P1: what was acknowledged is never lost. Every command that any node applied stands in one ledger,
+//! by its log index; whoever applies that index again must apply the same command with the same
+//! result, and nobody may step over one. A small model of the config centre predicts each result.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nacolet_config as config;
+use nacolet_model::{ConfigKey, NodeId};
+
+use super::Check;
+use crate::machine::{Command, Refused, Response, Shared};
+
+/// One applied command.
+struct Committed {
+    print: u64,
+    result: Result<Response, Refused>,
+}
+
+/// The value of one key over time: log index, and the serial of the content from there on.
+type Versions = Vec<(u64, Option<u64>)>;
+
+/// Everything ever applied.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    committed: BTreeMap<u64, Committed>,
+    keys: BTreeMap<ConfigKey, Versions>,
+    serials: BTreeMap<u64, u64>,
+    acknowledged: BTreeSet<u64>,
+    refused: BTreeSet<u64>,
+    /// How far each node has applied.
+    cursors: BTreeMap<NodeId, u64>,
+}
+
+/// The state of one member at the end.
+#[derive(Clone, Copy)]
+pub struct Final<'a> {
+    /// The member.
+    pub node: NodeId,
+    /// Its state.
+    pub shared: &'a Shared,
+    /// The log index of its state.
+    pub applied: u64,
+}
+
+impl std::fmt::Debug for Final<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Final").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// The serial that a client wrote into a content.
+pub(crate) fn serial_of(content: &str) -> Option<u64> {
+    content.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn fingerprint(command: &Command) -> u64 {
+    // Commands are plain values that postcard can always encode.
+    let bytes = postcard::to_allocvec(command).unwrap_or_default();
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix)
+}
+
+impl Ledger {
+    /// A node begins at what its snapshot holds.
+    pub(crate) fn restarted(&mut self, node: NodeId, applied: u64) {
+        self.cursors.insert(node, applied);
+    }
+
+    /// A node applied a command.
+    pub(crate) fn applied(
+        &mut self,
+        node: NodeId,
+        index: u64,
+        command: &Command,
+        result: &Result<Response, Refused>,
+    ) -> Check {
+        let cursor = self.cursors.entry(node).or_default();
+        if let Some((skipped, _)) = self.committed.range(*cursor + 1..index.max(*cursor + 1)).next()
+        {
+            return Err(format!("{node} applies {index} and never applied {skipped}"));
+        }
+        *cursor = index;
+        let print = fingerprint(command);
+        if let Some(known) = self.committed.get(&index) {
+            if known.print != print {
+                return Err(format!("{node} applies another command at {index}"));
+            }
+            if known.result != *result {
+                let expected = &known.result;
+                return Err(format!("{node} at {index}: {result:?} where others had {expected:?}"));
+            }
+            return Ok(());
+        }
+        if self.committed.last_key_value().is_some_and(|(last, _)| *last > index) {
+            return Err(format!("{node} applies {index}, which others stepped over"));
+        }
+        self.committed.insert(index, Committed { print, result: result.clone() });
+        self.predict(index, command, result)
+    }
+
+    /// Plays a command on the model and compares the result.
+    fn predict(
+        &mut self,
+        index: u64,
+        command: &Command,
+        result: &Result<Response, Refused>,
+    ) -> Check {
+        let (key, operator) = match command {
+            Command::Config(config::Command::Publish(publish)) => (&publish.key, &publish.operator),
+            Command::Config(config::Command::Remove(remove)) => (&remove.key, &remove.operator),
+            Command::Config(_) | Command::Registry(_) => return Ok(()),
+        };
+        let Some(serial) = operator.user.parse().ok() else { return Ok(()) };
+        if let Some(before) = self.serials.insert(serial, index) {
+            return Err(format!("write {serial} was applied at {before} and again at {index}"));
+        }
+        if self.refused.contains(&serial) {
+            return Err(format!("write {serial} was refused and is applied at {index}"));
+        }
+        let before = self.value_at(key, index).flatten();
+        let held = before.map(|serial| config::Md5::of(&content_of(serial)));
+        let (after, expected) = match command {
+            Command::Config(config::Command::Publish(publish)) => {
+                if publish.cas_md5.is_some_and(|wanted| held != Some(wanted)) {
+                    (before, Err(Refused::Config(config::CommandError::CasMismatch)))
+                } else {
+                    let created = before.is_none();
+                    let published = config::Response::Published { created, md5: publish.md5 };
+                    (Some(serial), Ok(Response::Config(published)))
+                }
+            }
+            _ => {
+                let existed = before.is_some();
+                (None, Ok(Response::Config(config::Response::Removed { existed })))
+            }
+        };
+        if after != before {
+            self.keys.entry(key.clone()).or_default().push((index, after));
+        }
+        if expected == *result {
+            Ok(())
+        } else {
+            Err(format!("at {index}: {result:?} where the model says {expected:?}"))
+        }
+    }
+
+    /// The serial of a key's content at a log index; `None` when nothing was ever written to it.
+    pub(crate) fn value_at(&self, key: &ConfigKey, index: u64) -> Option<Option<u64>> {
+        let versions = self.keys.get(key)?;
+        versions.iter().rfind(|(at, _)| *at <= index).map(|(_, serial)| *serial)
+    }
+
+    /// The serial of a key's content now.
+    pub(crate) fn latest(&self, key: &ConfigKey) -> Option<u64> {
+        self.keys.get(key)?.last()?.1
+    }
+
+    /// Whether a write took effect.
+    pub(crate) fn has(&self, serial: u64) -> bool {
+        self.serials.contains_key(&serial)
+    }
+
+    /// A client was told that its write is done.
+    pub(crate) fn acknowledged(&mut self, serial: u64) -> Check {
+        self.acknowledged.insert(serial);
+        if self.has(serial) {
+            Ok(())
+        } else {
+            Err(format!("write {serial} was acknowledged before anybody applied it"))
+        }
+    }
+
+    /// A client was told that its write had no effect.
+    pub(crate) fn refused(&mut self, serial: u64) -> Check {
+        self.refused.insert(serial);
+        match self.serials.get(&serial) {
+            None => Ok(()),
+            Some(index) => Err(format!("write {serial} was refused and stands at {index}")),
+        }
+    }
+
+    /// The durability scan: each acknowledged write is there or was overwritten by a later one.
+    pub(crate) fn scan(&self, states: &[Final<'_>]) -> Check {
+        let positions = self.acknowledged.iter().filter_map(|serial| self.serials.get(serial));
+        let newest = positions.max().copied().unwrap_or(0);
+        for Final { node, shared, applied } in states {
+            if *applied < newest {
+                return Err(format!("{node} ends at {applied}, {newest} was acknowledged"));
+            }
+            let store = shared.configs.borrow();
+            for key in self.keys.keys() {
+                let (namespace, group) = (key.namespace.as_str(), key.group.as_str());
+                let config = store.get(namespace, group, key.data_id.as_str());
+                let found = config.map(|config| serial_of(&config.content).unwrap_or(0));
+                let expected = self.latest(key);
+                if found != expected {
+                    return Err(format!("{node} ends with {found:?} for {expected:?} at {key:?}"));
+                }
+            }
+            store.invariants();
+            shared.registry.borrow().invariants();
+        }
+        Ok(())
+    }
+}
+
+/// The content that a client writes under a serial.
+pub(crate) fn content_of(serial: u64) -> String {
+    let filler = usize::try_from(serial % 7).unwrap_or(0);
+    format!("{serial} {}", "x".repeat(filler * filler * 4 + 1))
+}

@@ -1,0 +1,226 @@
+//! The network between nodes: it delays, loses, doubles and reorders messages, and cuts lines in one
+//! direction or both. Every message that leaves a node passes the checkers first.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use futures_lite::future::or;
+use nacolet_model::{Duration, Instant, NodeId, Prng};
+use nacolet_raft::{
+    LocalBoxFuture, Message, Raft, RaftNetwork, RaftNetworkFactory, SnapshotChunk, SnapshotMeta,
+    Term, Unreachable,
+};
+
+use crate::checker::Checkers;
+use crate::disk::Disk;
+use crate::kernel::Kernel;
+use crate::machine::Machine;
+
+/// A sender gives up on a snapshot chunk after this long.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How bad the lines are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weather {
+    /// A message takes up to this long.
+    pub delay_max: Duration,
+    /// Out of a hundred messages, how many are lost.
+    pub loss_percent: u64,
+    /// Out of a hundred messages, how many arrive twice.
+    pub double_percent: u64,
+    /// Out of a hundred messages, how many overtake others.
+    pub reorder_percent: u64,
+}
+
+impl Weather {
+    /// No faults.
+    #[must_use]
+    pub fn fair() -> Self {
+        Self { delay_max: Duration::from_micros(800), ..Self::default() }
+    }
+}
+
+struct State {
+    prng: Prng,
+    weather: Weather,
+    /// Directed lines that lose everything.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    plugged: BTreeMap<NodeId, Raft<Machine>>,
+    /// When the last message of each line arrives.
+    arrivals: BTreeMap<(NodeId, NodeId), Instant>,
+}
+
+/// All lines. Clones are the same lines.
+#[derive(Clone)]
+pub struct Network {
+    kernel: Kernel,
+    checkers: Checkers,
+    state: Rc<RefCell<State>>,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network").field("cut", &self.state.borrow().cut).finish_non_exhaustive()
+    }
+}
+
+impl Network {
+    /// Lines without nodes.
+    #[must_use]
+    pub fn new(kernel: Kernel, checkers: Checkers, prng: Prng) -> Self {
+        let state = State {
+            prng,
+            weather: Weather::fair(),
+            cut: BTreeSet::new(),
+            plugged: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
+        };
+        Self { kernel, checkers, state: Rc::new(RefCell::new(state)) }
+    }
+
+    /// Changes how bad the lines are.
+    pub fn set_weather(&self, weather: Weather) {
+        self.state.borrow_mut().weather = weather;
+    }
+
+    /// Connects a node, or another life of it.
+    pub fn plug(&self, raft: &Raft<Machine>) {
+        self.state.borrow_mut().plugged.insert(raft.id(), raft.clone());
+    }
+
+    /// Takes a node off.
+    pub fn unplug(&self, node: NodeId) {
+        let raft = self.state.borrow_mut().plugged.remove(&node);
+        drop(raft);
+    }
+
+    /// Cuts the line from one node to another.
+    pub fn cut(&self, from: NodeId, to: NodeId) {
+        self.state.borrow_mut().cut.insert((from, to));
+    }
+
+    /// Mends every line.
+    pub fn mend(&self) {
+        self.state.borrow_mut().cut.clear();
+    }
+
+    /// What `node` makes its connections with.
+    #[must_use]
+    pub fn plug_of(&self, node: NodeId, disk: Disk) -> Plug {
+        Plug { network: self.clone(), from: node, disk }
+    }
+
+    fn delay(&self) -> Duration {
+        let mut state = self.state.borrow_mut();
+        let max = u64::try_from(state.weather.delay_max.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(50 + state.prng.below(max))
+    }
+
+    fn chance(&self, percent: impl Fn(&Weather) -> u64) -> bool {
+        let mut state = self.state.borrow_mut();
+        let percent = percent(&state.weather);
+        state.prng.chance(percent, 100)
+    }
+
+    fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        self.state.borrow().cut.contains(&(from, to))
+    }
+
+    fn raft(&self, node: NodeId) -> Option<Raft<Machine>> {
+        self.state.borrow().plugged.get(&node).cloned()
+    }
+
+    /// When a message sent now arrives.
+    fn arrival(&self, from: NodeId, to: NodeId) -> Instant {
+        let at = self.kernel.now() + self.delay();
+        if self.chance(|weather| weather.reorder_percent) {
+            return at;
+        }
+        let mut state = self.state.borrow_mut();
+        let last = state.arrivals.entry((from, to)).or_default();
+        *last = at.max(*last);
+        *last
+    }
+
+    fn deliver(&self, from: NodeId, to: NodeId, message: Message) {
+        let at = self.arrival(from, to);
+        let network = self.clone();
+        self.kernel.at(at, move || {
+            if network.is_cut(from, to) {
+                return;
+            }
+            if let Some(raft) = network.raft(to) {
+                // A full queue loses the message, as a full network would.
+                raft.receive(from, message).ok();
+            }
+        });
+    }
+}
+
+/// Makes the connections of one node.
+#[derive(Clone, Debug)]
+pub struct Plug {
+    network: Network,
+    from: NodeId,
+    disk: Disk,
+}
+
+/// The connection of one node to another.
+#[derive(Clone, Debug)]
+pub struct Line {
+    plug: Plug,
+    to: NodeId,
+}
+
+impl RaftNetworkFactory for Plug {
+    type Network = Line;
+
+    fn connect(&mut self, target: NodeId, _address: &str) -> Line {
+        Line { plug: self.clone(), to: target }
+    }
+}
+
+impl RaftNetwork for Line {
+    fn send(&mut self, message: Message) -> LocalBoxFuture<'_, Result<(), Unreachable>> {
+        let Plug { network, from, disk } = &self.plug;
+        disk.with_durable(|log| network.checkers.sent(*from, self.to, &message, log));
+        let dead = network.is_cut(*from, self.to) || network.raft(self.to).is_none();
+        // A dead line is noticed now and then; the message is lost either way.
+        let noticed = dead && network.state.borrow_mut().prng.chance(1, 2);
+        if !network.chance(|weather| weather.loss_percent) {
+            if network.chance(|weather| weather.double_percent) {
+                network.deliver(*from, self.to, message.clone());
+            }
+            network.deliver(*from, self.to, message);
+        }
+        Box::pin(async move { if noticed { Err(Unreachable) } else { Ok(()) } })
+    }
+
+    fn send_chunk(
+        &mut self,
+        term: Term,
+        meta: &SnapshotMeta,
+        offset: u64,
+        chunk: SnapshotChunk,
+    ) -> LocalBoxFuture<'_, Result<u64, Unreachable>> {
+        let meta = meta.clone();
+        let Self { plug: Plug { network, from, .. }, to } = self.clone();
+        Box::pin(async move {
+            network.kernel.sleep(network.delay()).await;
+            if network.is_cut(from, to) || network.chance(|weather| weather.loss_percent) {
+                network.kernel.sleep(network.delay()).await;
+                return Err(Unreachable);
+            }
+            let raft = network.raft(to).ok_or(Unreachable)?;
+            let held = async { raft.receive_chunk(from, term, meta, offset, chunk).await.ok() };
+            let timeout = async {
+                network.kernel.sleep(CHUNK_TIMEOUT).await;
+                None
+            };
+            let held = or(held, timeout).await.ok_or(Unreachable)?;
+            network.kernel.sleep(network.delay()).await;
+            if network.is_cut(to, from) { Err(Unreachable) } else { Ok(held) }
+        })
+    }
+}

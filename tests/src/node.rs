@@ -1,0 +1,353 @@
+//! A node of the simulated world: its disk and clocks, which outlive it, and one life of its process:
+//! the real Raft tasks and a core task wired as the node's own.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use futures_channel::oneshot::Sender;
+use futures_lite::future::{or, pending};
+use nacolet_config::{ListenInput, ListenKey, ListenOutput, Listeners, Store};
+use nacolet_model::{ConfigKey, Instant, NodeId, RequestId};
+use nacolet_raft::{
+    ClientWriteError, Config, Fatal, Outcome, Raft, RaftNetworkFactory, Refusal, StartError, Timer,
+};
+use nacolet_registry::{self as registry, Registry, RegistrySettings};
+
+use crate::checker::Checkers;
+use crate::clock::NodeClock;
+use crate::disk::{Disk, SimLog};
+use crate::inbox::{Event, Inbox, ReadAnswer, RegistryFailure, Request, WriteAnswer, earlier};
+use crate::kernel::{GroupId, Kernel};
+use crate::machine::{Command, Machine, Refused, Response, Shared};
+use crate::planted::Planted;
+use crate::snapshots::Snapshots;
+
+/// What outlives a node's process.
+#[derive(Clone, Debug)]
+pub struct Hardware {
+    /// The node.
+    pub id: NodeId,
+    /// Its disk.
+    pub disk: Disk,
+    /// Its clocks.
+    pub clock: NodeClock,
+}
+
+/// One life of a node's process.
+#[derive(Clone)]
+pub struct Life {
+    /// Counts the lives of this node.
+    pub number: u64,
+    /// Its tasks.
+    pub group: GroupId,
+    /// Its Raft handle.
+    pub raft: Raft<Machine>,
+    /// Its state.
+    pub shared: Shared,
+    /// Where requests go.
+    pub inbox: Inbox,
+    /// How RaftCore ended, if it has.
+    pub ended: Rc<RefCell<Option<Result<(), Fatal>>>>,
+}
+
+impl std::fmt::Debug for Life {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Life").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// What a life is started with.
+pub struct Birth<N> {
+    /// Counts the lives of this node.
+    pub number: u64,
+    /// Settings of Raft.
+    pub config: Config,
+    /// Connections to the others.
+    pub network: N,
+    /// The world.
+    pub kernel: Kernel,
+    /// Who looks on.
+    pub checkers: Checkers,
+    /// A bug in the wiring.
+    pub planted: Option<Planted>,
+}
+
+impl<N> std::fmt::Debug for Birth<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Birth").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Hardware {
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// What is on the disk does not fit together.
+    pub fn start<N>(&self, birth: Birth<N>) -> Result<Life, StartError>
+    where
+        N: RaftNetworkFactory + 'static,
+        N::Network: 'static,
+    {
+        let Birth { number, config, network, kernel, checkers, planted } = birth;
+        self.clock.start();
+        let seed = config.engine.seed;
+        let settings = RegistrySettings { seed, ref_time_floor: self.disk.ref_time() };
+        let shared = Shared {
+            configs: Rc::new(RefCell::new(Store::new())),
+            registry: Rc::new(RefCell::new(Registry::new(settings))),
+        };
+        let inbox = Inbox::default();
+        let machine = Machine {
+            node: self.id,
+            life: number,
+            shared: shared.clone(),
+            snapshots: Snapshots::new(&self.disk),
+            inbox: inbox.clone(),
+            clock: self.clock.clone(),
+            checkers: checkers.clone(),
+            planted,
+        };
+        let timer = match planted {
+            Some(Planted::LeaseByWallClock) => self.clock.by_wall(),
+            _ => self.clock.clone(),
+        };
+        let log = SimLog(self.disk.clone());
+        let (raft, tasks) = Raft::new(config, log, machine, network, timer)?;
+        let group = GroupId(self.id.0 * 1_000_000 + number);
+        let ended = Rc::new(RefCell::new(None));
+        let slot = Rc::clone(&ended);
+        let core = tasks.core;
+        kernel.spawn(group, async move {
+            let outcome = core.await;
+            *slot.borrow_mut() = Some(outcome);
+        });
+        kernel.spawn(group, tasks.worker);
+        kernel.spawn(group, tasks.replication);
+        let shell = Shell {
+            kernel: kernel.clone(),
+            group,
+            life: number,
+            raft: raft.clone(),
+            shared: shared.clone(),
+            inbox: inbox.clone(),
+            clock: self.clock.clone(),
+            disk: self.disk.clone(),
+            planted,
+            listeners: Listeners::new(),
+            polls: BTreeMap::new(),
+            registrations: BTreeMap::new(),
+            last_request: 0,
+            outputs: Vec::new(),
+        };
+        kernel.spawn(group, shell.run());
+        Ok(Life { number, group, raft, shared, inbox, ended })
+    }
+}
+
+type RegistryReply = Sender<Result<registry::Reply, RegistryFailure>>;
+
+/// The core task: the turn of `node/src/core.rs`, without sockets.
+struct Shell {
+    kernel: Kernel,
+    group: GroupId,
+    life: u64,
+    raft: Raft<Machine>,
+    shared: Shared,
+    inbox: Inbox,
+    clock: NodeClock,
+    disk: Disk,
+    planted: Option<Planted>,
+    listeners: Listeners,
+    polls: BTreeMap<RequestId, Sender<Vec<u32>>>,
+    registrations: BTreeMap<RequestId, RegistryReply>,
+    last_request: u64,
+    outputs: Vec<registry::Output>,
+}
+
+impl Shell {
+    async fn run(mut self) {
+        self.registry(registry::Input::WallClock(self.clock.wall()));
+        loop {
+            let deadline = earlier(
+                self.listeners.next_deadline(),
+                self.shared.registry.borrow().next_deadline(),
+            );
+            let (inbox, clock) = (self.inbox.clone(), self.clock.clone());
+            let alarm = async {
+                match deadline {
+                    Some(deadline) => clock.until(deadline).await,
+                    None => pending().await,
+                }
+            };
+            or(inbox.filled(), alarm).await;
+            let mut events: VecDeque<Event> = self.inbox.take();
+            while let Some(event) = events.pop_front() {
+                self.take(event);
+            }
+            self.wake();
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Request(request) => self.request(request),
+            Event::Changed(changes) => self.listen(ListenInput::Changed(changes)),
+            Event::Reloaded => self.listen(ListenInput::Reloaded),
+            Event::Ordered(outputs) => {
+                self.outputs.extend(outputs);
+                self.hand_out();
+            }
+            Event::RefTimeStored(until) => {
+                self.registry(registry::Input::RefTimeReserved { until });
+            }
+        }
+    }
+
+    fn fresh_id(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Write(command, answer) => self.write(*command, answer),
+            Request::Read(key, answer) => drop(answer.send(self.read(&key))),
+            Request::ReadLinear(key, answer) => self.read_linear(key, answer),
+            Request::Listen(keys, wait, answer) => {
+                let request = self.fresh_id();
+                self.polls.insert(request, answer);
+                let deadline = self.clock.now() + wait;
+                let keys = keys.into_iter().map(|key| self.told(key)).collect();
+                let ip = "10.9.9.9".into();
+                self.listen(ListenInput::Listen { request, keys, ip, tag: None, deadline });
+            }
+            Request::Registry(body, answer) => {
+                let request = self.fresh_id();
+                self.registrations.insert(request, answer);
+                let at = self.clock.wall();
+                self.registry(registry::Input::Request { request, at, body: *body });
+            }
+        }
+    }
+
+    /// What the client holds. Planted: believed to be what the server has, so that a change between
+    /// the client's read and its poll is never told.
+    fn told(&self, key: ListenKey) -> ListenKey {
+        if self.planted != Some(Planted::DropListenerWake) || key.md5.is_none() {
+            return key;
+        }
+        let ConfigKey { namespace, group, data_id } = &key.key;
+        let store = self.shared.configs.borrow();
+        let config = store.get(namespace.as_str(), group.as_str(), data_id.as_str());
+        ListenKey { md5: config.map(|config| config.md5), key: key.key.clone() }
+    }
+
+    fn read(&self, key: &ConfigKey) -> ReadAnswer {
+        read(&self.shared, self.life, key)
+    }
+
+    fn write(&self, command: Command, answer: Sender<WriteAnswer>) {
+        let raft = self.raft.clone();
+        self.kernel.spawn(self.group, async move {
+            let result = raft.client_write(&command).await;
+            drop(answer.send(match result {
+                Ok(response) => WriteAnswer::Done(response),
+                Err(ClientWriteError::Rejected(refused)) => WriteAnswer::Rejected(refused),
+                Err(error) => match error.outcome() {
+                    Outcome::Refused => WriteAnswer::Refused(error.leader()),
+                    Outcome::Unknown => WriteAnswer::Unknown,
+                },
+            }));
+        });
+    }
+
+    fn read_linear(&self, key: ConfigKey, answer: Sender<Option<ReadAnswer>>) {
+        let (raft, shared, life) = (self.raft.clone(), self.shared.clone(), self.life);
+        self.kernel.spawn(self.group, async move {
+            let confirmed = raft.read_index().await.is_ok();
+            drop(answer.send(confirmed.then(|| read(&shared, life, &key))));
+        });
+    }
+
+    fn registry(&mut self, input: registry::Input) {
+        let now = self.clock.now();
+        self.shared.registry.borrow_mut().step(now, input, &mut self.outputs);
+        self.hand_out();
+    }
+
+    fn hand_out(&mut self) {
+        for output in std::mem::take(&mut self.outputs) {
+            match output {
+                registry::Output::Reply { request, result } => {
+                    if let Some(reply) = self.registrations.remove(&request) {
+                        drop(reply.send(result.map_err(RegistryFailure::Refused)));
+                    }
+                }
+                registry::Output::Propose { request, command } => {
+                    let reply = request.and_then(|request| self.registrations.remove(&request));
+                    self.propose(command, reply);
+                }
+                registry::Output::Push { .. } => {}
+                registry::Output::ReserveRefTime { until } => {
+                    let inbox = self.inbox.clone();
+                    let stored = move || inbox.push(Event::RefTimeStored(until));
+                    self.disk.store_ref_time(until, stored);
+                }
+            }
+        }
+    }
+
+    fn propose(&self, command: registry::Command, reply: Option<RegistryReply>) {
+        let raft = self.raft.clone();
+        self.kernel.spawn(self.group, async move {
+            let result = raft.client_write(&Command::Registry(command)).await;
+            let Some(reply) = reply else { return };
+            drop(reply.send(match result {
+                Ok(Response::Registry(response)) => Ok(response),
+                Err(ClientWriteError::Rejected(Refused::Registry(error))) => {
+                    Err(RegistryFailure::Refused(error))
+                }
+                Err(ClientWriteError::Refused(Refusal::NotLeader { leader })) => {
+                    Err(RegistryFailure::Log(leader))
+                }
+                Ok(Response::Config(_)) | Err(_) => Err(RegistryFailure::Log(None)),
+            }));
+        });
+    }
+
+    fn listen(&mut self, input: ListenInput) {
+        let mut answers = Vec::new();
+        let now: Instant = self.clock.now();
+        self.listeners.step(now, &self.shared.configs.borrow(), input, &mut answers);
+        for output in answers {
+            if let ListenOutput::Answer { request, changed } = output
+                && let Some(reply) = self.polls.remove(&request)
+            {
+                drop(reply.send(changed));
+            }
+        }
+    }
+
+    fn wake(&mut self) {
+        let now = self.clock.now();
+        if self.listeners.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.listen(ListenInput::Wake);
+        }
+        let due = self.shared.registry.borrow().next_deadline();
+        if due.is_some_and(|deadline| deadline <= now) {
+            self.registry(registry::Input::Wake);
+        }
+    }
+}
+
+fn read(shared: &Shared, life: u64, key: &ConfigKey) -> ReadAnswer {
+    let store = shared.configs.borrow();
+    let ConfigKey { namespace, group, data_id } = key;
+    let config = store.get(namespace.as_str(), group.as_str(), data_id.as_str());
+    ReadAnswer {
+        life,
+        applied: store.applied(),
+        content: config.map(|config| config.content.clone()),
+    }
+}

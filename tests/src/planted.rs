@@ -1,0 +1,67 @@
+//! Bugs that are planted to measure the simulator: each is one that a real system of this kind had.
+//! They sit in the simulated disk and in the wiring, so that the product needs no switch for them;
+//! the one that only the engine itself can have hangs on the feature `planted` of the Raft crate.
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Planted {
+    /// A write is reported durable before it is synced.
+    AnswerBeforeSync,
+    /// Recovery steps over a record that it cannot decode and goes on behind it.
+    SkipUndecodable,
+    /// Records behind one that was not kept are written all the same.
+    IgnoreLogGap,
+    /// The log stores terms and no votes.
+    ForgetVote,
+    /// A leader commits entries of earlier terms by counting.
+    CommitOldTerm,
+    /// A snapshot is written without its membership.
+    SnapshotWithoutMembership,
+    /// A snapshot holds more than it says, so that a restart applies some entries twice.
+    ApplyTwice,
+    /// The leader's lease runs by the wall clock.
+    LeaseByWallClock,
+    /// A change that comes together with a poll wakes nobody.
+    DropListenerWake,
+    /// A snapshot is renamed and its directory is not synced.
+    RenameWithoutSync,
+}
+
+impl Planted {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::AnswerBeforeSync,
+        Self::SkipUndecodable,
+        Self::IgnoreLogGap,
+        Self::ForgetVote,
+        Self::CommitOldTerm,
+        Self::SnapshotWithoutMembership,
+        Self::ApplyTwice,
+        Self::LeaseByWallClock,
+        Self::DropListenerWake,
+        Self::RenameWithoutSync,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AnswerBeforeSync => "answer-before-sync",
+            Self::SkipUndecodable => "skip-undecodable",
+            Self::IgnoreLogGap => "ignore-log-gap",
+            Self::ForgetVote => "forget-vote",
+            Self::CommitOldTerm => "commit-old-term",
+            Self::SnapshotWithoutMembership => "snapshot-without-membership",
+            Self::ApplyTwice => "apply-twice",
+            Self::LeaseByWallClock => "lease-by-wall-clock",
+            Self::DropListenerWake => "drop-listener-wake",
+            Self::RenameWithoutSync => "rename-without-sync",
+        }
+    }
+
+    /// The bug of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bug| bug.name() == name)
+    }
+}

@@ -1,0 +1,585 @@
+//! A whole cluster in one thread: machines with disks and clocks, lines between them, clients in front
+//! of them, and the faults of a plan. Two phases: faults on, then everything heals and must converge.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use nacolet_model::{Duration, Instant, NodeId, Prng};
+use nacolet_raft::{Config, Membership, MembershipChange, Metrics, RoleKind, Timer, engine};
+
+use crate::checker::{Checkers, Final, Look};
+use crate::clock::NodeClock;
+use crate::disk::{Disk, Manners};
+use crate::kernel::{Kernel, OUTSIDE};
+use crate::network::{Network, Weather};
+use crate::node::{Birth, Hardware, Life};
+use crate::plan::Plan;
+use crate::planted::Planted;
+use crate::workload::{self, Client, Door, Town};
+
+/// Time to converge once everything has healed.
+const HEALING: Duration = Duration::from_secs(60);
+/// Time in which every listener must have heard of the last change.
+const HEARING: Duration = Duration::from_secs(5);
+/// How often the lists of instances are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A machine, and the process that runs on it, if one does.
+struct Machine {
+    hardware: Hardware,
+    life: Option<Life>,
+    lives: u64,
+    /// When its process goes on.
+    paused_until: Option<Instant>,
+    /// When its process went on last, by its own clock.
+    resumed: Instant,
+    /// When it is started again.
+    start_at: Instant,
+}
+
+/// The simulated world of one seed.
+pub struct World {
+    plan: Plan,
+    planted: Option<Planted>,
+    kernel: Kernel,
+    checkers: Checkers,
+    network: Network,
+    town: Rc<Town>,
+    prng: Prng,
+    machines: BTreeMap<NodeId, Machine>,
+    disks: Vec<(NodeId, Disk)>,
+    look_at: Instant,
+    crashes: u64,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// The world of a plan, with a bug or without.
+    #[must_use]
+    pub fn new(plan: Plan, planted: Option<Planted>) -> Self {
+        let (kernel, checkers) = (Kernel::default(), Checkers::default());
+        let mut prng = Prng::new(plan.seed);
+        let network = Network::new(kernel.clone(), checkers.clone(), prng.fork());
+        let town = Rc::new(Town {
+            kernel: kernel.clone(),
+            checkers: checkers.clone(),
+            doors: RefCell::default(),
+            keys: workload::keys(plan.keys).unwrap_or_default(),
+            think_max: plan.think_max,
+            closing: Cell::new(false),
+            last_serial: Cell::new(0),
+        });
+        let mut machines = BTreeMap::new();
+        let mut disks = Vec::new();
+        for number in 1..=plan.voters + plan.spares {
+            let id = NodeId(number);
+            let drift = i64::try_from(prng.below(2 * plan.drift_max + 1)).unwrap_or(0);
+            let drift = drift - i64::try_from(plan.drift_max).unwrap_or(0);
+            let clock = NodeClock::new(kernel.clone(), drift);
+            let disk = Disk::new(kernel.clone(), checkers.clone(), id, prng.fork(), planted);
+            disks.push((id, disk.clone()));
+            let hardware = Hardware { id, disk, clock };
+            let machine = Machine {
+                hardware,
+                life: None,
+                lives: 0,
+                paused_until: None,
+                resumed: Instant::ZERO,
+                start_at: Instant::ZERO,
+            };
+            machines.insert(id, machine);
+        }
+        let look_at = Instant::ZERO;
+        Self {
+            plan,
+            planted,
+            kernel,
+            checkers,
+            network,
+            town,
+            prng,
+            machines,
+            disks,
+            look_at,
+            crashes: 0,
+        }
+    }
+
+    /// Who looks on.
+    #[must_use]
+    pub fn checkers(&self) -> &Checkers {
+        &self.checkers
+    }
+
+    /// Sums up everything that happened.
+    #[must_use]
+    pub fn trace(&self) -> u64 {
+        self.kernel.trace()
+    }
+
+    /// Power cuts so far.
+    #[must_use]
+    pub fn crashes(&self) -> u64 {
+        self.crashes
+    }
+
+    /// Both phases, up to the first broken promise.
+    pub fn run(&mut self) {
+        self.begin();
+        let end = self.kernel.now() + self.plan.duration;
+        while self.kernel.now() < end && !self.is_over() {
+            let pause = self.micros(self.plan.fault_every * 2);
+            self.run_until(self.kernel.now() + pause);
+            self.disturb();
+        }
+        if !self.is_over() {
+            self.heal();
+        }
+        if !self.is_over() {
+            self.finish();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.checkers.violation().is_some()
+    }
+
+    fn micros(&mut self, max: Duration) -> Duration {
+        Duration::from_micros(self.prng.below(u64::try_from(max.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    // ---- time ----
+
+    /// Lets time pass. Machines that are due to start or to go on do so.
+    fn run_until(&mut self, end: Instant) {
+        while !self.is_over() {
+            let due = self.next_due().filter(|due| *due <= end);
+            let stop = due.unwrap_or(end);
+            while !self.is_over() && self.kernel.step(stop) {
+                self.observe();
+            }
+            if due.is_none() {
+                return;
+            }
+            self.do_what_is_due();
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let starts = self.machines.values().filter(|machine| machine.life.is_none());
+        let starts = starts.map(|machine| machine.start_at);
+        let resumes = self.machines.values().filter_map(|machine| machine.paused_until);
+        starts.chain(resumes).chain([self.look_at]).min().map(|due| due.max(self.kernel.now()))
+    }
+
+    fn do_what_is_due(&mut self) {
+        let now = self.kernel.now();
+        if self.look_at <= now {
+            self.look_at = now + LOOK_EVERY;
+            self.look();
+        }
+        let ids: Vec<NodeId> = self.machines.keys().copied().collect();
+        for id in ids {
+            let machine = &self.machines[&id];
+            let (starts, resumes) = (machine.start_at, machine.paused_until);
+            if machine.life.is_none() && starts <= now {
+                self.start(id);
+            }
+            if resumes.is_some_and(|at| at <= now) {
+                self.resume(id);
+            }
+        }
+        self.kernel.settle();
+        self.observe();
+    }
+
+    /// Looks at every living node.
+    fn observe(&mut self) {
+        for machine in self.machines.values() {
+            let Some(life) = &machine.life else { continue };
+            self.checkers.observed(life.number, &life.raft.metrics(), &self.disks);
+            if let Some(ended) = life.ended.borrow().as_ref() {
+                let id = machine.hardware.id;
+                self.checkers.fail("P8", format!("{id} stopped by itself: {ended:?}"));
+            }
+        }
+    }
+
+    fn look(&self) {
+        let Ok(service) = workload::service() else { return };
+        for (id, machine) in &self.machines {
+            let Some(life) = &machine.life else { continue };
+            if self.kernel.is_paused(life.group) {
+                continue;
+            }
+            let registry = life.shared.registry.borrow();
+            let (namespace, group) = (service.namespace.as_str(), service.group.as_str());
+            let found = registry.service(namespace, group, service.name.as_str());
+            let instances = found.map(|service| service.instances()).unwrap_or_default();
+            let listed =
+                instances.iter().map(|instance| (instance.port(), instance.healthy())).collect();
+            let now = machine.hardware.clock.now();
+            let (life, resumed) = (life.number, machine.resumed);
+            self.checkers.lists(&Look { node: *id, life, now, resumed, listed: &listed });
+        }
+    }
+
+    // ---- machines ----
+
+    fn begin(&mut self) {
+        let ids: Vec<NodeId> = self.machines.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.start(id));
+        self.kernel.settle();
+        // A cluster whose founding is lost in a power cut would have to be founded again.
+        self.run_until(Instant::from_millis(200));
+        self.set_conditions(true);
+        let mut prng = self.prng.fork();
+        workload::start(&self.town, &self.plan, &mut prng);
+    }
+
+    fn set_conditions(&self, rough: bool) {
+        let fast = Duration::from_micros(300);
+        let latency_max = if rough { self.plan.disk_latency_max } else { fast };
+        let manners = Manners { latency_max, mixed_percent: self.plan.mixed_percent };
+        self.disks.iter().for_each(|(_, disk)| disk.set_manners(manners));
+        self.network.set_weather(if rough { self.plan.weather } else { Weather::fair() });
+    }
+
+    fn settings(&self, id: NodeId, life: u64) -> Config {
+        let plan = &self.plan;
+        let mut engine = engine::Config::new(id, plan.seed ^ life.rotate_left(17));
+        engine.tail_entries_max = plan.tail;
+        engine.snapshot_every_entries = plan.snapshot_every;
+        engine.inflight_max = plan.inflight;
+        engine.append_entries_max = plan.append_entries;
+        engine.uncommitted_bytes_max = plan.uncommitted_bytes;
+        engine.lease_reads = plan.lease_reads;
+        let mut config = Config::new(engine);
+        config.chunk_bytes = plan.chunk_bytes;
+        if id.0 <= plan.voters {
+            let voters =
+                (1..=plan.voters).map(|voter| (NodeId(voter), format!("host-{voter}:7848")));
+            config = config.bootstrap(Membership::of_voters(voters));
+        }
+        config
+    }
+
+    fn start(&mut self, id: NodeId) {
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        machine.lives += 1;
+        let (number, hardware) = (machine.lives, machine.hardware.clone());
+        let birth = Birth {
+            number,
+            config: self.settings(id, number),
+            network: self.network.plug_of(id, hardware.disk.clone()),
+            kernel: self.kernel.clone(),
+            checkers: self.checkers.clone(),
+            planted: self.planted,
+        };
+        let life = match hardware.start(birth) {
+            Ok(life) => life,
+            Err(error) => {
+                return self.checkers.fail("P8", format!("{id} does not start: {error}"));
+            }
+        };
+        self.network.plug(&life.raft);
+        let door = Door { inbox: life.inbox.clone(), life: number, clock: hardware.clock };
+        self.town.doors.borrow_mut().insert(id, door);
+        if let Some(machine) = self.machines.get_mut(&id) {
+            machine.life = Some(life);
+            machine.resumed = Instant::ZERO;
+            machine.paused_until = None;
+        }
+    }
+
+    /// The power of a machine goes; it comes back after `down`.
+    fn crash(&mut self, id: NodeId, down: Duration) {
+        let start_at = self.kernel.now() + down;
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        let Some(life) = machine.life.take() else { return };
+        machine.start_at = start_at;
+        machine.paused_until = None;
+        self.crashes += 1;
+        let door = self.town.doors.borrow_mut().remove(&id);
+        self.network.unplug(id);
+        let group = life.group;
+        machine.hardware.disk.crash();
+        // Requests that nobody took are connections that break.
+        drop((life.inbox.take(), life, door));
+        self.kernel.kill(group);
+        self.kernel.settle();
+    }
+
+    fn pause(&mut self, id: NodeId, time: Duration) {
+        let until = self.kernel.now() + time;
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        if let Some(life) = &machine.life {
+            self.kernel.pause(life.group);
+            machine.paused_until = Some(until);
+        }
+    }
+
+    fn resume(&mut self, id: NodeId) {
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        machine.paused_until = None;
+        machine.resumed = machine.hardware.clock.now();
+        if let Some(life) = &machine.life {
+            self.kernel.resume(life.group);
+        }
+    }
+
+    // ---- faults ----
+
+    fn some_node(&mut self) -> NodeId {
+        let count = self.machines.len() as u64;
+        NodeId(1 + self.prng.below(count))
+    }
+
+    /// A node, the leader half of the time.
+    fn victim(&mut self) -> NodeId {
+        match self.leader() {
+            Some(leader) if self.prng.chance(1, 2) => leader.id,
+            _ => self.some_node(),
+        }
+    }
+
+    fn disturb(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        let faults = self.plan.faults;
+        let victim = self.victim();
+        match self.prng.below(12) {
+            0 | 1 if faults.crash => {
+                let long = if self.prng.chance(1, 3) { 6_000 } else { 500 };
+                let down = self.micros(Duration::from_millis(long));
+                self.crash(victim, down);
+            }
+            2 if faults.crash && self.prng.chance(1, 3) => {
+                let ids: Vec<NodeId> = self.machines.keys().copied().collect();
+                for id in ids {
+                    let down = self.micros(Duration::from_millis(800));
+                    self.crash(id, down);
+                }
+            }
+            3 if faults.pause => {
+                let long = if self.prng.chance(1, 3) { 30_000 } else { 2_000 };
+                let time = self.micros(Duration::from_millis(long));
+                self.pause(victim, time);
+            }
+            4 if faults.full => {
+                let full = self.prng.chance(1, 2);
+                self.machines[&victim].hardware.disk.set_full(full);
+            }
+            5 if faults.full => self.disks.iter().for_each(|(_, disk)| disk.set_full(false)),
+            6 if faults.clock => self.turn_clock(victim),
+            7 | 8 if faults.partition => self.partition(victim),
+            9 => self.network.mend(),
+            10 if faults.membership => self.change_membership(),
+            11 if faults.operator => self.operate(victim),
+            _ => {}
+        }
+        self.kernel.settle();
+        self.observe();
+    }
+
+    fn turn_clock(&mut self, id: NodeId) {
+        let clock = self.machines[&id].hardware.clock.clone();
+        let hour = 3_600_000;
+        match self.prng.below(6) {
+            0 => clock.set_wall(hour),
+            1 => clock.set_wall(-hour),
+            2 => clock.set_wall(24 * hour),
+            3 => clock.set_wall(-24 * hour),
+            4 => clock.set_wall_to_1970(),
+            _ => clock.set_wall(0),
+        }
+    }
+
+    fn partition(&mut self, victim: NodeId) {
+        let ids: Vec<NodeId> = self.machines.keys().copied().collect();
+        let others = ids.iter().copied().filter(|id| *id != victim);
+        match self.prng.below(5) {
+            // Alone.
+            0 | 1 => others.for_each(|other| {
+                self.network.cut(victim, other);
+                self.network.cut(other, victim);
+            }),
+            // It hears nothing, or is not heard.
+            2 => {
+                let deaf = self.prng.chance(1, 2);
+                others.for_each(|other| {
+                    let (from, to) = if deaf { (other, victim) } else { (victim, other) };
+                    self.network.cut(from, to);
+                });
+            }
+            // Two halves.
+            3 => {
+                let side: BTreeSet<NodeId> =
+                    ids.iter().copied().filter(|_| self.prng.chance(1, 2)).collect();
+                for a in &ids {
+                    for b in ids.iter().filter(|b| side.contains(a) != side.contains(b)) {
+                        self.network.cut(*a, *b);
+                    }
+                }
+            }
+            // A ring: everybody hears only its neighbours.
+            _ => {
+                for (at, a) in ids.iter().enumerate() {
+                    let near = |b: usize| (at + 1) % ids.len() == b || (b + 1) % ids.len() == at;
+                    for (_, b) in ids.iter().enumerate().filter(|(b, _)| *b != at && !near(*b)) {
+                        self.network.cut(*a, *b);
+                    }
+                }
+            }
+        }
+    }
+
+    fn change_membership(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let node = self.some_node();
+        let set: BTreeSet<NodeId> = (0..1 + self.prng.below(4)).map(|_| self.some_node()).collect();
+        let change = match self.prng.below(6) {
+            0 | 1 => MembershipChange::AddLearner { node, address: format!("host-{node}:7848") },
+            2 | 3 => MembershipChange::Promote(BTreeSet::from([node])),
+            4 => MembershipChange::SetVoters(set),
+            _ => MembershipChange::Remove(BTreeSet::from([node])),
+        };
+        let Some(life) = &self.machines[&leader.id].life else { return };
+        let raft = life.raft.clone();
+        self.kernel.spawn(OUTSIDE, async move {
+            raft.change_membership(change).await.ok();
+        });
+    }
+
+    fn operate(&mut self, id: NodeId) {
+        let target = self.some_node();
+        let by_hand = self.prng.chance(1, 2);
+        let named = self.prng.chance(1, 2).then_some(target);
+        let Some(life) = &self.machines[&id].life else { return };
+        let raft = life.raft.clone();
+        self.kernel.spawn(OUTSIDE, async move {
+            if by_hand {
+                raft.trigger_snapshot().await.ok();
+            } else {
+                raft.transfer_leader(named).await.ok();
+            }
+        });
+    }
+
+    // ---- the end ----
+
+    /// The leader of the highest term.
+    fn leader(&self) -> Option<Metrics> {
+        let lives = self.machines.values().filter_map(|machine| machine.life.as_ref());
+        let metrics = lives.map(|life| life.raft.metrics());
+        metrics
+            .filter(|metrics| metrics.role == RoleKind::Leader)
+            .max_by_key(|metrics| metrics.term)
+    }
+
+    fn metrics(&self, id: NodeId) -> Option<Metrics> {
+        Some(self.machines.get(&id)?.life.as_ref()?.raft.metrics())
+    }
+
+    /// Whether all members agree with the leader about everything.
+    fn has_converged(&self) -> bool {
+        let Some(leader) = self.leader() else { return false };
+        !leader.membership.is_joint()
+            && leader.applied_index == leader.last_log.index
+            && leader.membership.members().iter().all(|member| {
+                self.metrics(*member).is_some_and(|metrics| {
+                    metrics.leader == Some(leader.id)
+                        && metrics.membership == leader.membership
+                        && metrics.last_log == leader.last_log
+                        && metrics.applied_index == leader.applied_index
+                })
+            })
+    }
+
+    fn run_until_done(&mut self, time: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.kernel.now() + time;
+        while self.kernel.now() < end && !self.is_over() {
+            if done(self) {
+                return true;
+            }
+            self.run_until(self.kernel.now() + Duration::from_millis(50));
+        }
+        done(self)
+    }
+
+    fn heal(&mut self) {
+        self.town.closing.set(true);
+        self.network.mend();
+        self.set_conditions(false);
+        self.disks.iter().for_each(|(_, disk)| disk.set_full(false));
+        let now = self.kernel.now();
+        for machine in self.machines.values_mut() {
+            machine.start_at = machine.start_at.min(now);
+            machine.paused_until = machine.paused_until.map(|until| until.min(now));
+        }
+        // Clients that still wait hear the end of it.
+        self.run_until(now + Duration::from_secs(5));
+        if !self.run_until_done(HEALING, Self::has_converged) && !self.is_over() {
+            let what = self.describe();
+            return self.checkers.fail("P8", format!("no convergence: {what}"));
+        }
+        self.retire_strangers();
+        let done = Rc::new(Cell::new(false));
+        let prng = self.prng.fork();
+        let client = Client::new(&self.town, prng);
+        self.kernel.spawn(OUTSIDE, client.prove_service(10, Rc::clone(&done)));
+        self.kernel.settle();
+        if !self.run_until_done(HEALING, |_| done.get()) && !self.is_over() {
+            let what = self.describe();
+            return self.checkers.fail("P8", format!("no service after healing: {what}"));
+        }
+        self.run_until(self.kernel.now() + HEARING);
+        if !self.has_converged() {
+            let what = self.describe();
+            self.checkers.fail("P8", format!("no second convergence: {what}"));
+        }
+    }
+
+    /// Whoever is no member is switched off, as its operator would.
+    fn retire_strangers(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let members = leader.membership.members();
+        let strangers: Vec<NodeId> =
+            self.machines.keys().copied().filter(|id| !members.contains(id)).collect();
+        for id in strangers {
+            self.crash(id, Duration::from_secs(1_000_000));
+        }
+    }
+
+    fn describe(&self) -> String {
+        let line = |machine: &Machine| match &machine.life {
+            Some(life) => format!("\n  {:?}", life.raft.metrics()),
+            None => format!("\n  {} is down", machine.hardware.id),
+        };
+        self.machines.values().map(line).collect()
+    }
+
+    fn finish(&mut self) {
+        self.look();
+        let Some(leader) = self.leader() else { return };
+        let members = leader.membership.members();
+        let lives = members.iter().filter_map(|id| {
+            let life = self.machines.get(id)?.life.as_ref()?;
+            Some((*id, life))
+        });
+        let states: Vec<Final<'_>> = lives
+            .map(|(node, life)| {
+                let applied = life.raft.metrics().applied_index.0;
+                Final { node, shared: &life.shared, applied }
+            })
+            .collect();
+        self.checkers.finish(&states);
+    }
+}
