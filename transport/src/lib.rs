@@ -1,1 +1,31 @@
-//! placeholder
+//! What members say to each other, over TCP: one connection per direction and pair, opened by the one
+//! who has something to say. Messages of Raft go one way; a call is answered on the connection that
+//! brought it. Nothing is decoded before both sides have proved that they hold the cluster key, and
+//! every frame after that carries a keyed check.
+//!
+//! ```text
+//!  RaftNetwork ─┐ raft                                              raft ─► Handler::raft
+//!  call ────────┤ calls ─► outgoing link ═══ TCP ═══► incoming link ─────► Handler::call
+//!  chunks ──────┘ bulk          ◄──────────── replies ──────────────┘
+//! ```
+//!
+//! Nothing is spawned: [`Runner::run`] is one future that drives every link. A node that has no peers
+//! needs none of this and opens no port.
+//!
+//! Reading order: [`message`] (what is said), [`frame`] (bytes on the wire), [`handshake`] (who
+//! speaks), [`peer`] (outgoing links), [`listen`] (incoming links), [`transport`] (all together).
+
+pub mod frame;
+pub mod handshake;
+pub mod listen;
+pub mod message;
+pub mod peer;
+mod socket;
+pub mod transport;
+
+pub use frame::FrameError;
+pub use handshake::{ClusterKey, HandshakeError, KeyTooShort, Refusal};
+pub use listen::{Handler, LocalFuture};
+pub use message::{Call, Chunk, ClusterId, FollowerState, Progress, Reply};
+pub use peer::{CallError, PeerNetwork};
+pub use transport::{Counters, Networks, Patience, Runner, Settings, Transport};

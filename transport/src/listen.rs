@@ -1,0 +1,186 @@
+//! Incoming links: counted, capped, authenticated, then read. What arrives goes to the [`Handler`];
+//! answers to calls go back on the link that brought them.
+
+use std::pin::Pin;
+use std::rc::Rc;
+
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use nacolet_model::{NodeId, limits};
+use nacolet_raft::Message;
+use smol::channel::Receiver;
+use smol::future;
+use smol::io::AsyncReadExt;
+use smol::net::TcpStream;
+
+use crate::frame::{FrameError, Opener, Sealer};
+use crate::handshake::{self, HandshakeError, Session};
+use crate::message::{Call, Introduction, Kind, Reply};
+use crate::socket;
+use crate::transport::Shared;
+
+/// A future that stays on its thread and borrows nothing.
+pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// What the node does with what arrives.
+pub trait Handler {
+    /// A message of Raft from an authenticated member; it may be dropped.
+    fn raft(&self, from: NodeId, message: Message);
+
+    /// A call from an authenticated node. A `guest` belongs to no cluster yet.
+    fn call(&self, from: NodeId, guest: bool, call: Call) -> LocalFuture<Reply>;
+}
+
+/// Serves one accepted connection to its end.
+pub(crate) async fn serve(shared: Rc<Shared>, mut stream: TcpStream, handler: Rc<dyn Handler>) {
+    let Some(handshaking) = shared.handshake_place() else {
+        return shared.refused_full();
+    };
+    let met = async {
+        socket::prepare(&stream)?;
+        handshake::answer(&mut stream, &shared.identity()).await
+    };
+    let met = socket::within(shared.patience.handshake, met).await;
+    let session = match met.unwrap_or(Err(HandshakeError::Timeout)) {
+        Ok(session) => session,
+        Err(error) => return shared.refused(&error),
+    };
+    drop(handshaking);
+    let replaced = (!session.visit).then(|| shared.register(session.node));
+    let Some(_place) = shared.connection_place() else {
+        return shared.refused_full();
+    };
+    shared.heard_from(session.node);
+    let node = session.node;
+    let link = Incoming {
+        node,
+        guest: session.cluster.is_none(),
+        shared: Rc::clone(&shared),
+        handler,
+        calls: FuturesUnordered::new(),
+    };
+    if let Err(error) = link.run(stream, session, replaced).await {
+        shared.counters(|counters| counters.broken_frames += 1);
+        shared.warn_once("frame", &format!("a link from {node} was closed: {error}"));
+    }
+}
+
+struct Incoming {
+    node: NodeId,
+    guest: bool,
+    shared: Rc<Shared>,
+    handler: Rc<dyn Handler>,
+    calls: FuturesUnordered<LocalFuture<(u64, Reply)>>,
+}
+
+/// What woke an incoming link.
+enum Event {
+    Read(std::io::Result<usize>),
+    Answered(u64, Reply),
+    /// The same node has a newer link.
+    Replaced,
+}
+
+impl Incoming {
+    async fn run(
+        mut self,
+        mut stream: TcpStream,
+        session: Session,
+        replaced: Option<Receiver<()>>,
+    ) -> Result<(), FrameError> {
+        let Session { mut sealer, mut opener, .. } = session;
+        let mut writer = stream.clone();
+        let mut out = Vec::new();
+        loop {
+            match self.next(&mut stream, &mut opener, replaced.as_ref()).await {
+                Event::Read(Ok(0) | Err(_)) | Event::Replaced => return Ok(()),
+                Event::Read(Ok(bytes)) => {
+                    opener.filled(bytes);
+                    self.take(&mut opener)?;
+                }
+                Event::Answered(number, reply) => seal(&mut sealer, number, reply, &mut out)?,
+            }
+            while let Some(Some((number, reply))) = self.calls.next().now_or_never() {
+                seal(&mut sealer, number, reply, &mut out)?;
+            }
+            let stall = self.shared.patience.stall;
+            if socket::write_all(&mut writer, &out, stall).await.is_err() {
+                return Ok(());
+            }
+            out.clear();
+            out.shrink_to(limits::PEER_WRITE_BYTES);
+        }
+    }
+
+    async fn next(
+        &mut self,
+        stream: &mut TcpStream,
+        opener: &mut Opener,
+        replaced: Option<&Receiver<()>>,
+    ) -> Event {
+        let reads = async { Event::Read(stream.read(opener.space()).await) };
+        let calls = &mut self.calls;
+        let answers = async {
+            match calls.next().await {
+                Some((number, reply)) => Event::Answered(number, reply),
+                None => future::pending().await,
+            }
+        };
+        let replaced = async {
+            match replaced {
+                // Nothing is ever sent: the channel closes.
+                Some(replaced) => drop(replaced.recv().await),
+                None => future::pending().await,
+            }
+            Event::Replaced
+        };
+        future::or(answers, future::or(reads, replaced)).await
+    }
+
+    fn take(&mut self, opener: &mut Opener) -> Result<(), FrameError> {
+        while let Some(frame) = opener.open()? {
+            match Kind::of(frame.kind) {
+                Some(Kind::Introduction) => {
+                    let Introduction { address } = frame.decode()?;
+                    self.shared.learn(self.node, address);
+                }
+                Some(Kind::Raft) if !self.guest => {
+                    self.shared.counters(|counters| counters.raft_frames += 1);
+                    self.handler.raft(self.node, frame.decode()?);
+                }
+                Some(Kind::Call) => {
+                    let (number, call) = frame.decode()?;
+                    self.call(number, call);
+                }
+                Some(Kind::Raft | Kind::Reply) | None => {
+                    self.shared.counters(|counters| counters.ignored_frames += 1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&self, number: u64, call: Call) {
+        let reply: LocalFuture<Reply> = if self.calls.len() >= limits::PEER_CALLS_MAX {
+            Box::pin(future::ready(Reply::Busy))
+        } else if self.guest && !matches!(call, Call::Join { .. }) {
+            Box::pin(future::ready(Reply::Refused("guests may only ask to join".to_owned())))
+        } else {
+            self.handler.call(self.node, self.guest, call)
+        };
+        self.calls.push(Box::pin(async move { (number, reply.await) }));
+    }
+}
+
+/// An answer that does not fit is still an answer.
+fn seal(
+    sealer: &mut Sealer,
+    number: u64,
+    reply: Reply,
+    out: &mut Vec<u8>,
+) -> Result<(), FrameError> {
+    sealer.seal(Kind::Reply, &(number, reply), out).or_else(|error| {
+        tracing::warn!(%error, "an answer to a peer was not sent");
+        sealer.seal(Kind::Reply, &(number, Reply::Unknown), out)
+    })
+}
