@@ -382,7 +382,7 @@ impl From<Remove> for Command {
 }
 
 /// What a command did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
     /// The content is stored.
     Published {
@@ -404,7 +404,7 @@ pub enum Response {
 }
 
 /// Why a command changed nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum CommandError {
     /// The stored md5 is not the expected one.
     #[error("the stored md5 is not the expected one")]

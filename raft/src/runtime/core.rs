@@ -27,7 +27,7 @@ use super::traits::{
     SnapshotError, Timer,
 };
 use super::worker::{Order, WriteAnswer, WriteChunk};
-use crate::engine::{Engine, Input, Message, MessageBody, Output, PersistId, RoleKind};
+use crate::engine::{Engine, Input, Message, MessageBody, Output, PersistId, RoleKind, Status};
 use crate::types::{Entry, LogId, LogIndex, MembershipChange, SnapshotMeta, Term};
 
 /// What the application asks.
@@ -37,6 +37,7 @@ pub(crate) enum RaftMsg<S: RaftStateMachine> {
     ReadIndex { answer: Sender<Result<LogIndex, RequestError>> },
     Transfer { target: Option<NodeId>, answer: Sender<Result<NodeId, RequestError>> },
     TriggerSnapshot { answer: Sender<Result<SnapshotMeta, TriggerSnapshotError>> },
+    Inspect { answer: Sender<Result<Status, RequestError>> },
     WatchMetrics { version: u64, answer: Sender<Result<Metrics, RequestError>> },
 }
 
@@ -395,6 +396,10 @@ where
             RaftMsg::TriggerSnapshot { answer } => {
                 self.snapshots.trigger(answer);
                 Input::TriggerSnapshot
+            }
+            RaftMsg::Inspect { answer } => {
+                drop(answer.send(Ok(self.engine.status())));
+                return;
             }
             RaftMsg::WatchMetrics { version, answer } => {
                 self.callers.watch(version, answer, &self.publisher.metrics);

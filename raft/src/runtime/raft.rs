@@ -18,7 +18,7 @@ use super::metrics::{Metrics, Shared};
 use super::queue::{Outbox, SendError};
 use super::traits::{RaftStateMachine, SnapshotChunk};
 use super::worker::{WriteAnswer, WriteChunk};
-use crate::engine::{Message, Refusal, RoleKind};
+use crate::engine::{Message, Refusal, RoleKind, Status};
 use crate::types::{LogIndex, MembershipChange, SnapshotMeta, Term};
 
 /// A node of a Raft group, replicating the state machine `S`.
@@ -162,6 +162,15 @@ impl<S: RaftStateMachine> Raft<S> {
     /// The node stopped, or the queue is full.
     pub async fn metrics_changed(&self, version: u64) -> Result<Metrics, RequestError> {
         self.request(|answer| RaftMsg::WatchMetrics { version, answer }).await
+    }
+
+    /// The engine at this moment, on a leader with what it knows of each follower: more than
+    /// [`Self::metrics`] and dearer.
+    ///
+    /// # Errors
+    /// The node stopped, or the queue is full.
+    pub async fn status(&self) -> Result<Status, RequestError> {
+        self.request(|answer| RaftMsg::Inspect { answer }).await
     }
 
     /// Takes a message that arrived from the authenticated peer `from`.
