@@ -35,7 +35,11 @@ use watch::Watch;
 /// Connections that wait in the kernel until a thread accepts them.
 const BACKLOG: i32 = 1_024;
 /// Pause after an accept that failed for want of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often, and how long each time, a connection waits for a place before it is closed.
+const SEAT_TRIES: u32 = 20;
+/// See `SEAT_TRIES`.
+const SEAT_PAUSE: Duration = Duration::from_millis(50);
 /// hyper's read buffer beyond the head: what one read of a body may take.
 const BODY_BUFFER_BYTES: usize = 64 << 10;
 
@@ -155,22 +159,22 @@ impl Zone {
 }
 
 /// Wakes the one task that listens. Rings that nobody has heard yet are one ring.
-struct Bell(async_channel::Sender<()>, async_channel::Receiver<()>);
+pub(crate) struct Bell(async_channel::Sender<()>, async_channel::Receiver<()>);
 
 impl Bell {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (sender, receiver) = async_channel::bounded(1);
         Self(sender, receiver)
     }
 
-    fn ring(&self) {
+    pub(crate) fn ring(&self) {
         // A full channel already says it; a closed one cannot be, both ends live here.
         match self.0.try_send(()) {
             Ok(()) | Err(_) => {}
         }
     }
 
-    async fn heard(&self) {
+    pub(crate) async fn heard(&self) {
         match self.1.recv().await {
             Ok(()) | Err(_) => {}
         }
@@ -185,10 +189,10 @@ async fn accept<'e>(listener: &Async<TcpListener>, zone: &Rc<Zone>, executor: &L
             Ok((stream, address)) => {
                 told = false;
                 // The newest is closed when all seats are taken: those inside are being served.
-                let Some(seat) = zone.server.seat() else { continue };
+                let Some(seat) = seat(zone).await else { continue };
                 executor.spawn(run(Rc::clone(zone), stream, address, seat)).detach();
             }
-            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 if !told {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -200,8 +204,22 @@ async fn accept<'e>(listener: &Async<TcpListener>, zone: &Rc<Zone>, executor: &L
     }
 }
 
-/// The peer went away before it was accepted.
-fn is_of_the_peer(error: &io::Error) -> bool {
+/// A place for the newest connection. When all are taken it waits a moment while the others queue in
+/// the kernel: a crowd of listeners that connect at once turns into long polls, which are counted
+/// apart, and then there are places again.
+async fn seat(zone: &Zone) -> Option<Seat> {
+    for _ in 0..SEAT_TRIES {
+        let seat = zone.server.seat();
+        if seat.is_some() {
+            return seat;
+        }
+        Timer::after(SEAT_PAUSE).await;
+    }
+    zone.server.seat()
+}
+
+/// The client went away before it was accepted.
+pub(crate) fn is_of_the_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

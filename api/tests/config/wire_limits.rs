@@ -197,20 +197,20 @@ fn the_newest_connection_beyond_the_limit_is_closed() {
 }
 
 #[test]
-fn a_connection_in_a_long_poll_takes_nobodys_place() {
-    let wire = Wire::start(Settings { connections_max: 1, ..Settings::default() });
+fn a_crowd_of_listeners_takes_nobodys_place() {
+    let wire = Wire::start(Settings { connections_max: 2, ..Settings::default() });
     let body = "Listening-Configs=absent%02g%02%01";
-    let mut waiting = wire.connect();
     let head = "POST /nacos/v1/cs/configs/listener HTTP/1.1\r\nHost: x\r\n\
         Long-Pulling-Timeout: 30000\r\nContent-Type: application/x-www-form-urlencoded\r\n";
     let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
-    waiting.write_all(request.as_bytes()).expect("sends");
-    eventually("there is a place beside the one who waits", || {
-        let mut stream = wire.connect();
-        pour(&mut stream, HEALTH);
-        let mut byte = [0];
-        matches!(stream.read(&mut byte), Ok(1))
-    });
+    let mut crowd: Vec<_> = (0..8).map(|_| wire.connect()).collect();
+    for stream in &mut crowd {
+        stream.write_all(request.as_bytes()).expect("sends");
+    }
+    wire.world.wait_held(crowd.len());
+    let mut stream = wire.connect();
+    stream.write_all(HEALTH).expect("sends");
+    assert_eq!(status(&read_response(&mut stream)), "200", "and there is room for others");
 }
 
 #[test]
