@@ -15,6 +15,7 @@ mod interop;
 mod layers;
 mod process;
 mod server;
+mod sim;
 mod tidy;
 mod tree;
 
@@ -31,6 +32,8 @@ usage: cargo ci <verb>
   interop [--base URL | --binary PATH] [client...]
              real Nacos clients against the release binary, a running server or another binary
              clients: plain python node rust java (all when none is named)
+  sim [--seeds N] [--from S] [--nodes V] [--planted [--only NAME]]
+             simulated clusters from seeds, or the score of the planted bugs
 ";
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         ["tidy"] => tree::report("tidy", &tidy::problems(&tree::root())),
         ["edge"] => edge::run(),
         ["interop", rest @ ..] => interop::run(rest),
+        ["sim", rest @ ..] => sim::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             true

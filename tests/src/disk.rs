@@ -105,7 +105,8 @@ pub(crate) struct State {
     pub(crate) life: u64,
     pub(crate) prng: Prng,
     pub(crate) manners: Manners,
-    pub(crate) full: bool,
+    /// Out of a hundred writes, how many find no space: a large one may not fit where a small one does.
+    pub(crate) full_percent: u64,
     pub(crate) directory: Directory,
     log: Vec<Stored>,
     durable: LogView,
@@ -162,7 +163,7 @@ impl Disk {
             life: 0,
             prng,
             manners,
-            full: false,
+            full_percent: 0,
             directory: Directory::default(),
             log: Vec::new(),
             durable: LogView::default(),
@@ -178,9 +179,9 @@ impl Disk {
         self.0.borrow_mut().manners = manners;
     }
 
-    /// Fills it, or makes room.
-    pub fn set_full(&self, full: bool) {
-        self.0.borrow_mut().full = full;
+    /// Fills it, so that out of a hundred writes this many find no space, or makes room.
+    pub fn set_full(&self, percent: u64) {
+        self.0.borrow_mut().full_percent = percent;
     }
 
     /// What would survive a power cut in the worst case.
@@ -215,8 +216,8 @@ impl Disk {
         let mixed = prng.chance(manners.mixed_percent, 100);
         for stored in log.iter_mut().filter(|stored| !stored.synced) {
             match prng.below(4) {
-                0 if mixed => {}
-                1 if mixed => {
+                0 | 1 if mixed => {}
+                2 if mixed => {
                     let kept = prng.below(stored.bytes.len() as u64);
                     stored.bytes[usize::try_from(kept).unwrap_or(0)..].fill(0);
                 }
@@ -335,10 +336,14 @@ impl State {
         Duration::from_micros(1 + self.prng.below(max))
     }
 
+    pub(crate) fn has_no_space(&mut self) -> bool {
+        self.prng.chance(self.full_percent, 100)
+    }
+
     fn keep(&mut self, id: PersistId, mut record: Record) -> Result<PersistId, AppendError> {
         let behind_gap = self.gap.is_some_and(|gap| gap != id);
         let minds_gaps = self.planted != Some(Planted::IgnoreLogGap);
-        if self.full || (behind_gap && minds_gaps) {
+        if self.has_no_space() || (behind_gap && minds_gaps) {
             self.gap.get_or_insert(id);
             return Err(AppendError::Full { id });
         }

@@ -7,15 +7,17 @@ use std::rc::Rc;
 
 use futures_lite::future::or;
 use nacolet_model::{Duration, Instant, NodeId, Prng};
+use nacolet_raft::engine::AppendResult;
 use nacolet_raft::{
-    LocalBoxFuture, Message, Raft, RaftNetwork, RaftNetworkFactory, SnapshotChunk, SnapshotMeta,
-    Term, Unreachable,
+    LocalBoxFuture, LogIndex, Message, MessageBody, Raft, RaftNetwork, RaftNetworkFactory,
+    SnapshotChunk, SnapshotMeta, Term, Unreachable,
 };
 
 use crate::checker::Checkers;
 use crate::disk::Disk;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
+use crate::planted::Planted;
 
 /// A sender gives up on a snapshot chunk after this long.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,6 +51,9 @@ struct State {
     plugged: BTreeMap<NodeId, Raft<Machine>>,
     /// When the last message of each line arrives.
     arrivals: BTreeMap<(NodeId, NodeId), Instant>,
+    planted: Option<Planted>,
+    /// Planted: what each leader believes that its followers hold.
+    matched: BTreeMap<(Term, NodeId), BTreeMap<NodeId, LogIndex>>,
 }
 
 /// All lines. Clones are the same lines.
@@ -68,13 +73,15 @@ impl std::fmt::Debug for Network {
 impl Network {
     /// Lines without nodes.
     #[must_use]
-    pub fn new(kernel: Kernel, checkers: Checkers, prng: Prng) -> Self {
+    pub fn new(kernel: Kernel, checkers: Checkers, prng: Prng, planted: Option<Planted>) -> Self {
         let state = State {
             prng,
             weather: Weather::fair(),
             cut: BTreeSet::new(),
             plugged: BTreeMap::new(),
             arrivals: BTreeMap::new(),
+            planted,
+            matched: BTreeMap::new(),
         };
         Self { kernel, checkers, state: Rc::new(RefCell::new(state)) }
     }
@@ -151,10 +158,45 @@ impl Network {
                 return;
             }
             if let Some(raft) = network.raft(to) {
+                network.note_matched(from, to, &message);
                 // A full queue loses the message, as a full network would.
                 raft.receive(from, message).ok();
             }
         });
+    }
+}
+
+/// The planted way to commit: by counting, whatever the term of the entry.
+impl Network {
+    fn note_matched(&self, from: NodeId, to: NodeId, message: &Message) {
+        let mut state = self.state.borrow_mut();
+        let MessageBody::AppendEntriesReply { result: AppendResult::Matched(index) } = message.body
+        else {
+            return;
+        };
+        if state.planted == Some(Planted::CommitOldTerm) {
+            let matched = state.matched.entry((message.term, to)).or_default();
+            let known = matched.entry(from).or_default();
+            *known = index.max(*known);
+        }
+    }
+
+    fn commit_by_counting(&self, from: NodeId, message: &mut Message) {
+        let state = self.state.borrow();
+        let MessageBody::AppendEntries { commit_index, .. } = &mut message.body else { return };
+        let Some(matched) = state.matched.get(&(message.term, from)) else { return };
+        let Some(raft) = state.plugged.get(&from) else { return };
+        let membership = raft.metrics().membership;
+        let held = |voter: &NodeId| matched.get(voter).copied().unwrap_or(LogIndex::ZERO);
+        let others = membership.voters.iter().filter(|voter| **voter != from);
+        let mut held: Vec<LogIndex> = others.map(held).collect();
+        held.sort_unstable();
+        // With the leader itself, half of the others make a majority.
+        let majority = held.len().div_ceil(2);
+        let Some(counted) = held.len().checked_sub(majority).and_then(|at| held.get(at)) else {
+            return;
+        };
+        *commit_index = (*commit_index).max(*counted);
     }
 }
 
@@ -182,8 +224,9 @@ impl RaftNetworkFactory for Plug {
 }
 
 impl RaftNetwork for Line {
-    fn send(&mut self, message: Message) -> LocalBoxFuture<'_, Result<(), Unreachable>> {
+    fn send(&mut self, mut message: Message) -> LocalBoxFuture<'_, Result<(), Unreachable>> {
         let Plug { network, from, disk } = &self.plug;
+        network.commit_by_counting(*from, &mut message);
         disk.with_durable(|log| network.checkers.sent(*from, self.to, &message, log));
         let dead = network.is_cut(*from, self.to) || network.raft(self.to).is_none();
         // A dead line is noticed now and then; the message is lost either way.

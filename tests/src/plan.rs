@@ -119,7 +119,7 @@ impl Plan {
                 prng,
                 &[200, 1_000, 5_000, 20_000, 200_000, 1_000_000],
             )),
-            mixed_percent: one_of(prng, &[0, 30, 80]),
+            mixed_percent: one_of(prng, &[0, 40, 90]),
             weather,
             // A lease trusts that clocks run alike.
             drift_max: if lease_reads { 0 } else { one_of(prng, &[0, 10, 50]) },

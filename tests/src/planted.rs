@@ -1,6 +1,6 @@
 //! Bugs that are planted to measure the simulator: each is one that a real system of this kind had.
-//! They sit in the simulated disk and in the wiring, so that the product needs no switch for them;
-//! the one that only the engine itself can have hangs on the feature `planted` of the Raft crate.
+//! They sit in the simulated disk, the network and the wiring, so that the product needs no switch for
+//! them.
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,23 +13,27 @@ pub enum Planted {
     IgnoreLogGap,
     /// The log stores terms and no votes.
     ForgetVote,
-    /// A leader commits entries of earlier terms by counting.
+    /// Followers are told to commit entries of earlier terms, by counting who has them.
     CommitOldTerm,
     /// A snapshot is written without its membership.
     SnapshotWithoutMembership,
     /// A snapshot holds more than it says, so that a restart applies some entries twice.
     ApplyTwice,
-    /// The leader's lease runs by the wall clock.
+    /// Raft's time, the leader's lease above all, is the wall clock's.
     LeaseByWallClock,
     /// A change that comes together with a poll wakes nobody.
     DropListenerWake,
     /// A snapshot is renamed and its directory is not synced.
     RenameWithoutSync,
+    /// A linearizable read is answered without asking whether the leader still leads.
+    ReadWithoutConfirming,
+    /// An unknown outcome is reported as a refusal.
+    UnknownIsRefused,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::AnswerBeforeSync,
         Self::SkipUndecodable,
         Self::IgnoreLogGap,
@@ -40,6 +44,8 @@ impl Planted {
         Self::LeaseByWallClock,
         Self::DropListenerWake,
         Self::RenameWithoutSync,
+        Self::ReadWithoutConfirming,
+        Self::UnknownIsRefused,
     ];
 
     /// Its name on the command line.
@@ -56,6 +62,8 @@ impl Planted {
             Self::LeaseByWallClock => "lease-by-wall-clock",
             Self::DropListenerWake => "drop-listener-wake",
             Self::RenameWithoutSync => "rename-without-sync",
+            Self::ReadWithoutConfirming => "read-without-confirming",
+            Self::UnknownIsRefused => "unknown-is-refused",
         }
     }
 

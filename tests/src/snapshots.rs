@@ -108,7 +108,7 @@ impl Snapshots {
 
     fn append(&self, name: &str, bytes: &[u8]) -> Result<(), SnapshotError> {
         let mut state = self.disk.0.borrow_mut();
-        if state.full {
+        if state.has_no_space() {
             state.directory.remove(name);
             return Err(SnapshotError::Full);
         }

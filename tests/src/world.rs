@@ -65,7 +65,7 @@ impl World {
     pub fn new(plan: Plan, planted: Option<Planted>) -> Self {
         let (kernel, checkers) = (Kernel::default(), Checkers::default());
         let mut prng = Prng::new(plan.seed);
-        let network = Network::new(kernel.clone(), checkers.clone(), prng.fork());
+        let network = Network::new(kernel.clone(), checkers.clone(), prng.fork(), planted);
         let town = Rc::new(Town {
             kernel: kernel.clone(),
             checkers: checkers.clone(),
@@ -374,10 +374,10 @@ impl World {
                 self.pause(victim, time);
             }
             4 if faults.full => {
-                let full = self.prng.chance(1, 2);
-                self.machines[&victim].hardware.disk.set_full(full);
+                let percent = [0, 40, 100][usize::try_from(self.prng.below(3)).unwrap_or(0)];
+                self.machines[&victim].hardware.disk.set_full(percent);
             }
-            5 if faults.full => self.disks.iter().for_each(|(_, disk)| disk.set_full(false)),
+            5 if faults.full => self.disks.iter().for_each(|(_, disk)| disk.set_full(0)),
             6 if faults.clock => self.turn_clock(victim),
             7 | 8 if faults.partition => self.partition(victim),
             9 => self.network.mend(),
@@ -518,7 +518,7 @@ impl World {
         self.town.closing.set(true);
         self.network.mend();
         self.set_conditions(false);
-        self.disks.iter().for_each(|(_, disk)| disk.set_full(false));
+        self.disks.iter().for_each(|(_, disk)| disk.set_full(0));
         let now = self.kernel.now();
         for machine in self.machines.values_mut() {
             machine.start_at = machine.start_at.min(now);
