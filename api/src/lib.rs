@@ -1,10 +1,11 @@
-//! The Nacos HTTP protocol. Everything that only Nacos clients know lives here: paths, spellings,
+//! The Nacos protocols, HTTP and gRPC. Everything that only Nacos clients know lives here: paths, spellings,
 //! status codes, JSON shapes. What is *done* is decided by the config and registry cores, which this
 //! crate reads through shared locks and writes to through one bounded channel (`request`).
 //!
 //! Reading order: `request` is the port to the node, `router` has every path on one page, `call` is
 //! what a handler gets and gives, `params` and `status` turn Nacos's words into model types and errors
-//! into Nacos's words; then one file per family of paths; `connection` owns the sockets.
+//! into Nacos's words; then one file per family of paths; `connection` owns the sockets of HTTP, `grpc`
+//! is everything of the other protocol.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -31,6 +32,10 @@ mod time;
 
 // Sockets.
 pub mod connection;
+
+// gRPC.
+pub mod feed;
+pub mod grpc;
 
 // Configs, namespaces, login.
 mod archive;

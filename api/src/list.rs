@@ -60,9 +60,12 @@ impl Serialize for ServiceInfo<'_> {
     }
 }
 
-struct Hosts<'a> {
-    view: &'a ServiceView<'a>,
-    service: Grouped<'a>,
+/// The instances of a service.
+pub(crate) struct Hosts<'a> {
+    /// What the client sees of the service.
+    pub(crate) view: &'a ServiceView<'a>,
+    /// Its name.
+    pub(crate) service: Grouped<'a>,
 }
 
 impl Serialize for Hosts<'_> {

@@ -42,7 +42,9 @@ fn refusal(error: RegistryError, service: Grouped<'_>) -> Failure {
         RegistryError::MixedKinds { .. } => {
             Failure::invalid_as(Code::INSTANCE_ERROR, error.to_string())
         }
-        RegistryError::TooManyInstances | RegistryError::TooManyClusters => {
+        RegistryError::TooManyInstances
+        | RegistryError::TooManyClusters
+        | RegistryError::ClientFull => {
             Failure::invalid_as(Code::INSTANCE_ERROR, format!("{error}: {service}"))
         }
         RegistryError::NodeFull | RegistryError::TooManyServices => {

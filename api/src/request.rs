@@ -9,7 +9,9 @@ use std::sync::{Arc, RwLock};
 use futures_channel::oneshot;
 use nacolet_config::{self as config, ListenKey, Md5};
 use nacolet_model::{ConfigKey, Instant, Namespace, NodeId, ServiceKey, WallTime};
-use nacolet_registry::{self as registry, Subscriber};
+use nacolet_registry::{self as registry, ClientId, Subscriber};
+
+use crate::feed::Feed;
 
 /// Where the answer to one request goes. A dropped receiver means that nobody waits any more.
 pub type Responder<T> = oneshot::Sender<T>;
@@ -52,6 +54,16 @@ pub enum Request {
         deadline: Instant,
         /// Answered once.
         reply: Responder<ListenAnswer>,
+    },
+    /// From now on what changes is told to this feed, until its other holder drops it.
+    Follow {
+        /// Where to tell.
+        feed: Arc<Feed>,
+    },
+    /// A gRPC connection has closed: what it published goes.
+    Gone {
+        /// Which one.
+        client: ClientId,
     },
     /// Who listens to what, for the console.
     Watchers {

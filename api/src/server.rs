@@ -19,7 +19,7 @@ use crate::request::{Port, Request, WriteError};
 use crate::router::{self, Route, RouteInfo, Routes};
 use crate::status::spring_error;
 use crate::ticker::Ticker;
-use crate::{list, subscription};
+use crate::{grpc, list, subscription};
 
 /// The limits of a server. The defaults are those of `model::limits`; tests shorten them.
 #[derive(Clone, Debug)]
@@ -56,6 +56,14 @@ pub struct Settings {
     pub linger_bytes_max: usize,
     /// How often deadlines are looked at while there are any.
     pub tick: Duration,
+    /// gRPC connections of all threads together.
+    pub grpc_connections_max: usize,
+    /// Time for a gRPC client to set its connection up.
+    pub grpc_setup_timeout: Duration,
+    /// Silence after which a gRPC client is asked whether it lives.
+    pub grpc_idle_timeout: Duration,
+    /// Time it has to answer.
+    pub grpc_detection_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -77,6 +85,10 @@ impl Default for Settings {
             linger_timeout: limits::LINGER_TIMEOUT,
             linger_bytes_max: limits::LINGER_BYTES_MAX,
             tick: limits::DEADLINE_TICK,
+            grpc_connections_max: limits::GRPC_CONNECTIONS_MAX,
+            grpc_setup_timeout: limits::GRPC_SETUP_TIMEOUT,
+            grpc_idle_timeout: limits::GRPC_IDLE_TIMEOUT,
+            grpc_detection_timeout: limits::GRPC_DETECTION_TIMEOUT,
         }
     }
 }
@@ -91,6 +103,7 @@ pub(crate) struct State {
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) lists: list::Shelf,
     pub(crate) leases: subscription::Leases,
+    pub(crate) grpc: grpc::Shared,
     requests: AtomicUsize,
     long_polls: AtomicUsize,
     connections: AtomicUsize,
@@ -263,6 +276,7 @@ impl Server {
             ticker: Arc::default(),
             lists: list::Shelf::default(),
             leases: subscription::Leases::default(),
+            grpc: grpc::Shared::default(),
             requests: AtomicUsize::new(0),
             long_polls: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),

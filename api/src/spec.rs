@@ -44,7 +44,7 @@ pub(crate) fn weight(params: &Params<'_>) -> Result<Option<f64>, Failure> {
 }
 
 /// Instances may live in fewer clusters than there are names (Nacos `CLUSTER_NAME_PATTERN`).
-fn instance_cluster(name: &str) -> Result<ClusterName, Failure> {
+pub(crate) fn instance_cluster(name: &str) -> Result<ClusterName, Failure> {
     if name.contains('_') {
         let words = format!(
             "Instance 'clusterName' should be characters with only 0-9a-zA-Z-. (current: {name})"
@@ -77,9 +77,9 @@ impl From<SpecError> for Failure {
 }
 
 /// A JSON value that Jackson would turn into a text.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     Text(#[serde(borrow)] Cow<'a, str>),
     Bool(bool),
     Number(serde_json::Number),
@@ -96,7 +96,8 @@ impl Scalar<'_> {
     }
 }
 
-type Scalars<'a> = BTreeMap<Cow<'a, str>, Option<Scalar<'a>>>;
+/// Entries of a JSON object, as Jackson would read them.
+pub(crate) type Scalars<'a> = BTreeMap<Cow<'a, str>, Option<Scalar<'a>>>;
 
 /// Metadata as a JSON object or as `k=v,k=v` (Nacos `UtilsAndCommons.parseMetadata`).
 pub(crate) fn parse_metadata(text: &str) -> Result<Metadata, Failure> {
@@ -110,7 +111,8 @@ pub(crate) fn parse_metadata(text: &str) -> Result<Metadata, Failure> {
     }
 }
 
-fn metadata(entries: Scalars<'_>) -> Result<Metadata, Failure> {
+/// Metadata of checked size; an entry without a value is none.
+pub(crate) fn metadata(entries: Scalars<'_>) -> Result<Metadata, Failure> {
     let entries = entries
         .into_iter()
         .filter_map(|(key, value)| Some((Box::<str>::from(key), value?.into_text())));

@@ -135,6 +135,15 @@ impl Failure {
         Self { retry_after_s: Some(1), ..failure }
     }
 
+    /// The failure as gRPC tells it: a status and words.
+    pub(crate) fn grpc(self) -> (u16, Cow<'static, str>) {
+        let text = match self.words {
+            Words::Missing(name) => format!("Param '{name}' is required.").into(),
+            Words::Text(text) => text,
+        };
+        (self.status.as_u16(), text)
+    }
+
     /// The HTTP status.
     #[cfg(test)]
     pub(crate) fn http_status(&self) -> StatusCode {

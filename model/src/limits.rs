@@ -191,6 +191,62 @@ pub const IMPORT_BYTES_MAX: usize = 64 << 20;
 /// Depth of a JSON value (reliability). Beyond: 400.
 pub const JSON_DEPTH_MAX: usize = 16;
 
+// ---- gRPC (reliability B4, Nacos 2.5) ----
+
+/// gRPC connections of all threads together. Beyond: the newest is closed.
+pub const GRPC_CONNECTIONS_MAX: usize = 6_000;
+/// Calls in progress on one connection. Beyond: HTTP/2 refuses the stream.
+pub const GRPC_STREAMS_MAX: u32 = 64;
+/// One message of a client, bytes (Nacos `max-inbound-message-size`). Beyond: RESOURCE_EXHAUSTED.
+pub const GRPC_MESSAGE_BYTES_MAX: usize = 10 << 20;
+/// One message on the stream, which carries set-up and acknowledgements only. Beyond: the same.
+pub const GRPC_STREAM_MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// Bytes a client may send ahead on one call.
+pub const GRPC_WINDOW_BYTES: u32 = 256 << 10;
+/// Bytes a client may send ahead on all its calls.
+pub const GRPC_CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Bytes of one answer that wait for the client inside HTTP/2.
+pub const GRPC_SEND_BUFFER_BYTES: usize = 64 << 10;
+/// Headers of one call, bytes. Beyond: 431.
+pub const GRPC_HEAD_BYTES_MAX: u32 = 16 << 10;
+/// Control frames (settings, pings, resets, empty data, continuations) of one connection within
+/// `GRPC_FLOOD_WINDOW`. gRPC measures bandwidth with a ping every 100 ms at most. Beyond: close.
+pub const GRPC_FLOOD_FRAMES_MAX: u32 = 1_000;
+/// See `GRPC_FLOOD_FRAMES_MAX`.
+pub const GRPC_FLOOD_WINDOW: Duration = Duration::from_secs(10);
+/// Silence after which a client is asked whether it lives (Nacos).
+pub const GRPC_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time it has to answer (Nacos). Beyond: close.
+pub const GRPC_DETECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time from connecting to the set-up of the connection, and silence without one. Beyond: close.
+pub const GRPC_SETUP_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that takes nothing for this long is closed (Nacos: 300 s).
+pub const GRPC_BLOCKED_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time to acknowledge a config notice (Nacos).
+pub const GRPC_CONFIG_ACK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time to acknowledge a list of instances (Nacos).
+pub const GRPC_NAMING_ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before a notice is sent again, times the attempts so far (Nacos).
+pub const GRPC_NOTICE_RETRY: Duration = Duration::from_secs(2);
+/// And at most this.
+pub const GRPC_NOTICE_RETRY_MAX: Duration = Duration::from_secs(60);
+/// Attempts for one notice (Nacos). Beyond: close.
+pub const GRPC_NOTICE_ATTEMPTS_MAX: u32 = 50;
+/// Notices that one client has not acknowledged yet. Beyond: the others wait, one per subject.
+pub const GRPC_NOTICES_UNDER_WAY_MAX: usize = 256;
+/// Changes of services within this time become one push per subscriber. Nacos waits 500 ms, the goal
+/// here is 100 ms from change to notice.
+pub const GRPC_PUSH_DEBOUNCE: Duration = Duration::from_millis(30);
+/// Configs that all connections listen to together. Beyond: 503.
+pub const GRPC_LISTENS_MAX: usize = 200_000;
+/// Services that all connections subscribe to together. Beyond: 503.
+pub const GRPC_SUBSCRIPTIONS_MAX: usize = 100_000;
+/// Services that one connection subscribes to, or publishes instances of (reliability: 1,000).
+/// Beyond: 503.
+pub const SERVICES_PER_CLIENT_MAX: usize = 1_000;
+/// Names of changed configs or services that wait for one api thread. Beyond: it looks at everything.
+pub const FEED_KEYS_MAX: usize = 4_096;
+
 // ---- Raft ----
 
 /// Messages that RaftCore takes in one turn; one fsync serves them all.
@@ -305,6 +361,10 @@ pub const CORE_QUEUE_MAX: usize = 1_024;
 pub const CORE_TURN_MAX: usize = 256;
 /// A write that is not answered after this long gets 503; its outcome is unknown to the caller.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A write or linearizable read waits this long for a leader: time for two elections. Beyond: 503.
+pub const FORWARD_PATIENCE: Duration = Duration::from_secs(4);
+/// A write that the leader has acknowledged waits this long for this node to apply it too.
+pub const CATCH_UP_PATIENCE: Duration = Duration::from_secs(1);
 /// What is in flight at SIGTERM is answered within this time.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// HTTP threads at most.

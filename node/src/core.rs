@@ -17,6 +17,7 @@ use smol::future;
 
 use crate::clock;
 use crate::command::{Command, Refused, Response};
+use crate::feeds::Feeds;
 use crate::machine::{Aftermath, Machine, Shared, read, write};
 use crate::ref_time::RefTime;
 use crate::udp::Udp;
@@ -65,6 +66,7 @@ pub(crate) struct Parts {
 pub(crate) struct Core {
     parts: Parts,
     listeners: Listeners,
+    feeds: Feeds,
     polls: BTreeMap<RequestId, Responder<ListenAnswer>>,
     registrations: BTreeMap<RequestId, RegistryReply>,
     writes: FuturesUnordered<Pin<Box<dyn Future<Output = Event>>>>,
@@ -79,6 +81,7 @@ impl Core {
         Self {
             parts,
             listeners: Listeners::new(),
+            feeds: Feeds::default(),
             polls: BTreeMap::new(),
             registrations: BTreeMap::new(),
             writes: FuturesUnordered::new(),
@@ -152,6 +155,7 @@ impl Core {
                 if pending.reloaded {
                     self.listen(ListenInput::Reloaded);
                 }
+                self.feeds.tell(&pending, &self.parts.shared.registry);
                 if !pending.changes.is_empty() {
                     self.listen(ListenInput::Changed(pending.changes));
                 }
@@ -190,6 +194,8 @@ impl Core {
                 self.polls.insert(request, reply);
                 self.listen(ListenInput::Listen { request, keys, ip, tag, deadline });
             }
+            Request::Follow { feed } => self.feeds.add(&feed),
+            Request::Gone { client } => self.registry(registry::Input::ClientGone(client)),
             Request::Watchers { of, reply } => {
                 // Nobody waits any more: then nobody misses the answer.
                 let _ = reply.send(self.watchers(&of));
@@ -213,7 +219,12 @@ impl Core {
 
     fn registry(&mut self, input: registry::Input) {
         let now = clock::now();
-        write(&self.parts.shared.registry).step(now, input, &mut self.outputs);
+        let changed = {
+            let mut registry = write(&self.parts.shared.registry);
+            registry.step(now, input, &mut self.outputs);
+            registry.take_changed()
+        };
+        self.feeds.tell_services(&changed);
         self.hand_out();
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Aftermath {
 pub(crate) struct Pending {
     pub(crate) changes: Vec<config::Change>,
     pub(crate) outputs: Vec<registry::Output>,
+    /// A command of the registry was applied: lists may have changed.
+    pub(crate) services: bool,
     /// The whole state was replaced by a snapshot of the leader.
     pub(crate) reloaded: bool,
 }
@@ -54,7 +56,10 @@ impl Aftermath {
 
     fn signal(&self) {
         let pending = self.pending.borrow();
-        let quiet = pending.changes.is_empty() && pending.outputs.is_empty() && !pending.reloaded;
+        let quiet = pending.changes.is_empty()
+            && pending.outputs.is_empty()
+            && !pending.services
+            && !pending.reloaded;
         if !quiet {
             // A full channel means that the signal is given already.
             let _ = self.wake.try_send(());
@@ -160,6 +165,7 @@ impl RaftStateMachine for Machine {
                 result.map(Response::Config).map_err(Refused::Config)
             }
             Command::Registry(command) => {
+                pending.services = true;
                 let mut registry = write(&self.shared.registry);
                 let result =
                     registry.apply(clock::now(), index.0, command, &mut pending.outputs);

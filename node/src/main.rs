@@ -4,6 +4,7 @@ mod cli;
 mod clock;
 mod command;
 mod core;
+mod feeds;
 mod machine;
 mod ref_time;
 mod run;

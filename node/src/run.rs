@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 
 use nacolet_api::request::MemberStatus;
-use nacolet_api::{Facts, NodeStatus, Port, Server, connection};
+use nacolet_api::{Facts, NodeStatus, Port, Server, connection, grpc};
 use nacolet_config as config;
 use nacolet_model::{NodeId, limits};
 use nacolet_raft::engine;
@@ -50,6 +50,7 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
     let seed = random()?;
     let dir = DataDir::open(&settings.data_dir, NodeId(random()?))?;
     let address = claim(settings.http_addr)?;
+    let grpc = claim(settings.grpc_addr)?;
     let (ref_time, ref_time_floor) = RefTime::open(&dir)?;
     let shared = Shared {
         configs: Arc::new(RwLock::new(config::Store::new())),
@@ -63,7 +64,7 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
         registry: Arc::clone(&shared.registry),
         requests,
         clock: clock::both,
-        facts: Arc::new(facts(&dir, address)),
+        facts: Arc::new(facts(&dir, address, grpc)),
         ready: Arc::new(AtomicBool::new(false)),
         status: status(&raft, address),
     });
@@ -79,7 +80,7 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
         ref_time,
     });
     let executor = LocalExecutor::new();
-    let node = Node { settings, address, raft, port, ref_time_tried };
+    let node = Node { settings, address, grpc, raft, port, ref_time_tried };
     smol::block_on(executor.run(node.live(&executor, core, tasks)))
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
 struct Node<'a> {
     settings: &'a Settings,
     address: SocketAddr,
+    grpc: SocketAddr,
     raft: Raft<Machine>,
     port: Arc<Port>,
     ref_time_tried: async_channel::Receiver<()>,
@@ -139,21 +141,22 @@ impl Node<'_> {
     /// Opens the doors, and closes them in order when the process is asked to stop.
     async fn open<'e>(&self, executor: &LocalExecutor<'e>) -> Result<(), RunError> {
         let server = Server::new(Arc::clone(&self.port), nacolet_api::Settings::default());
-        let refused = |source| RunError::Listen { address: self.address, source };
-        let doors = self.settings.threads.max(1);
-        let mut listeners = Vec::new();
-        for _ in 0..doors {
-            listeners.push(connection::listen(self.address).map_err(refused)?);
+        let open = |address| {
+            connection::listen(address).map_err(|source| RunError::Listen { address, source })
+        };
+        let mut doors = Vec::new();
+        for _ in 0..self.settings.threads.max(1) {
+            doors.push(Doors { http: open(self.address)?, grpc: open(self.grpc)? });
         }
         self.port.ready.store(true, Ordering::Release);
         self.announce();
         let mut threads = Vec::new();
         let mut here = None;
-        for (number, listener) in listeners.into_iter().enumerate() {
+        for (number, doors) in doors.into_iter().enumerate() {
             if self.settings.threads == 0 {
-                here = Some(executor.spawn(connection::serve(listener, server.clone())));
+                here = Some(executor.spawn(doors.serve(server.clone())));
             } else {
-                threads.push(api_thread(number, listener, server.clone())?);
+                threads.push(api_thread(number, doors, server.clone())?);
             }
         }
         signals::stop_requested().await;
@@ -161,7 +164,8 @@ impl Node<'_> {
         self.port.ready.store(false, Ordering::Release);
         server.stop();
         if let Some(door) = here {
-            door.await.map_err(refused)?;
+            let address = self.address;
+            door.await.map_err(|source| RunError::Listen { address, source })?;
         }
         for ended in threads {
             ended.await;
@@ -170,22 +174,36 @@ impl Node<'_> {
     }
 
     fn announce(&self) {
-        let line = format!("nacolet is ready on http://{}/nacos\n", self.address);
+        let Self { address, grpc, .. } = self;
+        let line = format!("nacolet is ready on http://{address}/nacos, gRPC on {grpc}\n");
         // A node whose standard output is closed serves all the same.
         let _ = io::stdout().write_all(line.as_bytes());
         tracing::info!(node = %self.port.facts.node, data = %self.settings.data_dir.display(), "ready");
     }
 }
 
+/// The listeners of one api thread.
+struct Doors {
+    http: TcpListener,
+    grpc: TcpListener,
+}
+
+impl Doors {
+    async fn serve(self, server: Server) -> io::Result<()> {
+        let http = connection::serve(self.http, server.clone());
+        future::try_zip(http, grpc::serve(self.grpc, server)).await.map(|_| ())
+    }
+}
+
 /// One thread that serves connections; the future resolves when it has ended.
 fn api_thread(
     number: usize,
-    listener: TcpListener,
+    doors: Doors,
     server: Server,
 ) -> Result<impl Future<Output = ()>, RunError> {
     let (done, ended) = async_channel::bounded::<()>(1);
     let serve = move || {
-        if let Err(error) = smol::block_on(connection::serve(listener, server)) {
+        if let Err(error) = smol::block_on(doors.serve(server)) {
             abort_process(&format!("api thread {number} cannot serve: {error}"));
         }
         drop(done);
@@ -213,7 +231,9 @@ fn claim(address: SocketAddr) -> Result<SocketAddr, RunError> {
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
-    const WANTED: u64 = (limits::CONNECTIONS_MAX + limits::LONG_POLLS_MAX + 256) as u64;
+    const CONNECTIONS: usize =
+        limits::CONNECTIONS_MAX + limits::LONG_POLLS_MAX + limits::GRPC_CONNECTIONS_MAX;
+    const WANTED: u64 = (CONNECTIONS + 256) as u64;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= WANTED) {
         return;
@@ -281,13 +301,13 @@ impl RaftNetwork for NoPeers {
     }
 }
 
-fn facts(dir: &DataDir, address: SocketAddr) -> Facts {
+fn facts(dir: &DataDir, address: SocketAddr, grpc: SocketAddr) -> Facts {
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         node: dir.node_id(),
         host: advertised(address.ip()).to_string().into(),
         http: address,
-        grpc: None,
+        grpc: Some(grpc),
         peer: None,
         started: clock::wall(),
     }

@@ -23,6 +23,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "NACOLET_HTTP_ADDR", value_name = "HOST:PORT")]
     pub(crate) http_addr: Option<String>,
 
+    /// gRPC API [default: the host of http-addr, its port + 1000]
+    #[arg(long, env = "NACOLET_GRPC_ADDR", value_name = "HOST:PORT")]
+    pub(crate) grpc_addr: Option<String>,
+
     /// HTTP threads, at most 4; 0 puts everything on one thread [default: one per core]
     #[arg(long, env = "NACOLET_THREADS", value_name = "N")]
     pub(crate) threads: Option<usize>,
@@ -54,6 +58,7 @@ pub(crate) struct ServeArgs {
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) http_addr: SocketAddr,
+    pub(crate) grpc_addr: SocketAddr,
     pub(crate) threads: usize,
     pub(crate) log_file_bytes: u64,
     pub(crate) log_purge_bytes: u64,
@@ -100,10 +105,10 @@ pub(crate) enum SettingsError {
     #[error("{key} = {value} is out of range: {range}")]
     Range { key: &'static str, value: u64, range: &'static str },
     #[error(
-        "http-addr = {address} is not a loopback address and nobody has to log in; \
+        "{key} = {address} is not a loopback address and nobody has to log in; \
          add --allow-anonymous if every host that reaches it may read and change everything"
     )]
-    Exposed { address: SocketAddr },
+    Exposed { key: &'static str, address: SocketAddr },
 }
 
 impl ServeArgs {
@@ -155,9 +160,18 @@ impl ServeArgs {
             || limits::RAFT_SNAPSHOT_EVERY_ENTRIES,
             ToString::to_string,
         );
+        let http_addr = address("http-addr", &http_addr)?;
+        let grpc_addr = merge.pick(
+            "grpc-addr",
+            &self.grpc_addr,
+            file.grpc_addr,
+            || neighbour(http_addr).to_string(),
+            Clone::clone,
+        );
         let settings = Settings {
             data_dir,
-            http_addr: address("http-addr", &http_addr)?,
+            http_addr,
+            grpc_addr: address("grpc-addr", &grpc_addr)?,
             threads,
             log_file_bytes,
             log_purge_bytes,
@@ -181,11 +195,20 @@ impl Settings {
         range("log-purge-bytes", purge, purge >= file && purge <= 1 << 40, "log-file-bytes to 1 TiB")?;
         let entries = self.snapshot_entries;
         range("snapshot-entries", entries, (10..=10_000_000).contains(&entries), "10 to 10000000")?;
-        if !is_loopback(self.http_addr.ip()) && !anonymous {
-            return Err(SettingsError::Exposed { address: self.http_addr });
+        for (key, address) in [("http-addr", self.http_addr), ("grpc-addr", self.grpc_addr)] {
+            if !is_loopback(address.ip()) && !anonymous {
+                return Err(SettingsError::Exposed { key, address });
+            }
         }
         Ok(())
     }
+}
+
+/// Where SDKs look for gRPC: 1000 ports above HTTP. A port that the system chooses has no neighbour,
+/// and neither has one at the end of the range: the system chooses again.
+fn neighbour(http: SocketAddr) -> SocketAddr {
+    let above = http.port().checked_add(1000).filter(|_| http.port() != 0);
+    SocketAddr::new(http.ip(), above.unwrap_or(0))
 }
 
 fn is_loopback(ip: IpAddr) -> bool {
@@ -269,6 +292,7 @@ mod tests {
         let (settings, lines) = resolve(&[]).expect("defaults are right");
         assert_eq!(settings.data_dir, Path::new("nacolet-data"));
         assert_eq!(settings.http_addr, "127.0.0.1:8848".parse().expect("an address"));
+        assert_eq!(settings.grpc_addr, "127.0.0.1:9848".parse().expect("an address"));
         assert!(lines.iter().all(|line| line.origin == Origin::Default));
     }
 
@@ -304,5 +328,7 @@ mod tests {
         }
         std::fs::remove_file(unknown).expect("the file is there");
         assert!(resolve(&["--http-addr", "0.0.0.0:8848", "--allow-anonymous"]).is_ok());
+        let exposed = resolve(&["--grpc-addr", "0.0.0.0:9848"]).expect_err("exposed").to_string();
+        assert!(exposed.starts_with("grpc-addr"), "{exposed}");
     }
 }

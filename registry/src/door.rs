@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use nacolet_model::{ClusterName, Instant, RequestId, ServiceKey, limits};
 
+use crate::client::ClientId;
 use crate::instance::Instance;
 use crate::meta::{ClusterMeta, HealthChecker, Override, ServiceMeta};
 use crate::persistent::{Command, MetadataChange, PutCluster, PutOverrides, PutService, Register};
@@ -63,6 +64,9 @@ impl Registry {
         }
         match body {
             Request::Register { service, instance } => self.register(now, service, instance),
+            Request::Publish { client, service, instances } => {
+                self.publish(now, client, service, instances).map(|()| DONE)
+            }
             Request::Deregister { service, ip, port, cluster, ephemeral } => {
                 self.deregister(now, service, &Address { ip, port, cluster }, ephemeral)
             }
@@ -127,13 +131,13 @@ impl Registry {
             let register = Register { service: key, instance: spec };
             return Ok(Answer::Propose(Command::Register(Box::new(register))));
         }
-        self.register_ephemeral(now, &key, spec);
+        self.register_ephemeral(now, &key, spec, None);
         Ok(DONE)
     }
 
     /// Whether there is room for so many bytes of text. Replaced texts are not set off against new
     /// ones: at the brim, removing comes first.
-    fn check_bytes(&self, bytes: usize) -> Result<(), RegistryError> {
+    pub(crate) fn check_bytes(&self, bytes: usize) -> Result<(), RegistryError> {
         if self.text_bytes + bytes > limits::REGISTRY_TEXT_BYTES_MAX {
             return Err(RegistryError::NodeFull);
         }
@@ -141,7 +145,11 @@ impl Registry {
     }
 
     /// Whether the service takes instances of this kind and there is room for one more.
-    fn check_room(&self, key: &ServiceKey, spec: &InstanceSpec) -> Result<(), RegistryError> {
+    pub(crate) fn check_room(
+        &self,
+        key: &ServiceKey,
+        spec: &InstanceSpec,
+    ) -> Result<(), RegistryError> {
         self.check_bytes(spec.text_bytes())?;
         let service = self.catalog.of(key);
         if service.is_none() && self.catalog.service_count() >= limits::SERVICES_MAX {
@@ -171,11 +179,23 @@ impl Registry {
         Ok(())
     }
 
-    fn register_ephemeral(&mut self, now: Instant, key: &ServiceKey, spec: InstanceSpec) {
+    /// Adds or overwrites an instance that `owner` keeps alive, or beats where there is none.
+    pub(crate) fn register_ephemeral(
+        &mut self,
+        now: Instant,
+        key: &ServiceKey,
+        spec: InstanceSpec,
+        owner: Option<ClientId>,
+    ) {
         let (slot, _) = self.catalog.slot_or_insert(key);
         let (put, at) = self.catalog.put_instance(slot, spec, now);
+        let service = self.catalog.get_mut(slot);
+        let instance = service.and_then(|service| service.instances_mut().get_mut(at));
+        let is_taken_over = instance.is_some_and(|instance| instance.set_owner(owner));
         if put != Put::Same {
             self.changed(now, slot);
+        }
+        if put != Put::Same || is_taken_over {
             self.look_at(now, slot, at..at + 1);
         }
         if put == Put::Added {
@@ -247,7 +267,7 @@ impl Registry {
         spec.check()?;
         self.check_room(&key, &spec)?;
         let timers = Timers::of(&spec.metadata)?;
-        self.register_ephemeral(now, &key, spec);
+        self.register_ephemeral(now, &key, spec, None);
         let mut answer = crate::BeatAnswer { known: true, ..self.unknown_beat() };
         answer.interval = timers.interval_override().unwrap_or(answer.interval);
         Ok(Answer::Now(Reply::Beat(answer)))

@@ -31,7 +31,7 @@ pub(crate) struct Look {
 impl Look {
     /// Looks at one instance and says whether it stays.
     pub(crate) fn at(&mut self, instance: &mut Instance, now: Instant, clock: &Clock) -> bool {
-        if !instance.ephemeral() {
+        if !instance.beats() {
             return true;
         }
         let deadlines = clock.deadlines(instance, now);

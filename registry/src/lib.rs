@@ -28,6 +28,7 @@
 extern crate alloc;
 
 mod catalog;
+mod client;
 mod door;
 mod health;
 mod instance;
@@ -44,6 +45,7 @@ mod subscribe;
 mod switches;
 mod timer;
 
+pub use client::ClientId;
 pub use instance::Instance;
 pub use meta::{ClusterMeta, HealthChecker, Override, Selector, ServiceMeta};
 pub use persistent::{Command, MetadataChange, PutCluster, PutOverrides, PutService, Register};

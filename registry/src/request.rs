@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use nacolet_model::{ClusterName, Duration, ServiceKey};
 
+use crate::client::ClientId;
 use crate::meta::{HealthChecker, Selector};
 use crate::spec::{InstanceKey, InstanceSpec, Metadata, SpecError};
 
@@ -18,6 +19,16 @@ pub enum Request {
         service: ServiceKey,
         /// The instance.
         instance: InstanceSpec,
+    },
+    /// Puts a set of ephemeral instances in place of what a connection published of this service
+    /// before (Nacos gRPC). An empty set takes all of it back.
+    Publish {
+        /// Who publishes, and keeps them alive.
+        client: ClientId,
+        /// The service.
+        service: ServiceKey,
+        /// The whole set.
+        instances: Vec<InstanceSpec>,
     },
     /// Removes an instance. An unknown one is a success, as in Nacos.
     Deregister {
@@ -173,7 +184,7 @@ pub enum MetadataOp {
 }
 
 /// One instance that a metadata batch changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct UpdatedInstance {
     /// The instance.
     pub key: InstanceKey,
@@ -182,7 +193,7 @@ pub struct UpdatedInstance {
 }
 
 /// What a caller gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Reply {
     /// It is done.
     Done,
@@ -193,7 +204,7 @@ pub enum Reply {
 }
 
 /// Answer to a beat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BeatAnswer {
     /// When the client should beat again.
     pub interval: Duration,
@@ -204,7 +215,9 @@ pub struct BeatAnswer {
 }
 
 /// Why a request is refused. Nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize,
+)]
 pub enum RegistryError {
     /// There is no such service.
     #[error("service not found")]
@@ -233,6 +246,9 @@ pub enum RegistryError {
     /// The node has as many services as it may hold.
     #[error("the node holds as many services as it may")]
     TooManyServices,
+    /// The connection publishes instances of as many services as it may.
+    #[error("the connection publishes instances of as many services as it may")]
+    ClientFull,
     /// The service has as many clusters as it may.
     #[error("too many clusters in one service")]
     TooManyClusters,

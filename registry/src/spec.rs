@@ -15,7 +15,9 @@ pub const HEART_BEAT_TIMEOUT: &str = "preserved.heart.beat.timeout";
 pub const IP_DELETE_TIMEOUT: &str = "preserved.ip.delete.timeout";
 
 /// Why an instance or its metadata cannot be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize,
+)]
 pub enum SpecError {
     /// The address is empty, too long or has a space or control character.
     #[error("ip is illegal")]

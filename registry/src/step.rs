@@ -2,14 +2,16 @@
 //! Requests go on to `door`, commands from the Raft log to `persistent`, reads to `query`.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use nacolet_model::{Instant, Prng, RequestId, ServiceKey, WallTime, limits};
 
 use crate::catalog::{Catalog, Slot};
+use crate::client::{ClientId, Clients};
 use crate::health::{Clock, Look};
+use crate::instance::Instance;
 use crate::persistent::Command;
 use crate::reftime::RefTime;
 use crate::request::{RegistryError, Reply, Request};
@@ -51,6 +53,8 @@ pub enum Input {
         /// The wall clock when it came.
         at: WallTime,
     },
+    /// A connection has closed: what it published and nobody else registered since goes.
+    ClientGone(ClientId),
     /// A push arrived.
     Acked {
         /// As in [`Output::Push`].
@@ -108,6 +112,9 @@ pub struct Registry {
     pub(crate) catalog: Catalog,
     pub(crate) switches: Switches,
     pub(crate) subscribers: Subscribers,
+    pub(crate) clients: Clients,
+    /// Services whose list changed since somebody last asked.
+    dirty: BTreeSet<Slot>,
     pub(crate) ref_time: RefTime,
     pub(crate) timetable: Timetable,
     /// Overrides whose instance is gone, and when they may be forgotten.
@@ -132,6 +139,8 @@ impl Registry {
             catalog: Catalog::default(),
             switches: Switches::default(),
             subscribers: Subscribers::new(reference),
+            clients: Clients::default(),
+            dirty: BTreeSet::new(),
             ref_time: RefTime::new(settings.ref_time_floor),
             timetable: Timetable::default(),
             orphans: BTreeMap::new(),
@@ -157,12 +166,20 @@ impl Registry {
                 let lease = self.switches.push_cache();
                 self.subscribers.subscribe(now, lease, service, clusters, subscriber);
             }
+            Input::ClientGone(client) => self.client_gone(now, client),
             Input::Acked { reference } => self.subscribers.acked(reference),
             Input::RefTimeReserved { until } => self.ref_time.reserved(until),
             Input::WallClock(at) => self.ref_time.note_wall(now, at),
             Input::Wake => {}
         }
         self.settle(now, out);
+    }
+
+    /// The services whose list changed since the last call, for those who are told at once rather
+    /// than by [`Output::Push`]. A caller who never asks costs one small number per service.
+    pub fn take_changed(&mut self) -> Vec<ServiceKey> {
+        let dirty = core::mem::take(&mut self.dirty);
+        dirty.into_iter().filter_map(|slot| Some(self.catalog.get(slot)?.key().clone())).collect()
     }
 
     /// When [`Input::Wake`] is due; `None` while nothing can expire.
@@ -251,7 +268,7 @@ impl Registry {
         let Some(service) = self.catalog.get_mut(slot) else { return };
         let mut soonest = service.armed.health;
         let instances = service.instances().get(at).unwrap_or_default();
-        for instance in instances.iter().filter(|instance| instance.ephemeral()) {
+        for instance in instances.iter().filter(|instance| instance.beats()) {
             let next = clock.next_look(instance, now);
             soonest = Some(soonest.map_or(next, |soonest| soonest.min(next)));
         }
@@ -268,6 +285,7 @@ impl Registry {
     pub(crate) fn changed(&mut self, now: Instant, slot: Slot) {
         self.revision += 1;
         let value = self.ref_time.issue(now);
+        self.dirty.insert(slot);
         let Some(service) = self.catalog.get_mut(slot) else { return };
         service.revision = self.revision;
         service.last_ref_time = value;
@@ -286,6 +304,7 @@ impl Registry {
     pub(crate) fn all_look_different(&mut self) {
         for slot in self.catalog.slots() {
             self.revision += 1;
+            self.dirty.insert(slot);
             if let Some(service) = self.catalog.get_mut(slot) {
                 service.revision = self.revision;
             }
@@ -377,6 +396,7 @@ impl Registry {
     pub fn invariants(&self) {
         self.catalog.invariants();
         self.subscribers.invariants();
+        self.client_invariants();
         let mut deadlines = usize::from(self.subscribers_armed.is_some());
         assert_eq!(self.subscribers_armed, self.subscribers.next_deadline(), "leases are armed");
         for slot in self.catalog.slots() {
@@ -392,7 +412,8 @@ impl Registry {
                 deadlines += 1;
                 assert!(self.timetable.contains(at, due), "what is armed stands in the timetable");
             }
-            let beats = self.switches.watches_beats() && service.ephemeral_count() > 0;
+            let beats =
+                self.switches.watches_beats() && service.instances().iter().any(Instance::beats);
             assert!(!beats || armed.health.is_some(), "whoever has to beat is looked at");
             let empty = service.is_forgettable();
             assert!(!empty || armed.empty.is_some(), "an empty service is forgotten some day");

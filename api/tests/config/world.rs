@@ -258,7 +258,14 @@ impl Core {
             Request::Watchers { of, reply } => {
                 let _ = reply.send(self.watchers(&of));
             }
-            Request::Registry { .. } | Request::Subscribe { .. } => {}
+            Request::ReadIndex { reply } => {
+                let _ = reply.send(Ok(()));
+            }
+            Request::Cluster { .. }
+            | Request::Registry { .. }
+            | Request::Subscribe { .. }
+            | Request::Follow { .. }
+            | Request::Gone { .. } => {}
         }
     }
 

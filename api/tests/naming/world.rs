@@ -151,7 +151,13 @@ impl World {
             Request::Subscribe { service, clusters, subscriber } => {
                 self.step(Input::Subscribe { service, clusters, subscriber, at });
             }
-            Request::Config { .. } | Request::Listen { .. } | Request::Watchers { .. } => {
+            Request::Config { .. }
+            | Request::ReadIndex { .. }
+            | Request::Cluster { .. }
+            | Request::Listen { .. }
+            | Request::Watchers { .. }
+            | Request::Follow { .. }
+            | Request::Gone { .. } => {
                 panic!("naming never asks for configs")
             }
         }

@@ -1,0 +1,228 @@
+//! The gRPC protocol of Nacos 2.x and 3.x: one unary call and one stream per connection, on h2 over
+//! smol. The connection is the client: it owns the instances it publishes, the configs it listens to
+//! and its subscriptions, and all of that goes when it closes.
+//!
+//! Reading order: `wire` and `message` are what travels, `dispatch` finds the handler, `config` and
+//! `naming` are the handlers, `stream` and `watch` tell clients what changed, `outbox` says when and how
+//! often, `client` is one connection's state, `connection`, `socket` and `flood` its bytes.
+
+mod client;
+mod config;
+mod connection;
+mod dispatch;
+mod flood;
+mod message;
+mod naming;
+mod outbox;
+mod socket;
+mod stream;
+mod watch;
+mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use nacolet_model::{Instant, limits};
+use nacolet_registry::ClientId;
+use smol::{Async, LocalExecutor, Timer};
+
+use crate::call::address_text;
+use crate::connection::{ACCEPT_PAUSE, Bell, is_of_the_client};
+use crate::feed::Feed;
+use crate::request::Request;
+use crate::server::{Server, State};
+use client::Client;
+
+/// Serves the gRPC connections of one listener until [`Server::stop`], then tells the clients to go
+/// elsewhere and answers what is in flight. One such call per api thread, beside
+/// [`crate::connection::serve`].
+///
+/// # Errors
+/// When the listener cannot be registered with the reactor.
+pub async fn serve(listener: TcpListener, server: Server) -> io::Result<()> {
+    let listener = Async::new(listener)?;
+    let executor = LocalExecutor::new();
+    let zone = Rc::new(Zone::new(Arc::clone(&server.state)));
+    executor
+        .run(async {
+            let follow = Request::Follow { feed: Arc::clone(&zone.feed) };
+            if zone.state.port.requests.send(follow).await.is_err() {
+                return;
+            }
+            let configs = executor.spawn(watch::follow_configs(Rc::clone(&zone)));
+            let services = executor.spawn(watch::follow_services(Rc::clone(&zone)));
+            let sweeper = executor.spawn(sweep(Rc::clone(&zone)));
+            smol::future::or(zone.state.stopped(), accept(&listener, &zone, &executor)).await;
+            drop(listener);
+            zone.drain().await;
+            sweeper.cancel().await;
+            configs.cancel().await;
+            services.cancel().await;
+        })
+        .await;
+    Ok(())
+}
+
+/// What the connections of all threads share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    connections: Tally,
+    listens: Tally,
+    subscriptions: Tally,
+    last_client: AtomicU64,
+}
+
+/// A bounded number.
+#[derive(Debug, Default)]
+struct Tally(AtomicUsize);
+
+impl Tally {
+    /// Adds and returns what was there before.
+    fn grow(&self, count: usize) -> usize {
+        self.0.fetch_add(count, Ordering::Relaxed)
+    }
+
+    fn give_back(&self, count: usize) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
+/// What the connections of one thread share.
+struct Zone {
+    state: Arc<State>,
+    clients: RefCell<BTreeMap<ClientId, Rc<Client>>>,
+    index: watch::Index,
+    feed: Arc<Feed>,
+    clock: Rc<Cell<Instant>>,
+    /// Tells the sweeper that a connection came.
+    opened: Bell,
+    /// Tells the drain that a connection went.
+    closed: Bell,
+}
+
+impl Zone {
+    fn new(state: Arc<State>) -> Self {
+        let clock = Rc::new(Cell::new(state.now().0));
+        Self {
+            state,
+            clients: RefCell::default(),
+            index: watch::Index::default(),
+            feed: Arc::default(),
+            clock,
+            opened: Bell::new(),
+            closed: Bell::new(),
+        }
+    }
+
+    fn client(&self, id: ClientId) -> Option<Rc<Client>> {
+        self.clients.borrow().get(&id).map(Rc::clone)
+    }
+
+    fn all_clients(&self) -> Vec<Rc<Client>> {
+        self.clients.borrow().values().map(Rc::clone).collect()
+    }
+
+    fn open(&self, address: SocketAddr) -> Rc<Client> {
+        let (now, wall) = self.state.now();
+        self.clock.set(now);
+        let number = self.state.grpc.last_client.fetch_add(1, Ordering::Relaxed) + 1;
+        let ip = address_text(address.ip());
+        let name = format!("{}_{ip}_{}", wall.as_millis(), address.port());
+        let clock = Rc::clone(&self.clock);
+        let client = Rc::new(Client::new(ClientId(number), name.into(), ip, clock));
+        self.clients.borrow_mut().insert(client.id, Rc::clone(&client));
+        self.opened.ring();
+        client
+    }
+
+    /// Takes everything back that a connection had.
+    async fn close(&self, client: &Client) {
+        watch::forget(self, client);
+        self.clients.borrow_mut().remove(&client.id);
+        self.state.grpc.connections.give_back(1);
+        if client.is_registered() {
+            // A full channel is waited for: what a connection published must not outlive it. A closed
+            // one means that the node has stopped.
+            let gone = Request::Gone { client: client.id };
+            match self.state.port.requests.send(gone).await {
+                Ok(()) | Err(_) => {}
+            }
+        }
+        self.closed.ring();
+    }
+
+    /// Lets every connection finish what it does, for a bounded time.
+    async fn drain(&self) {
+        for client in self.all_clients() {
+            client.drain();
+        }
+        let gone = async {
+            while !self.clients.borrow().is_empty() {
+                self.closed.heard().await;
+            }
+        };
+        let timeout = async {
+            Timer::after(self.state.settings.drain_timeout).await;
+        };
+        smol::future::or(gone, timeout).await;
+    }
+}
+
+/// Accepts for ever. An error of one connection is its own; want of descriptors is waited out.
+async fn accept<'e>(listener: &Async<TcpListener>, zone: &Rc<Zone>, executor: &LocalExecutor<'e>) {
+    let mut told = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                told = false;
+                // The newest is closed when all places are taken: those inside are being served.
+                if zone.state.grpc.connections.grow(1) >= zone.state.settings.grpc_connections_max {
+                    zone.state.grpc.connections.give_back(1);
+                    continue;
+                }
+                executor.spawn(run(Rc::clone(zone), stream, address)).detach();
+            }
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) => {
+                if !told {
+                    tracing::warn!(%error, "cannot accept a gRPC connection");
+                    told = true;
+                }
+                Timer::after(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One connection from its first byte to its last.
+async fn run(zone: Rc<Zone>, stream: Async<TcpStream>, address: SocketAddr) {
+    let client = zone.open(address);
+    // A socket that cannot take the option is already closed.
+    if stream.get_ref().set_nodelay(true).is_ok() {
+        connection::converse(&zone, stream, &client).await;
+    }
+    zone.close(&client).await;
+}
+
+/// Looks at every deadline once per tick, and sleeps while there are no connections.
+async fn sweep(zone: Rc<Zone>) {
+    loop {
+        while zone.clients.borrow().is_empty() {
+            zone.opened.heard().await;
+        }
+        Timer::after(zone.state.settings.tick).await;
+        let now = zone.state.now().0;
+        zone.clock.set(now);
+        zone.state.ticker.tick(now);
+        for client in zone.all_clients() {
+            client.check(now, &zone.state);
+        }
+    }
+}
+
+const _: () = assert!(limits::GRPC_STREAM_MESSAGE_BYTES_MAX <= limits::GRPC_MESSAGE_BYTES_MAX);

@@ -1,0 +1,316 @@
+//! One connection as the rest sees it: who it is, when it last gave a sign of life, what it listens
+//! to and what it is owed. It lives on one thread.
+//!
+//! ```text
+//!   connected ──ConnectionSetup──► registered ──20 s of silence──► asked ──answer──► registered
+//!       │ 60 s without one             │                              │ 5 s without one
+//!       └──────────────► over ◄────────┴── unacknowledged, blocked ◄──┘
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use nacolet_config::{Caller, Md5};
+use nacolet_model::{ConfigKey, Instant, ServiceKey, limits};
+use nacolet_registry::ClientId;
+
+use super::outbox::Outbox;
+use crate::server::State;
+
+/// What a client said when it set the connection up.
+#[derive(Debug)]
+pub(super) struct Setup {
+    /// Tag under which it sees tagged configs.
+    pub(super) tag: Option<Box<str>>,
+    /// Application name.
+    pub(super) app: Box<str>,
+}
+
+/// What a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    /// A config that it listens to.
+    Config(Rc<ConfigKey>),
+    /// A service that it subscribes to.
+    Service(Rc<Subscription>),
+}
+
+/// A service and which clusters of it, as the client spells them: lists are kept by that text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Subscription {
+    pub(super) service: Rc<ServiceKey>,
+    pub(super) clusters: Box<str>,
+}
+
+/// A config that a client listens to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listen {
+    /// What it has, or was told to fetch.
+    pub(super) md5: Option<Md5>,
+    /// It names the default namespace with an empty text, and must be answered so.
+    pub(super) is_blank: bool,
+}
+
+/// What a client is told about the connection itself; nobody acknowledges it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The abilities of this server.
+    SetupAck,
+    /// Say that you live.
+    Detection,
+    /// Go elsewhere.
+    Reset,
+}
+
+/// How its silence stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pulse {
+    Since(Instant),
+    Asked(Instant),
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) id: ClientId,
+    /// `milliseconds_ip_port`, as in Nacos.
+    pub(super) connection_id: Box<str>,
+    pub(super) ip: Arc<str>,
+    pub(super) listens: RefCell<BTreeMap<Rc<ConfigKey>, Listen>>,
+    pub(super) subscriptions: RefCell<std::collections::BTreeSet<Rc<Subscription>>>,
+    pub(super) outbox: RefCell<Outbox<Subject>>,
+    orders: RefCell<VecDeque<Order>>,
+    last_notice: Cell<u64>,
+    setup: RefCell<Option<Setup>>,
+    has_stream: Cell<bool>,
+    pulse: Cell<Pulse>,
+    blocked: Cell<Option<Instant>>,
+    over: Cell<bool>,
+    draining: Cell<bool>,
+    clock: Rc<Cell<Instant>>,
+    connection: RefCell<Option<Waker>>,
+    writer: RefCell<Option<Waker>>,
+}
+
+impl Client {
+    pub(super) fn new(
+        id: ClientId,
+        connection_id: Box<str>,
+        ip: Arc<str>,
+        clock: Rc<Cell<Instant>>,
+    ) -> Self {
+        Self {
+            id,
+            connection_id,
+            ip,
+            listens: RefCell::default(),
+            subscriptions: RefCell::default(),
+            outbox: RefCell::default(),
+            orders: RefCell::default(),
+            last_notice: Cell::new(0),
+            setup: RefCell::new(None),
+            has_stream: Cell::new(false),
+            pulse: Cell::new(Pulse::Since(clock.get())),
+            blocked: Cell::new(None),
+            over: Cell::new(false),
+            draining: Cell::new(false),
+            clock,
+            connection: RefCell::new(None),
+            writer: RefCell::new(None),
+        }
+    }
+
+    /// The time of the last sweep: good enough for deadlines of seconds, and free.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.get()
+    }
+
+    /// It gave a sign of life.
+    pub(super) fn touch(&self) {
+        self.pulse.set(Pulse::Since(self.now()));
+    }
+
+    /// Registers it; false when it is registered already.
+    pub(super) fn set_up(&self, setup: Setup) -> bool {
+        let mut known = self.setup.borrow_mut();
+        known.is_none() && {
+            *known = Some(setup);
+            true
+        }
+    }
+
+    pub(super) fn is_registered(&self) -> bool {
+        self.setup.borrow().is_some()
+    }
+
+    /// Takes the one stream it may have; false when it is taken.
+    pub(super) fn take_stream(&self) -> bool {
+        !self.has_stream.replace(true)
+    }
+
+    /// Its stream ended, and with it the registration (Nacos): whatever belonged to it goes.
+    pub(super) fn end(&self) {
+        self.over.set(true);
+        wake(&self.connection);
+        wake(&self.writer);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    /// Lets calls finish, tells the client to go elsewhere and ends the stream.
+    pub(super) fn drain(&self) {
+        if !self.draining.replace(true) && self.is_registered() {
+            self.order(Order::Reset);
+        }
+        wake(&self.connection);
+        wake(&self.writer);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Sees configs as this client does; `tag` of a request wins over that of the set-up.
+    pub(super) fn with_caller<T>(
+        &self,
+        tag: Option<&str>,
+        see: impl FnOnce(&Caller<'_>) -> T,
+    ) -> T {
+        let setup = self.setup.borrow();
+        let own = setup.as_ref().and_then(|setup| setup.tag.as_deref());
+        see(&Caller { ip: &self.ip, tag: tag.or(own) })
+    }
+
+    /// A request named a tag: from now on it is the client's.
+    pub(super) fn note_tag(&self, tag: Option<&str>) {
+        if let Some(tag) = tag
+            && tag.len() <= limits::LABEL_CHARS_MAX
+            && let Some(setup) = &mut *self.setup.borrow_mut()
+        {
+            setup.tag = Some(tag.into());
+        }
+    }
+
+    /// Application name of the set-up.
+    pub(super) fn app(&self) -> Box<str> {
+        self.setup.borrow().as_ref().map(|setup| setup.app.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn order(&self, order: Order) {
+        let mut orders = self.orders.borrow_mut();
+        // Each order is given once until it is taken, so there are three at most.
+        if !orders.contains(&order) {
+            orders.push_back(order);
+        }
+        drop(orders);
+        wake(&self.writer);
+    }
+
+    pub(super) fn take_order(&self) -> Option<Order> {
+        self.orders.borrow_mut().pop_front()
+    }
+
+    /// Owes it a notice.
+    pub(super) fn owe(&self, subject: Subject) {
+        self.outbox.borrow_mut().owe(self.now(), subject);
+        wake(&self.writer);
+    }
+
+    /// The next notice to send and its number.
+    pub(super) fn next_notice(&self) -> Option<(u64, Subject)> {
+        let id = self.last_notice.get() + 1;
+        let mut outbox = self.outbox.borrow_mut();
+        let subject = outbox.next(self.now(), id, limits::GRPC_NAMING_ACK_TIMEOUT)?;
+        self.last_notice.set(id);
+        Some((id, subject))
+    }
+
+    /// A number for a request that is no notice.
+    pub(super) fn fresh_number(&self) -> u64 {
+        self.last_notice.set(self.last_notice.get() + 1);
+        self.last_notice.get()
+    }
+
+    /// An answer came on the stream.
+    pub(super) fn answered(&self, id: Option<u64>, is_ok: bool) {
+        self.touch();
+        if let Some(id) = id {
+            self.outbox.borrow_mut().answered(self.now(), id, is_ok);
+            wake(&self.writer);
+        }
+    }
+
+    pub(super) fn park_connection(&self, waker: &Waker) {
+        park(&self.connection, waker);
+    }
+
+    pub(super) fn park_writer(&self, waker: &Waker) {
+        park(&self.writer, waker);
+    }
+
+    /// Bytes went out.
+    pub(super) fn wrote(&self) {
+        self.blocked.set(None);
+    }
+
+    /// Bytes wait for the client.
+    pub(super) fn blocked(&self) {
+        if self.blocked.get().is_none() {
+            self.blocked.set(Some(self.now()));
+        }
+    }
+
+    /// Compares everything that has a deadline with the clock.
+    pub(super) fn check(&self, now: Instant, state: &State) {
+        let settings = &state.settings;
+        if let Some(since) = self.blocked.get()
+            && now.saturating_since(since) >= limits::GRPC_BLOCKED_TIMEOUT
+        {
+            return self.end();
+        }
+        let is_registered = self.is_registered();
+        match self.pulse.get() {
+            Pulse::Since(at) if !is_registered => {
+                if now.saturating_since(at) >= settings.grpc_setup_timeout {
+                    self.end();
+                }
+            }
+            Pulse::Since(at) if now.saturating_since(at) >= settings.grpc_idle_timeout => {
+                self.pulse.set(Pulse::Asked(now));
+                self.order(Order::Detection);
+            }
+            Pulse::Asked(at) if now.saturating_since(at) >= settings.grpc_detection_timeout => {
+                self.end();
+            }
+            Pulse::Since(_) | Pulse::Asked(_) => {}
+        }
+        let (is_hopeful, is_due) = {
+            let mut outbox = self.outbox.borrow_mut();
+            (outbox.tick(now), outbox.is_due(now))
+        };
+        if !is_hopeful {
+            self.end();
+        } else if is_due {
+            wake(&self.writer);
+        }
+    }
+}
+
+fn park(place: &RefCell<Option<Waker>>, waker: &Waker) {
+    let mut parked = place.borrow_mut();
+    match &mut *parked {
+        Some(old) => old.clone_from(waker),
+        None => *parked = Some(waker.clone()),
+    }
+}
+
+fn wake(place: &RefCell<Option<Waker>>) {
+    if let Some(waker) = &*place.borrow() {
+        waker.wake_by_ref();
+    }
+}

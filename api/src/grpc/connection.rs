@@ -1,0 +1,237 @@
+//! One connection on h2: takes calls in, hands them to `dispatch`, sends answers no faster than the
+//! client takes them. All futures of a connection live in its one task, so that nothing of it goes on
+//! after it has ended.
+
+use std::borrow::Cow;
+use std::future::poll_fn;
+use std::net::TcpStream;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use h2::server::{Builder, SendResponse};
+use h2::{RecvStream, SendStream};
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use nacolet_model::limits;
+use smol::{Async, future};
+
+use super::client::Client;
+use super::socket::Socket;
+use super::wire::{FrameError, Frames, PREFIX_BYTES, Payload};
+use super::{Zone, dispatch, stream};
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// How a call ends, in the words of gRPC.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Status {
+    code: u16,
+    message: Cow<'static, str>,
+}
+
+impl Status {
+    pub(super) const OK: Self = Self { code: 0, message: Cow::Borrowed("") };
+    const TOO_SLOW: Self = Self { code: 4, message: Cow::Borrowed("message took too long") };
+    const UNKNOWN_METHOD: Self = Self { code: 12, message: Cow::Borrowed("no such method") };
+    const TORN: Self = Self { code: 13, message: Cow::Borrowed("message ended early") };
+    pub(super) const SECOND_STREAM: Self =
+        Self { code: 9, message: Cow::Borrowed("the connection has its stream already") };
+    const OVERLOADED: Self = Self { code: 8, message: Cow::Borrowed("too many bytes are waiting") };
+
+    fn trailers(&self) -> HeaderMap {
+        let mut trailers = HeaderMap::with_capacity(2);
+        trailers.insert(GRPC_STATUS, HeaderValue::from(self.code));
+        if let Ok(message) = HeaderValue::from_str(&self.message)
+            && !self.message.is_empty()
+        {
+            trailers.insert(GRPC_MESSAGE, message);
+        }
+        trailers
+    }
+}
+
+impl From<FrameError> for Status {
+    fn from(error: FrameError) -> Self {
+        let code = match error {
+            FrameError::TooLarge { .. } => 8,
+            FrameError::Compressed => 12,
+            FrameError::Malformed => 13,
+        };
+        Self { code, message: error.to_string().into() }
+    }
+}
+
+/// Why nothing more can be said on a call: the client reset it or has gone.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+impl From<h2::Error> for Gone {
+    fn from(_: h2::Error) -> Self {
+        Self
+    }
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn converse(zone: &Rc<Zone>, stream: Async<TcpStream>, client: &Rc<Client>) {
+    let socket = Socket::new(stream, Rc::clone(client));
+    let handshake = Builder::new()
+        .max_concurrent_streams(limits::GRPC_STREAMS_MAX)
+        .initial_window_size(limits::GRPC_WINDOW_BYTES)
+        .initial_connection_window_size(limits::GRPC_CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(limits::GRPC_HEAD_BYTES_MAX)
+        .max_send_buffer_size(limits::GRPC_SEND_BUFFER_BYTES)
+        .handshake::<_, Bytes>(socket);
+    let handshake = async { handshake.await.ok() };
+    let over = poll_fn(|cx| {
+        client.park_connection(cx.waker());
+        if client.is_over() || client.is_draining() { Poll::Ready(None) } else { Poll::Pending }
+    });
+    let Some(mut connection) = future::or(handshake, over).await else { return };
+    let mut calls: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + '_>>> =
+        FuturesUnordered::new();
+    let mut told = false;
+    poll_fn(|cx| {
+        client.park_connection(cx.waker());
+        if client.is_over() {
+            return Poll::Ready(());
+        }
+        if client.is_draining() && !told {
+            told = true;
+            connection.graceful_shutdown();
+        }
+        loop {
+            while let Poll::Ready(Some(())) = calls.poll_next_unpin(cx) {}
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    calls.push(Box::pin(serve(zone, client, request, respond)));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::trace!(%error, "gRPC connection ended");
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+}
+
+/// One call.
+async fn serve(
+    zone: &Rc<Zone>,
+    client: &Rc<Client>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let (head, body) = request.into_parts();
+    let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
+    // What cannot be sent any more is of no interest to anybody.
+    let _: Result<(), Gone> = if head.method != Method::POST || !is_grpc {
+        refuse(&mut respond)
+    } else {
+        match head.uri.path() {
+            "/Request/request" => unary(zone, client, body, &mut respond).await,
+            "/BiRequestStream/requestBiStream" => {
+                Box::pin(stream::serve(zone, client, body, &mut respond)).await
+            }
+            _ => only_status(&mut respond, &Status::UNKNOWN_METHOD),
+        }
+    };
+}
+
+fn refuse(respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    respond.send_response(response, true)?;
+    Ok(())
+}
+
+/// An answer without a message: status and head in one (gRPC "Trailers-Only").
+pub(super) fn only_status(respond: &mut SendResponse<Bytes>, status: &Status) -> Result<(), Gone> {
+    let mut response = Response::new(());
+    *response.headers_mut() = status.trailers();
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    respond.send_response(response, true)?;
+    Ok(())
+}
+
+/// The head of an answer with messages.
+pub(super) fn begin(respond: &mut SendResponse<Bytes>) -> Result<SendStream<Bytes>, Gone> {
+    let mut response = Response::new(());
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    Ok(respond.send_response(response, false)?)
+}
+
+/// The end of an answer with messages.
+pub(super) fn finish(sink: &mut SendStream<Bytes>, status: &Status) -> Result<(), Gone> {
+    sink.send_trailers(status.trailers())?;
+    Ok(())
+}
+
+async fn unary(
+    zone: &Rc<Zone>,
+    client: &Rc<Client>,
+    body: RecvStream,
+    respond: &mut SendResponse<Bytes>,
+) -> Result<(), Gone> {
+    let state = &zone.state;
+    let deadline = client.now() + state.settings.body_timeout;
+    let too_slow = async {
+        state.ticker.until(deadline).await;
+        Err(Status::TOO_SLOW)
+    };
+    let message = match future::or(read_message(zone, body), too_slow).await {
+        Ok(message) => message,
+        Err(status) => return only_status(respond, &status),
+    };
+    let answer = dispatch::answer(zone, client, &message).await;
+    drop(message);
+    let mut sink = begin(respond)?;
+    send(&mut sink, answer).await?;
+    finish(&mut sink, &Status::OK)
+}
+
+/// The one message of a unary call.
+async fn read_message(zone: &Zone, mut body: RecvStream) -> Result<Payload, Status> {
+    let mut frames = Frames::new(limits::GRPC_MESSAGE_BYTES_MAX);
+    let mut held = zone.state.hold_bytes();
+    loop {
+        let Some(Ok(bytes)) = poll_fn(|cx| body.poll_data(cx)).await else {
+            return Err(Status::TORN);
+        };
+        if !held.grow(bytes.len()) {
+            return Err(Status::OVERLOADED);
+        }
+        frames.push(&bytes);
+        // The window is opened again at once: what is held is counted here.
+        if body.flow_control().release_capacity(bytes.len()).is_err() {
+            return Err(Status::TORN);
+        }
+        if let Some(message) = frames.next()? {
+            return Ok(message);
+        }
+    }
+}
+
+/// Sends bytes as the client takes them.
+pub(super) async fn send(sink: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), Gone> {
+    debug_assert!(bytes.len() >= PREFIX_BYTES, "a message has its prefix");
+    while !bytes.is_empty() {
+        sink.reserve_capacity(bytes.len());
+        let room = match sink.capacity() {
+            0 => poll_fn(|cx| sink.poll_capacity(cx)).await.ok_or(Gone)??,
+            room => room,
+        };
+        if room > 0 {
+            sink.send_data(bytes.split_to(room.min(bytes.len())), false)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! The protobuf messages of Nacos (`nacos_grpc_service.proto`, no package) and their gRPC framing: one
+//! byte that says "not compressed", four bytes of length, the message.
+
+use std::collections::BTreeMap;
+
+use hyper::body::Bytes;
+use prost::Message;
+
+/// Bytes ahead of every message.
+pub(super) const PREFIX_BYTES: usize = 5;
+
+/// What travels in both directions.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Payload {
+    #[prost(message, optional, tag = "2")]
+    metadata: Option<Metadata>,
+    #[prost(message, optional, tag = "3")]
+    body: Option<Any>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Metadata {
+    /// Simple class name of the message in the body.
+    #[prost(string, tag = "3")]
+    kind: String,
+    #[prost(string, tag = "8")]
+    client_ip: String,
+    #[prost(btree_map = "string, string", tag = "7")]
+    headers: BTreeMap<String, String>,
+}
+
+/// `google.protobuf.Any`. Clients disagree about the type URL, so nobody looks at it.
+#[derive(Clone, PartialEq, Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    value: Bytes,
+}
+
+impl Payload {
+    /// Class name of what it carries; empty when it says none.
+    pub(super) fn kind(&self) -> &str {
+        self.metadata.as_ref().map_or("", |metadata| &metadata.kind)
+    }
+
+    /// One header; empty is absent.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let value = self.metadata.as_ref()?.headers.get(name)?;
+        Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// The JSON it carries; an absent one is an object without fields.
+    pub(super) fn json(&self) -> &[u8] {
+        let value = self.body.as_ref().map_or(&[][..], |body| &body.value);
+        if value.is_empty() { b"{}" } else { value }
+    }
+}
+
+/// One message ready to be sent.
+pub(super) fn frame(kind: &str, json: Vec<u8>) -> Bytes {
+    let metadata =
+        Metadata { kind: kind.to_owned(), client_ip: String::new(), headers: BTreeMap::new() };
+    let body = Any { type_url: String::new(), value: json.into() };
+    let payload = Payload { metadata: Some(metadata), body: Some(body) };
+    let length = payload.encoded_len();
+    let mut frame = Vec::with_capacity(PREFIX_BYTES + length);
+    frame.push(0);
+    // A message is rendered from bounded state and stays far below four gigabytes.
+    frame.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    // Encoding fails for want of room only, and a vector grows.
+    let _ = payload.encode(&mut frame);
+    frame.into()
+}
+
+/// Why bytes are no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FrameError {
+    /// The message is longer than it may be.
+    #[error("message is larger than {bytes_max} bytes")]
+    TooLarge { bytes_max: usize },
+    /// The message is compressed, which nobody offered.
+    #[error("compressed messages are not supported")]
+    Compressed,
+    /// The message is no `Payload`.
+    #[error("message is not a Payload")]
+    Malformed,
+}
+
+/// Cuts a stream of bytes into messages.
+#[derive(Debug)]
+pub(super) struct Frames {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Frames {
+    /// For messages of at most `bytes_max` bytes.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { bytes: Vec::new(), bytes_max }
+    }
+
+    /// Takes what arrived. The caller asks [`Self::next`] until there is nothing before it takes more.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Whether no byte waits for the rest of its message.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The next message that is there completely.
+    pub(super) fn next(&mut self) -> Result<Option<Payload>, FrameError> {
+        let Some((prefix, rest)) = self.bytes.split_first_chunk::<PREFIX_BYTES>() else {
+            return Ok(None);
+        };
+        let [flag, length @ ..] = *prefix;
+        if flag != 0 {
+            return Err(FrameError::Compressed);
+        }
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        if length > self.bytes_max {
+            return Err(FrameError::TooLarge { bytes_max: self.bytes_max });
+        }
+        let Some(message) = rest.get(..length) else { return Ok(None) };
+        let payload = Payload::decode(message).ok().ok_or(FrameError::Malformed)?;
+        let used = PREFIX_BYTES + length;
+        if used == self.bytes.len() {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.drain(..used);
+        }
+        Ok(Some(payload))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nacolet_model::Prng;
+
+    use super::*;
+
+    #[test]
+    fn a_message_has_the_bytes_of_the_proto_file() {
+        let golden = b"\0\0\0\0\x0c\x12\x03\x1a\x01A\x1a\x05\x12\x03{ }";
+        assert_eq!(frame("A", b"{ }".to_vec()), &golden[..]);
+    }
+
+    #[test]
+    fn messages_are_cut_wherever_they_were_torn() {
+        let stream = [frame("A", b"1".to_vec()), frame("B", Vec::new())].concat();
+        for cut in 0..stream.len() {
+            let mut frames = Frames::new(100);
+            let mut kinds = Vec::new();
+            for part in [&stream[..cut], &stream[cut..]] {
+                frames.push(part);
+                while let Some(payload) = frames.next().expect("valid") {
+                    kinds.push(payload.kind().to_owned());
+                }
+            }
+            assert_eq!(kinds, ["A", "B"], "cut at {cut}");
+            assert!(frames.is_empty());
+        }
+    }
+
+    #[test]
+    fn headers_and_an_absent_body_are_read() {
+        // metadata { type: "T", headers { "k": "v" } }
+        let message = b"\x12\x0b\x1a\x01T\x3a\x06\x0a\x01k\x12\x01v";
+        let payload = Payload::decode(&message[..]).expect("valid");
+        assert_eq!((payload.kind(), payload.header("k")), ("T", Some("v")));
+        assert_eq!(payload.json(), b"{}");
+    }
+
+    #[test]
+    fn what_is_too_large_or_compressed_is_refused_by_its_prefix() {
+        let check = |bytes: &[u8], expected| {
+            let mut frames = Frames::new(9);
+            frames.push(bytes);
+            assert_eq!(frames.next().expect_err("refused"), expected);
+        };
+        check(&[0, 0, 0, 0, 10], FrameError::TooLarge { bytes_max: 9 });
+        check(&[0, 255, 255, 255, 255], FrameError::TooLarge { bytes_max: 9 });
+        check(&[1, 0, 0, 0, 1], FrameError::Compressed);
+        check(&[0, 0, 0, 0, 1, 255], FrameError::Malformed);
+    }
+
+    #[test]
+    fn random_bytes_never_panic() {
+        let mut random = Prng::new(3);
+        for _ in 0..20_000 {
+            let mut frames = Frames::new(64);
+            let count = usize::try_from(random.below(80)).expect("small");
+            let mut byte = || u8::try_from(random.below(256)).expect("a byte");
+            let mut bytes: Vec<u8> = (0..count).map(|_| byte()).collect();
+            if count > PREFIX_BYTES {
+                bytes[..4].fill(0);
+            }
+            frames.push(&bytes);
+            while let Ok(Some(payload)) = frames.next() {
+                let _ = (payload.kind().len(), payload.json().len());
+            }
+        }
+    }
+}
