@@ -10,7 +10,7 @@ use nacolet_model::{
     ClusterName, Group, Instant, Namespace, RequestId, ServiceKey, ServiceName, WallTime,
 };
 use nacolet_registry::{
-    BeatFrom, Consistency, HealthChecker, Input, InstanceKey, InstanceSpec, ListQuery, Loader,
+    BeatFrom, ClientId, Consistency, HealthChecker, Input, InstanceKey, InstanceSpec, ListQuery, Loader,
     Metadata, MetadataOp, Output, Registry, RegistryError, RegistrySettings, Reply, Request,
     Selector, ServiceQuery, Subscriber,
 };
@@ -45,6 +45,10 @@ fn address(text: &str) -> (Box<str>, u16, Option<ClusterName>) {
     };
     let (ip, port) = address.rsplit_once(':').expect("ip:port");
     (ip.into(), port.parse().expect("port"), cluster)
+}
+
+fn client(number: &str) -> ClientId {
+    ClientId(number.parse().expect("a number"))
 }
 
 /// The words of one command after its name.
@@ -273,6 +277,24 @@ impl Player {
                 let number: u64 = words.at(0).parse().expect("number");
                 let reference = self.registry_first_reference() + number;
                 self.step(Input::Acked { reference });
+            }
+            "publish" => {
+                let client = client(words.at(0));
+                let service = service_key(words.at(1));
+                let addresses = words.0.iter().skip(2).map(|word| address(word));
+                let instances = addresses
+                    .map(|(ip, port, cluster)| {
+                        let spec = InstanceSpec::new(&ip, port);
+                        InstanceSpec { cluster: cluster.unwrap_or(spec.cluster.clone()), ..spec }
+                    })
+                    .collect();
+                self.ask(Request::Publish { client, service, instances });
+            }
+            "gone" => self.step(Input::ClientGone(client(words.at(0)))),
+            "changed" => {
+                let changed = self.registry.take_changed();
+                let names: Vec<&str> = changed.iter().map(|key| key.name.as_str()).collect();
+                self.say(&format!("changed {}", names.join(" ")));
             }
             "beat" => self.beat(&words),
             _ => {
