@@ -36,7 +36,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     use Permission::{ConfigRead, ConfigWrite};
     routes
         .at("/v1/cs/configs")
-        .now(Method::GET, ConfigRead, get)
+        .now_or_later(Method::GET, ConfigRead, get, wants_linear, get_linear)
         .hot()
         .later_large(Method::POST, ConfigWrite, post_body_bytes_max, post)
         .hot()
@@ -78,6 +78,18 @@ fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
         return archive::export(state, &params, archive::Format::V1);
     }
     read(state, call, &params)
+}
+
+/// `consistency=linear`: the read sees every write that was acknowledged before it, by any member. Not
+/// of Nacos, whose reads are those of the node that is asked.
+fn wants_linear(call: &Call) -> bool {
+    let query = call.uri.query().unwrap_or_default();
+    query.contains("consistency=linear") && call.params().raw("consistency") == Some("linear")
+}
+
+async fn get_linear(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
+    crate::membership::linearize(&state).await?;
+    get(&state, &call)
 }
 
 async fn post(state: Arc<State>, call: Call) -> Result<Answer, Failure> {

@@ -58,6 +58,7 @@ mod health;
 mod instance;
 mod list;
 mod members;
+pub mod membership;
 mod naming;
 mod operator;
 mod prometheus;

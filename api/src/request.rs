@@ -2,6 +2,7 @@
 //! read lock; writes are a [`Request`] on one bounded channel, answered through a one-shot that comes
 //! with it. The node owns the other end and the meaning of every request.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
@@ -12,6 +13,7 @@ use nacolet_model::{ConfigKey, Instant, Namespace, NodeId, ServiceKey, WallTime}
 use nacolet_registry::{self as registry, ClientId, Subscriber};
 
 use crate::feed::Feed;
+use crate::membership::{Ask, AskError, Told};
 
 /// Where the answer to one request goes. A dropped receiver means that nobody waits any more.
 pub type Responder<T> = oneshot::Sender<T>;
@@ -64,6 +66,18 @@ pub enum Request {
     Gone {
         /// Which one.
         client: ClientId,
+    },
+    /// A read that must see every write acknowledged before it.
+    ReadIndex {
+        /// Answered once the shared state is that fresh.
+        reply: Responder<Result<(), WriteError<Infallible>>>,
+    },
+    /// An operator looks at the cluster, or changes it.
+    Cluster {
+        /// What is asked.
+        ask: Ask,
+        /// Answered once it is done or known to fail.
+        reply: Responder<Result<Told, AskError>>,
     },
     /// Who listens to what, for the console.
     Watchers {

@@ -27,6 +27,7 @@ pub(crate) fn page(routes: &mut Routes) {
     crate::history::routes(routes);
     crate::capacity::routes(routes);
     crate::config_v2::routes(routes);
+    crate::membership::routes(routes);
     crate::namespace::routes(routes);
     crate::naming::routes(routes);
 }
@@ -69,6 +70,8 @@ type Later = Box<dyn Fn(Arc<State>, Call) -> Pending + Send + Sync>;
 enum Handler {
     Now(Now),
     Later(Later),
+    /// As `Now`, and as `Later` for the calls that the function picks.
+    NowOrLater(Now, fn(&Call) -> bool, Later),
     /// As `Later`, but counted by the handler itself, since it waits for a long time.
     LongPoll(Later),
 }
@@ -88,8 +91,11 @@ impl Route {
     /// Checks and serves one call.
     pub(crate) async fn answer(&self, state: &Arc<State>, call: Call) -> Answer {
         let outcome = match &self.handler {
+            Handler::NowOrLater(handler, is_late, _) if !is_late(&call) => {
+                handler(state, &call).map_err(|failure| (failure, call))
+            }
             Handler::Now(handler) => handler(state, &call).map_err(|failure| (failure, call)),
-            Handler::Later(handler) => {
+            Handler::Later(handler) | Handler::NowOrLater(_, _, handler) => {
                 let Some(_permit) = state.enter() else {
                     let failure = Failure::unavailable("too many requests in progress");
                     return self.tell(state, &failure, &call);
@@ -177,6 +183,22 @@ impl At<'_> {
     /// A handler that answers on the spot.
     pub(crate) fn now(self, method: Method, permission: Permission, handler: Now) -> Self {
         self.add(method, permission, Handler::Now(handler))
+    }
+
+    /// A handler that answers on the spot, and one that waits, for the calls that `is_late` picks.
+    pub(crate) fn now_or_later<F, Fut>(
+        self,
+        method: Method,
+        permission: Permission,
+        now: Now,
+        is_late: fn(&Call) -> bool,
+        later: F,
+    ) -> Self
+    where
+        F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
+        self.add(method, permission, Handler::NowOrLater(now, is_late, boxed(later)))
     }
 
     /// A handler that waits for the core thread.

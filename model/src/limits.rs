@@ -365,6 +365,8 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const FORWARD_PATIENCE: Duration = Duration::from_secs(4);
 /// A write that the leader has acknowledged waits this long for this node to apply it too.
 pub const CATCH_UP_PATIENCE: Duration = Duration::from_secs(1);
+/// A leader that stops waits this long for another one.
+pub const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1_500);
 /// What is in flight at SIGTERM is answered within this time.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// HTTP threads at most.

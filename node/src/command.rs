@@ -14,8 +14,9 @@ pub(crate) enum Command {
     Registry(registry::Command),
 }
 
-/// What applying it answers.
-#[derive(Clone, Debug)]
+/// What applying it answers. A wire format, as is `Refused`: a member that forwarded a command hears it
+/// from the leader.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Response {
     /// Of the configuration centre.
     Config(config::Response),
@@ -24,7 +25,7 @@ pub(crate) enum Response {
 }
 
 /// How applying it refuses: nothing changed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Refused {
     /// By the configuration centre.
     Config(config::CommandError),

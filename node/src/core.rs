@@ -11,11 +11,12 @@ use nacolet_api::WriteError;
 use nacolet_api::request::{ListenAnswer, Request, Responder, Watcher, WatchersOf};
 use nacolet_config::{self as config, ListenInput, ListenOutput, Listeners};
 use nacolet_model::{Instant, RequestId, limits};
-use nacolet_raft::{ClientWriteError, Raft, Refusal};
+use nacolet_raft::{ClientWriteError, Raft, Refusal, RequestError};
 use nacolet_registry as registry;
 use smol::future;
 
 use crate::clock;
+use crate::cluster::{SharedCluster, operate};
 use crate::command::{Command, Refused, Response};
 use crate::feeds::Feeds;
 use crate::machine::{Aftermath, Machine, Shared, read, write};
@@ -34,6 +35,8 @@ enum Event {
     RefTimeStored(u64),
     /// A write went through Raft, or did not.
     Written(Caller, Result<Response, ClientWriteError<Refused>>),
+    /// Somebody was answered by the way.
+    Done,
     /// A deadline of a core has come.
     Deadline,
     /// No api thread is left.
@@ -60,6 +63,8 @@ pub(crate) struct Parts {
     pub(crate) applied: Receiver<()>,
     pub(crate) udp: Udp,
     pub(crate) ref_time: RefTime,
+    /// None for a node that is alone.
+    pub(crate) cluster: Option<SharedCluster>,
 }
 
 /// Everything the core task owns.
@@ -163,10 +168,12 @@ impl Core {
                 self.hand_out();
             }
             Event::Acked(reference) => self.registry(registry::Input::Acked { reference }),
-            Event::RefTimeStored(until) => self.registry(registry::Input::RefTimeReserved { until }),
+            Event::RefTimeStored(until) => {
+                self.registry(registry::Input::RefTimeReserved { until })
+            }
             Event::Written(caller, result) => written(caller, result),
             // Deadlines are looked at once, at the end of the turn.
-            Event::Deadline | Event::Closed => {}
+            Event::Done | Event::Deadline | Event::Closed => {}
         }
     }
 
@@ -196,6 +203,24 @@ impl Core {
             }
             Request::Follow { feed } => self.feeds.add(&feed),
             Request::Gone { client } => self.registry(registry::Input::ClientGone(client)),
+            Request::ReadIndex { reply } => {
+                let (raft, cluster) = (self.parts.raft.clone(), self.parts.cluster.clone());
+                self.writes.push(Box::pin(async move {
+                    let fresh = match cluster {
+                        Some(cluster) => cluster.read_index().await,
+                        None => raft.read_index().await.map(|_| ()),
+                    };
+                    let _ = reply.send(fresh.map_err(|error| unconfirmed(&error)));
+                    Event::Done
+                }));
+            }
+            Request::Cluster { ask, reply } => {
+                let (raft, cluster) = (self.parts.raft.clone(), self.parts.cluster.clone());
+                self.writes.push(Box::pin(async move {
+                    let _ = reply.send(operate::answer(raft, cluster, ask).await);
+                    Event::Done
+                }));
+            }
             Request::Watchers { of, reply } => {
                 // Nobody waits any more: then nobody misses the answer.
                 let _ = reply.send(self.watchers(&of));
@@ -210,6 +235,13 @@ impl Core {
 
     /// Sends a command through Raft; its caller is answered when the write comes back.
     fn write(&mut self, command: Command, caller: Caller) {
+        if let Some(cluster) = self.parts.cluster.clone() {
+            self.writes.push(Box::pin(async move {
+                let result = cluster.write(&command).await;
+                Event::Written(caller, result)
+            }));
+            return;
+        }
         let raft = self.parts.raft.clone();
         self.writes.push(Box::pin(async move {
             let result = raft.client_write(&command).await;
@@ -316,9 +348,7 @@ impl Core {
                 .filter(|(key, _)| {
                     namespace.as_ref().is_none_or(|wanted| wanted.as_str() == key.namespace)
                 })
-                .filter_map(|(key, md5)| {
-                    Some(Watcher { key: key.to_key()?, ip: ip.clone(), md5 })
-                })
+                .filter_map(|(key, md5)| Some(Watcher { key: key.to_key()?, ip: ip.clone(), md5 }))
                 .collect(),
         }
     }
@@ -355,6 +385,18 @@ fn written(caller: Caller, result: Result<Response, ClientWriteError<Refused>>) 
                 Err(error) => Err(failed(&error)),
             });
         }
+    }
+}
+
+/// What a read that could not be confirmed means to the api.
+fn unconfirmed<E>(error: &RequestError) -> WriteError<E> {
+    match error {
+        RequestError::Refused(Refusal::NotLeader { leader })
+        | RequestError::Superseded { leader } => WriteError::NoLeader { leader: *leader },
+        RequestError::Refused(_) => WriteError::Overloaded,
+        RequestError::StorageFull => WriteError::StorageFull,
+        RequestError::Stopped => WriteError::Stopping,
+        RequestError::Unknown(_) => WriteError::Unknown,
     }
 }
 

@@ -8,13 +8,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use nacolet_config as config;
 use nacolet_raft::{
-    LocalBoxFuture, LogIndex, RaftStateMachine, SnapshotChunk, SnapshotError, SnapshotMeta,
-    StorageError,
+    LocalBoxFuture, LogIndex, Membership, RaftStateMachine, SnapshotChunk, SnapshotError,
+    SnapshotMeta, StorageError,
 };
 use nacolet_registry as registry;
 use nacolet_storage::{SnapshotReader, SnapshotStore};
 
 use crate::clock;
+use crate::cluster::applied::Applied;
 use crate::command::{Command, Refused, Response};
 
 /// State shared with the api threads, which only read it.
@@ -29,6 +30,11 @@ pub(crate) struct Shared {
 pub(crate) struct Aftermath {
     pending: Rc<RefCell<Pending>>,
     wake: async_channel::Sender<()>,
+    /// How far this node is, for those who wait for more.
+    pub(crate) applied: Applied,
+    /// A membership took effect.
+    membership: async_channel::Sender<()>,
+    pub(crate) memberships: async_channel::Receiver<()>,
 }
 
 /// What waits for the core task.
@@ -46,7 +52,9 @@ impl Aftermath {
     /// The two ends: what applying leaves behind, and the signal that there is something.
     pub(crate) fn new() -> (Self, async_channel::Receiver<()>) {
         let (wake, woken) = async_channel::bounded(1);
-        (Self { pending: Rc::default(), wake }, woken)
+        let (membership, memberships) = async_channel::bounded(1);
+        let (pending, applied) = (Rc::default(), Applied::default());
+        (Self { pending, wake, applied, membership, memberships }, woken)
     }
 
     /// Everything left since the last call.
@@ -146,6 +154,7 @@ impl RaftStateMachine for Machine {
         match decode(reader) {
             Ok(loaded) => {
                 self.replace(loaded);
+                self.aftermath.applied.reached(meta.last.index);
                 Ok(Some(meta))
             }
             Err(LoadFailure::File(error)) => Err(error),
@@ -167,15 +176,20 @@ impl RaftStateMachine for Machine {
             Command::Registry(command) => {
                 pending.services = true;
                 let mut registry = write(&self.shared.registry);
-                let result =
-                    registry.apply(clock::now(), index.0, command, &mut pending.outputs);
+                let result = registry.apply(clock::now(), index.0, command, &mut pending.outputs);
                 result.map(Response::Registry).map_err(Refused::Registry)
             }
         }
     }
 
-    fn end(&mut self, _applied: LogIndex) {
+    fn end(&mut self, applied: LogIndex) {
         self.aftermath.signal();
+        self.aftermath.applied.reached(applied);
+    }
+
+    fn membership(&mut self, _index: LogIndex, _membership: &Membership) {
+        // A full channel means that the signal is given already.
+        let _ = self.aftermath.membership.try_send(());
     }
 
     fn build_snapshot(
@@ -223,6 +237,7 @@ impl RaftStateMachine for Machine {
             self.replace(loaded);
             self.aftermath.pending.borrow_mut().reloaded = true;
             self.aftermath.signal();
+            self.aftermath.applied.reached(meta.last.index);
             Ok(())
         })
     }

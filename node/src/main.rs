@@ -2,6 +2,7 @@
 
 mod cli;
 mod clock;
+mod cluster;
 mod command;
 mod core;
 mod feeds;
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
         Some(Command::Config { verb }) => smol::block_on(cli::run_config(verb)).map_err(Into::into),
         Some(Command::Service { verb }) => {
             smol::block_on(cli::run_service(verb)).map_err(Into::into)
+        }
+        Some(Command::Cluster { verb }) => {
+            smol::block_on(cli::run_cluster(verb)).map_err(Into::into)
         }
     };
     match result {

@@ -12,11 +12,16 @@ use nacolet_api::{Facts, NodeStatus, Port, Server, connection, grpc};
 use nacolet_config as config;
 use nacolet_model::{NodeId, limits};
 use nacolet_raft::engine;
-use nacolet_raft::{Fatal, Membership, Raft, RaftNetwork, RaftNetworkFactory, StartError, Tasks};
+use nacolet_raft::{Fatal, Raft, StartError, Tasks};
 use nacolet_registry::{Registry, RegistrySettings};
 use nacolet_storage::{DataDir, LogSettings, LogStore, SnapshotStore, abort_process};
+use nacolet_transport::Unreachable;
 use smol::{LocalExecutor, future};
 
+use crate::cluster::SharedCluster;
+use crate::cluster::address::http_of;
+use crate::cluster::member::{Before, Member, MemberError};
+use crate::cluster::record::Record;
 use crate::core::{Core, Parts};
 use crate::machine::{Aftermath, Machine, Shared};
 use crate::ref_time::RefTime;
@@ -39,6 +44,8 @@ pub(crate) enum RunError {
     Thread(io::Error),
     #[error(transparent)]
     Fatal(#[from] Fatal),
+    #[error(transparent)]
+    Member(#[from] MemberError),
 }
 
 /// Runs a node until it is asked to stop.
@@ -57,16 +64,20 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
         registry: Arc::new(RwLock::new(Registry::new(RegistrySettings { seed, ref_time_floor }))),
     };
     let (aftermath, applied) = Aftermath::new();
-    let (raft, tasks) = start_raft(settings, &dir, seed, &shared, &aftermath)?;
+    let record = Record::load(&dir)?;
+    let before = Before::open(settings.cluster.as_ref(), &dir, record, address.port(), seed)?;
+    let (raft, tasks) = start_raft(settings, &dir, seed, &shared, &aftermath, &before)?;
+    let member = before.complete(&raft, &dir, &aftermath)?;
+    let cluster = member.as_ref().map(|member| SharedCluster::clone(&member.cluster));
     let (requests, from_api) = async_channel::bounded(limits::CORE_QUEUE_MAX);
     let port = Arc::new(Port {
         configs: Arc::clone(&shared.configs),
         registry: Arc::clone(&shared.registry),
         requests,
         clock: clock::both,
-        facts: Arc::new(facts(&dir, address, grpc)),
+        facts: Arc::new(facts(settings, &dir, address, grpc, member.as_ref())),
         ready: Arc::new(AtomicBool::new(false)),
-        status: status(&raft, address),
+        status: status(&raft, own_http(settings, address), cluster.as_ref()),
     });
     let udp = Udp::bind(address.ip());
     let ref_time_tried = ref_time.tried();
@@ -78,10 +89,12 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
         applied,
         udp,
         ref_time,
+        cluster: cluster.clone(),
     });
     let executor = LocalExecutor::new();
-    let node = Node { settings, address, grpc, raft, port, ref_time_tried };
-    smol::block_on(executor.run(node.live(&executor, core, tasks)))
+    let peer = member.as_ref().map(|member| member.bound);
+    let node = Node { settings, address, grpc, peer, raft, port, ref_time_tried, cluster };
+    smol::block_on(executor.run(node.live(&executor, core, tasks, member)))
 }
 
 /// What the main task holds.
@@ -89,9 +102,11 @@ struct Node<'a> {
     settings: &'a Settings,
     address: SocketAddr,
     grpc: SocketAddr,
+    peer: Option<SocketAddr>,
     raft: Raft<Machine>,
     port: Arc<Port>,
     ref_time_tried: async_channel::Receiver<()>,
+    cluster: Option<SharedCluster>,
 }
 
 impl Node<'_> {
@@ -100,17 +115,26 @@ impl Node<'_> {
         executor: &LocalExecutor<'e>,
         core: Core,
         tasks: Tasks,
+        member: Option<Member>,
     ) -> Result<(), RunError> {
         let raft_core = executor.spawn(tasks.core);
         let worker = executor.spawn(tasks.worker);
         let replication = executor.spawn(tasks.replication);
         let turns = executor.spawn(core.run());
+        let links = member.map(|member| executor.spawn(member.run()));
         let ended = async { raft_core.await.map_err(RunError::from) };
-        let serving = async {
-            self.become_ready().await;
-            self.open(executor).await
+        let dismissed = async {
+            match links {
+                Some(links) => match links.await {
+                    Ok(never) => match never {},
+                    Err(error) => Err(error.into()),
+                },
+                None => future::pending().await,
+            }
         };
-        let outcome = future::or(ended, serving).await;
+        let serving =
+            async { if self.become_ready().await? { self.open(executor).await } else { Ok(()) } };
+        let outcome = future::or(future::or(ended, dismissed), serving).await;
         // From here on nobody is answered any more; what is queued for the disk is still written.
         self.raft.shutdown().await;
         drop(turns);
@@ -119,16 +143,31 @@ impl Node<'_> {
         outcome
     }
 
-    /// Waits until everything that was committed before the start is part of the state.
-    async fn become_ready(&self) {
+    /// Waits until everything that was committed before the start is part of the state. False when the
+    /// process is asked to stop first.
+    async fn become_ready(&self) -> Result<bool, RunError> {
         // Nothing is ever sent: the channel closes.
         let _ = self.ref_time_tried.recv().await;
+        if let Some(cluster) = &self.cluster {
+            let stopped = async {
+                signals::stop_requested().await;
+                false
+            };
+            let caught_up = async {
+                cluster.caught_up().await;
+                true
+            };
+            return Ok(future::or(caught_up, stopped).await);
+        }
         let mut version = 0;
         loop {
             let metrics = self.raft.metrics();
             let leads = metrics.role == engine::RoleKind::Leader;
             if leads && metrics.applied_index >= metrics.last_log.index {
-                return;
+                return Ok(true);
+            }
+            if metrics.membership.members().len() > 1 {
+                return Err(MemberError::NoKey.into());
             }
             match self.raft.metrics_changed(version.max(metrics.version)).await {
                 Ok(newer) => version = newer.version,
@@ -161,6 +200,9 @@ impl Node<'_> {
         }
         signals::stop_requested().await;
         tracing::info!("stopping");
+        if let Some(cluster) = &self.cluster {
+            cluster.hand_over().await;
+        }
         self.port.ready.store(false, Ordering::Release);
         server.stop();
         if let Some(door) = here {
@@ -175,7 +217,8 @@ impl Node<'_> {
 
     fn announce(&self) {
         let Self { address, grpc, .. } = self;
-        let line = format!("nacolet is ready on http://{address}/nacos, gRPC on {grpc}\n");
+        let peers = self.peer.map(|peer| format!(", peers on {peer}")).unwrap_or_default();
+        let line = format!("nacolet is ready on http://{address}/nacos, gRPC on {grpc}{peers}\n");
         // A node whose standard output is closed serves all the same.
         let _ = io::stdout().write_all(line.as_bytes());
         tracing::info!(node = %self.port.facts.node, data = %self.settings.data_dir.display(), "ready");
@@ -248,69 +291,63 @@ fn random() -> Result<u64, RunError> {
     getrandom::u64().map_err(RunError::Random)
 }
 
-/// Reads back what is on disk and puts Raft on it; a new directory begins a cluster of one.
+/// Reads back what is on disk and puts Raft on it; a new directory begins a cluster of one, unless the
+/// node joins another one.
 fn start_raft(
     settings: &Settings,
     dir: &DataDir,
     seed: u64,
     shared: &Shared,
     aftermath: &Aftermath,
+    before: &Before,
 ) -> Result<(Raft<Machine>, Tasks), RunError> {
-    let sizes = LogSettings {
-        file_bytes: settings.log_file_bytes,
-        purge_bytes: settings.log_purge_bytes,
-    };
+    let sizes =
+        LogSettings { file_bytes: settings.log_file_bytes, purge_bytes: settings.log_purge_bytes };
     let snapshots = SnapshotStore::open(dir, abort_process)?;
     let log = LogStore::open(dir, sizes, abort_process)?;
     let machine = Machine::new(shared.clone(), snapshots, aftermath.clone());
     let me = dir.node_id();
     let mut engine = engine::Config::new(me, seed);
     engine.snapshot_every_entries = settings.snapshot_entries;
-    let alone = Membership { voters: [me].into(), ..Membership::default() };
-    let config = nacolet_raft::Config::new(engine).bootstrap(alone);
-    Ok(Raft::new(config, log, machine, NoPeers, clock::RaftTimer)?)
+    let mut config = nacolet_raft::Config::new(engine);
+    config.bootstrap = before.first_membership();
+    Ok(Raft::new(config, log, machine, before.network(), clock::RaftTimer)?)
 }
 
-/// The network of a node that has no peers: nobody can be reached.
-struct NoPeers;
-
-impl RaftNetworkFactory for NoPeers {
-    type Network = Self;
-
-    fn connect(&mut self, _target: NodeId, _address: &str) -> Self {
-        Self
-    }
-}
-
-impl RaftNetwork for NoPeers {
-    fn send(
-        &mut self,
-        _message: nacolet_raft::Message,
-    ) -> nacolet_raft::LocalBoxFuture<'_, Result<(), nacolet_raft::Unreachable>> {
-        Box::pin(future::ready(Err(nacolet_raft::Unreachable)))
-    }
-
-    fn send_chunk(
-        &mut self,
-        _term: nacolet_raft::Term,
-        _meta: &nacolet_raft::SnapshotMeta,
-        _offset: u64,
-        _chunk: nacolet_raft::SnapshotChunk,
-    ) -> nacolet_raft::LocalBoxFuture<'_, Result<u64, nacolet_raft::Unreachable>> {
-        Box::pin(future::ready(Err(nacolet_raft::Unreachable)))
-    }
-}
-
-fn facts(dir: &DataDir, address: SocketAddr, grpc: SocketAddr) -> Facts {
+fn facts(
+    settings: &Settings,
+    dir: &DataDir,
+    address: SocketAddr,
+    grpc: SocketAddr,
+    member: Option<&Member>,
+) -> Facts {
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         node: dir.node_id(),
-        host: advertised(address.ip()).to_string().into(),
+        host: own_host(settings, address).into(),
         http: address,
         grpc: Some(grpc),
-        peer: None,
+        peer: member.map(|member| member.bound),
         started: clock::wall(),
     }
+}
+
+/// The host under which others reach this node: the one that was given, or an address that a client on
+/// this host can use.
+fn own_host(settings: &Settings, address: SocketAddr) -> String {
+    let given = settings.cluster.as_ref().map(|cluster| &cluster.host);
+    match given.or(settings.advertise_host.as_ref()) {
+        Some(host) => host.clone(),
+        None => advertised(address.ip()).to_string(),
+    }
+}
+
+/// Host and port of this node's HTTP listener, for others.
+fn own_http(settings: &Settings, address: SocketAddr) -> String {
+    let host = own_host(settings, address);
+    let is_bare_v6 = host.contains(':') && !host.starts_with('[');
+    let port = address.port();
+    if is_bare_v6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// An address that a client on this host can use where the node listens on all of them.
@@ -318,18 +355,27 @@ fn advertised(ip: IpAddr) -> IpAddr {
     if ip.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { ip }
 }
 
-/// What the api says of the cluster: this node, and how far its log has got.
-fn status(raft: &Raft<Machine>, address: SocketAddr) -> Arc<dyn Fn() -> NodeStatus + Send + Sync> {
+/// What the api says of the cluster: its members, and how far this node's log has got.
+fn status(
+    raft: &Raft<Machine>,
+    own: String,
+    cluster: Option<&SharedCluster>,
+) -> Arc<dyn Fn() -> NodeStatus + Send + Sync> {
     let raft = raft.clone();
-    let http: Box<str> =
-        SocketAddr::new(advertised(address.ip()), address.port()).to_string().into();
+    let unreachable = cluster.map(|cluster| cluster.transport.unreachable());
     Arc::new(move || {
         let metrics = raft.metrics();
-        let member = |(node, voter): (&NodeId, bool)| MemberStatus {
-            node: *node,
-            http: http.clone(),
-            voter,
-            up: metrics.running,
+        let addresses = &metrics.membership.addresses;
+        let member = |(node, voter): (&NodeId, bool)| {
+            let known = addresses.get(node).and_then(|address| http_of(address));
+            let is_self = *node == metrics.id;
+            let lost = |list: &Unreachable| list.contains(*node);
+            MemberStatus {
+                node: *node,
+                http: if is_self { own.clone() } else { known.unwrap_or_default() }.into(),
+                voter,
+                up: metrics.running && (is_self || !unreachable.as_ref().is_some_and(lost)),
+            }
         };
         let voters = metrics.membership.voters.iter().map(|node| (node, true));
         let learners = metrics.membership.learners.iter().map(|node| (node, false));

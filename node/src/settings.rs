@@ -23,6 +23,27 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "NACOLET_HTTP_ADDR", value_name = "HOST:PORT")]
     pub(crate) http_addr: Option<String>,
 
+    /// Where other members reach this node [default: host of http-addr, its port - 1000]; opened only
+    /// with a cluster key
+    #[arg(long, env = "NACOLET_PEER_ADDR", value_name = "HOST:PORT")]
+    pub(crate) peer_addr: Option<String>,
+
+    /// Host or address under which members and clients reach this node [default: host of peer-addr]
+    #[arg(long, env = "NACOLET_ADVERTISE_HOST", value_name = "HOST")]
+    pub(crate) advertise_host: Option<String>,
+
+    /// Join the cluster of one of these members, named by their peer addresses
+    #[arg(long, env = "NACOLET_JOIN", value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub(crate) join: Option<Vec<String>>,
+
+    /// Stay a read-only copy that does not vote
+    #[arg(long, env = "NACOLET_LEARNER")]
+    pub(crate) learner: bool,
+
+    /// File with the secret that all members share, at least 32 random bytes
+    #[arg(long, env = "NACOLET_CLUSTER_KEY_FILE", value_name = "FILE")]
+    pub(crate) cluster_key_file: Option<PathBuf>,
+
     /// gRPC API [default: the host of http-addr, its port + 1000]
     #[arg(long, env = "NACOLET_GRPC_ADDR", value_name = "HOST:PORT")]
     pub(crate) grpc_addr: Option<String>,
@@ -59,10 +80,25 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) http_addr: SocketAddr,
     pub(crate) grpc_addr: SocketAddr,
+    /// Host under which others reach this node, where it was given.
+    pub(crate) advertise_host: Option<String>,
+    /// What a node needs that has peers, or may get some; a node that stays alone has none.
+    pub(crate) cluster: Option<ClusterSettings>,
     pub(crate) threads: usize,
     pub(crate) log_file_bytes: u64,
     pub(crate) log_purge_bytes: u64,
     pub(crate) snapshot_entries: u64,
+}
+
+/// What a member of a cluster runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClusterSettings {
+    pub(crate) peer_addr: SocketAddr,
+    /// Host under which members reach this node, as it stands in a URL.
+    pub(crate) host: String,
+    pub(crate) join: Vec<String>,
+    pub(crate) learner: bool,
+    pub(crate) key_file: PathBuf,
 }
 
 /// Where a value came from.
@@ -105,6 +141,20 @@ pub(crate) enum SettingsError {
     #[error("{key} = {value} is out of range: {range}")]
     Range { key: &'static str, value: u64, range: &'static str },
     #[error(
+        "{key} is given without cluster-key-file: more than one member needs a secret that all \
+         share; make one with `head -c 32 /dev/urandom > cluster.key` and give every member a copy"
+    )]
+    NoKey { key: &'static str },
+    #[error(
+        "peer-addr = {address} is every address of this host; say with --advertise-host under \
+         which one the other members reach it"
+    )]
+    Nowhere { address: SocketAddr },
+    #[error("advertise-host = {value:?} is no host name and no address")]
+    Host { value: String },
+    #[error("there is no peer port 1000 below http-addr = {address}; give --peer-addr")]
+    NoPeerPort { address: SocketAddr },
+    #[error(
         "{key} = {address} is not a loopback address and nobody has to log in; \
          add --allow-anonymous if every host that reaches it may read and change everything"
     )]
@@ -116,16 +166,23 @@ impl ServeArgs {
     ///
     /// # Errors
     /// See [`SettingsError`].
-    pub(crate) fn resolve(&self, matches: &ArgMatches) -> Result<(Settings, Vec<Line>), SettingsError> {
+    pub(crate) fn resolve(
+        &self,
+        matches: &ArgMatches,
+    ) -> Result<(Settings, Vec<Line>), SettingsError> {
         let file = match &self.settings {
             Some(path) => read_file(path)?,
             None => Self::default(),
         };
+        let in_cluster = file.clone();
         let mut merge = Merge { matches, lines: Vec::new() };
-        let data_dir =
-            merge.pick("data-dir", &self.data_dir, file.data_dir, || PathBuf::from("nacolet-data"), |p| {
-                p.display().to_string()
-            });
+        let data_dir = merge.pick(
+            "data-dir",
+            &self.data_dir,
+            file.data_dir,
+            || PathBuf::from("nacolet-data"),
+            |p| p.display().to_string(),
+        );
         let http_addr = merge.pick(
             "http-addr",
             &self.http_addr,
@@ -133,8 +190,13 @@ impl ServeArgs {
             || "127.0.0.1:8848".to_owned(),
             Clone::clone,
         );
-        let threads =
-            merge.pick("threads", &self.threads, file.threads, default_threads, ToString::to_string);
+        let threads = merge.pick(
+            "threads",
+            &self.threads,
+            file.threads,
+            default_threads,
+            ToString::to_string,
+        );
         let flag = self.allow_anonymous.then_some(true);
         let in_file = file.allow_anonymous.then_some(true);
         let anonymous =
@@ -168,10 +230,13 @@ impl ServeArgs {
             || neighbour(http_addr).to_string(),
             Clone::clone,
         );
+        let (advertise_host, cluster) = self.resolve_cluster(&mut merge, &in_cluster, http_addr)?;
         let settings = Settings {
             data_dir,
             http_addr,
             grpc_addr: address("grpc-addr", &grpc_addr)?,
+            advertise_host,
+            cluster,
             threads,
             log_file_bytes,
             log_purge_bytes,
@@ -179,6 +244,61 @@ impl ServeArgs {
         };
         settings.check(anonymous)?;
         Ok((settings, merge.lines))
+    }
+
+    /// The settings of a member, or none for a node that stays alone.
+    fn resolve_cluster(
+        &self,
+        merge: &mut Merge<'_>,
+        file: &Self,
+        http: SocketAddr,
+    ) -> Result<(Option<String>, Option<ClusterSettings>), SettingsError> {
+        let shown = |text: &Option<String>| text.clone().unwrap_or_default();
+        let some = |given: &Option<String>| given.clone().map(Some);
+        let none = || None;
+        let (flag, in_file) = (some(&self.peer_addr), some(&file.peer_addr));
+        let peer_addr = merge.pick("peer-addr", &flag, in_file, none, shown);
+        let (flag, in_file) = (some(&self.advertise_host), some(&file.advertise_host));
+        let host = merge.pick("advertise-host", &flag, in_file, none, shown);
+        let join =
+            merge.pick("join", &self.join, file.join.clone(), Vec::new, |list| list.join(","));
+        let flag = self.learner.then_some(true);
+        let in_file = file.learner.then_some(true);
+        let learner = merge.pick("learner", &flag, in_file, || false, ToString::to_string);
+        let (flag, in_file) =
+            (self.cluster_key_file.clone().map(Some), file.cluster_key_file.clone().map(Some));
+        let key_file = merge.pick(
+            "cluster-key-file",
+            &flag,
+            in_file,
+            || None,
+            |path| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        );
+        let host = host.map(|value| url_host(&value)).transpose()?;
+        let Some(key_file) = key_file else {
+            let given = [
+                ("join", !join.is_empty()),
+                ("learner", learner),
+                ("peer-addr", peer_addr.is_some()),
+            ];
+            return match given.into_iter().find(|(_, given)| *given) {
+                Some((key, _)) => Err(SettingsError::NoKey { key }),
+                None => Ok((host, None)),
+            };
+        };
+        let peer_addr = match peer_addr {
+            Some(value) => address("peer-addr", &value)?,
+            None => peer_addr_beside(http)?,
+        };
+        let reached = match &host {
+            Some(host) => host.clone(),
+            None if peer_addr.ip().is_unspecified() => {
+                return Err(SettingsError::Nowhere { address: peer_addr });
+            }
+            None => url_host(&peer_addr.ip().to_string())?,
+        };
+        let cluster = ClusterSettings { peer_addr, host: reached, join, learner, key_file };
+        Ok((host, Some(cluster)))
     }
 }
 
@@ -192,7 +312,12 @@ impl Settings {
         let file = self.log_file_bytes;
         range("log-file-bytes", file, (64 << 10..=1 << 30).contains(&file), "64 KiB to 1 GiB")?;
         let purge = self.log_purge_bytes;
-        range("log-purge-bytes", purge, purge >= file && purge <= 1 << 40, "log-file-bytes to 1 TiB")?;
+        range(
+            "log-purge-bytes",
+            purge,
+            purge >= file && purge <= 1 << 40,
+            "log-file-bytes to 1 TiB",
+        )?;
         let entries = self.snapshot_entries;
         range("snapshot-entries", entries, (10..=10_000_000).contains(&entries), "10 to 10000000")?;
         for (key, address) in [("http-addr", self.http_addr), ("grpc-addr", self.grpc_addr)] {
@@ -202,6 +327,29 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// The peer port lies 1000 below the HTTP port; a free port stays one.
+fn peer_addr_beside(http: SocketAddr) -> Result<SocketAddr, SettingsError> {
+    let port = match http.port() {
+        0 => Some(0),
+        port => port.checked_sub(1_000).filter(|port| *port > 0),
+    };
+    let port = port.ok_or(SettingsError::NoPeerPort { address: http })?;
+    Ok(SocketAddr::new(http.ip(), port))
+}
+
+/// A host as it stands before a port: IPv6 addresses get their brackets.
+fn url_host(value: &str) -> Result<String, SettingsError> {
+    let bare = value.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok(format!("[{bare}]"));
+    }
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if value.is_empty() || value.len() > 253 || !value.chars().all(legal) {
+        return Err(SettingsError::Host { value: value.to_owned() });
+    }
+    Ok(value.to_owned())
 }
 
 /// Where SDKs look for gRPC: 1000 ports above HTTP. A port that the system chooses has no neighbour,
@@ -310,10 +458,28 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_key_makes_a_member_of_a_node() {
+        let (alone, _) = resolve(&["--advertise-host", "box"]).expect("right");
+        assert_eq!((alone.advertise_host.as_deref(), alone.cluster), (Some("box"), None));
+        let key = ["--cluster-key-file", "k"];
+        let (settings, _) = resolve(&key).expect("right");
+        let cluster = settings.cluster.expect("a member");
+        assert_eq!(cluster.peer_addr, "127.0.0.1:7848".parse().expect("an address"));
+        assert_eq!((cluster.host.as_str(), cluster.learner), ("127.0.0.1", false));
+        let more = ["--join", "a:1,b:2", "--learner", "--advertise-host", "::1"];
+        let (settings, lines) = resolve(&[key.as_slice(), &more].concat()).expect("right");
+        let cluster = settings.cluster.expect("a member");
+        assert_eq!(cluster.join, ["a:1", "b:2"]);
+        assert_eq!((cluster.host.as_str(), cluster.learner), ("[::1]", true));
+        let line = lines.iter().find(|line| line.key == "join").expect("it is listed");
+        assert_eq!((line.value.as_str(), line.origin), ("a:1,b:2", Origin::Flag));
+    }
+
+    #[test]
     fn wrong_settings_are_refused_with_a_reason() {
         let unknown = file("unknown", "htp-addr = \"127.0.0.1:1\"\n");
         let unknown = unknown.to_str().expect("the path is text");
-        let cases: [(&[&str], &str); 7] = [
+        let cases: [(&[&str], &str); 13] = [
             (&["--settings", unknown], "htp-addr"),
             (&["--settings", "/nonexistent/x.toml"], "cannot read"),
             (&["--http-addr", "8848"], "HOST:PORT"),
@@ -321,6 +487,12 @@ mod tests {
             (&["--threads", "5"], "0 to 4"),
             (&["--log-file-bytes", "1"], "64 KiB"),
             (&["--log-purge-bytes", "70000"], "log-file-bytes to"),
+            (&["--join", "127.0.0.1:7848"], "join is given without cluster-key-file"),
+            (&["--learner"], "learner is given without"),
+            (&["--peer-addr", "127.0.0.1:7848"], "peer-addr is given without"),
+            (&["--cluster-key-file", "k", "--peer-addr", "0.0.0.0:1"], "--advertise-host"),
+            (&["--cluster-key-file", "k", "--http-addr", "127.0.0.1:900"], "give --peer-addr"),
+            (&["--advertise-host", "a b"], "no host name"),
         ];
         for (arguments, part) in cases {
             let error = resolve(arguments).expect_err(part).to_string();

@@ -33,7 +33,9 @@ impl Udp {
         clusters: &str,
         reference: u64,
     ) {
-        let (Some(socket), Ok(ip)) = (&self.socket, subscriber.ip.parse::<IpAddr>()) else { return };
+        let (Some(socket), Ok(ip)) = (&self.socket, subscriber.ip.parse::<IpAddr>()) else {
+            return;
+        };
         let query = ListQuery {
             namespace: service.namespace.as_str(),
             group: service.group.as_str(),

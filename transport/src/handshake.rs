@@ -98,7 +98,7 @@ pub enum Refusal {
     #[error("it belongs to another cluster")]
     Cluster,
     /// Another node than the one that was meant listens there.
-    #[error("another node listens at that address")]
+    #[error("another node is meant than the one that listens there")]
     Target,
     /// The caller has the id of the one who was called.
     #[error("it has the same node id")]
@@ -449,7 +449,7 @@ mod tests {
         assert!(ours.contains("cluster key") && theirs.contains("cluster key"), "{ours}, {theirs}");
         let cases = [
             (identity(1, Some(8), 5), Some(2), "another cluster"),
-            (identity(1, Some(7), 5), Some(3), "another node"),
+            (identity(1, Some(7), 5), Some(3), "another node is meant"),
             (identity(2, Some(7), 5), None, "same node id"),
         ];
         for (caller, target, part) in cases {

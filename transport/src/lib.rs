@@ -28,4 +28,4 @@ pub use handshake::{ClusterKey, HandshakeError, KeyTooShort, Refusal};
 pub use listen::{Handler, LocalFuture};
 pub use message::{Call, Chunk, ClusterId, FollowerState, Progress, Reply};
 pub use peer::{CallError, PeerNetwork};
-pub use transport::{Counters, Networks, Patience, Runner, Settings, Transport};
+pub use transport::{Counters, Networks, Patience, Runner, Settings, Transport, Unreachable};

@@ -266,6 +266,7 @@ impl Link {
             match self.connect().await {
                 Ok((stream, session, address)) => {
                     self.state.status.set(Status::Up);
+                    self.shared.unreachable.set(self.node, false);
                     tracing::debug!(peer = %self.node, "connected");
                     let why = self.exchange(stream, session, &address, first).await;
                     tracing::debug!(peer = %self.node, %why, "disconnected");
@@ -277,6 +278,7 @@ impl Link {
                     if self.failures.get() == 0 {
                         tracing::warn!(peer = %self.node, %error, "cannot be reached");
                     }
+                    self.shared.unreachable.set(self.node, true);
                     unreached(first);
                 }
             }
@@ -287,6 +289,8 @@ impl Link {
             self.pause().await;
             self.state.status.set(Status::Idle);
         }
+        // Nobody speaks to it any more: whether it is there is not known.
+        self.shared.unreachable.set(self.node, false);
     }
 
     /// Doubles from `retry_min` to `retry_max`, between half and all of it.

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -87,6 +88,30 @@ pub struct Counters {
     pub unsent: u64,
 }
 
+/// The peers that were called in vain and have not been reached since.
+#[derive(Clone, Debug, Default)]
+pub struct Unreachable(Arc<RwLock<BTreeSet<NodeId>>>);
+
+impl Unreachable {
+    /// Whether `node` is one of them.
+    #[must_use]
+    pub fn contains(&self, node: NodeId) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    }
+
+    pub(crate) fn set(&self, node: NodeId, unreachable: bool) {
+        if self.contains(node) == unreachable {
+            return;
+        }
+        let mut list = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if unreachable {
+            list.insert(node);
+        } else {
+            list.remove(&node);
+        }
+    }
+}
+
 pub(crate) struct Shared {
     node: NodeId,
     key: ClusterKey,
@@ -103,6 +128,7 @@ pub(crate) struct Shared {
     handshakes: Rc<Cell<usize>>,
     connections: Rc<Cell<usize>>,
     counters: Cell<Counters>,
+    pub(crate) unreachable: Unreachable,
     warned: RefCell<BTreeSet<&'static str>>,
 }
 
@@ -264,6 +290,7 @@ impl Transport {
             handshakes: Rc::default(),
             connections: Rc::default(),
             counters: Cell::default(),
+            unreachable: Unreachable::default(),
             warned: RefCell::default(),
         };
         let shared = Rc::new(shared);
@@ -332,6 +359,12 @@ impl Transport {
         };
         let answered = socket::within(limits::PEER_CALL_TIMEOUT, exchange).await;
         answered.unwrap_or(Err(HandshakeError::Timeout))
+    }
+
+    /// The peers that were called in vain, for any thread to read.
+    #[must_use]
+    pub fn unreachable(&self) -> Unreachable {
+        self.shared.unreachable.clone()
     }
 
     /// What happened so far.

@@ -261,8 +261,11 @@ impl Core {
             Request::ReadIndex { reply } => {
                 let _ = reply.send(Ok(()));
             }
-            Request::Cluster { .. }
-            | Request::Registry { .. }
+            Request::Cluster { ask: _, reply } => {
+                let status = nacolet_api::membership::ClusterStatus::default();
+                let _ = reply.send(Ok(nacolet_api::membership::Told::Status(status)));
+            }
+            Request::Registry { .. }
             | Request::Subscribe { .. }
             | Request::Follow { .. }
             | Request::Gone { .. } => {}

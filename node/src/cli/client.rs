@@ -70,9 +70,8 @@ impl Client {
         params: &Params<'_>,
         headers: &Params<'_>,
     ) -> Result<Answer, CliError> {
-        let encoded: String = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(params)
-            .finish();
+        let encoded: String =
+            form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
         let mut url = self.server.clone();
         url.set_path(path);
         let in_body = matches!(method, Method::Post | Method::Put);

@@ -157,7 +157,8 @@ async fn get(target: &Target, data_id: &str, json: bool) -> Result<(), CliError>
 }
 
 async fn set(verb: Verb) -> Result<(), CliError> {
-    let Verb::Set { data_id, content, target, file, r#type, cas_md5, desc, app, tags } = verb else {
+    let Verb::Set { data_id, content, target, file, r#type, cas_md5, desc, app, tags } = verb
+    else {
         return Ok(());
     };
     let content = match (content.as_deref(), file.as_deref()) {
@@ -183,8 +184,11 @@ async fn set(verb: Verb) -> Result<(), CliError> {
         ("src_user", "nacolet-cli"),
     ];
     let cas = cas_md5.as_deref().map(|md5| ("casMd5", md5));
-    let answer =
-        target.client()?.call(Method::Post, CONFIGS, &params, cas.as_slice()).await?.success(&data_id)?;
+    let answer = target
+        .client()?
+        .call(Method::Post, CONFIGS, &params, cas.as_slice())
+        .await?
+        .success(&data_id)?;
     match answer.text().trim() {
         "true" => Ok(()),
         other => Err(CliError::Answer { reason: other.to_owned() }),
@@ -322,9 +326,9 @@ async fn import(target: &Target, file: &str, policy: &str) -> Result<(), CliErro
 }
 
 async fn export(target: &Target, group: &str, file: &str) -> Result<(), CliError> {
-    let params =
-        [("exportV2", "true"), ("group", group), ("tenant", target.namespace.as_str())];
-    let answer = target.client()?.call(Method::Get, CONFIGS, &params, &[]).await?.success("configs")?;
+    let params = [("exportV2", "true"), ("group", group), ("tenant", target.namespace.as_str())];
+    let answer =
+        target.client()?.call(Method::Get, CONFIGS, &params, &[]).await?.success("configs")?;
     if file == "-" {
         return print(&answer.body);
     }

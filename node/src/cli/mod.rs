@@ -2,6 +2,7 @@
 //! a node that runs somewhere. Reading verbs take `--json`.
 
 pub(crate) mod client;
+mod cluster;
 mod config;
 mod service;
 
@@ -55,13 +56,23 @@ pub(crate) enum Command {
         #[command(subcommand)]
         verb: service::Verb,
     },
+    /// Look at the members of the cluster, and change them
+    Cluster {
+        #[command(subcommand)]
+        verb: cluster::Verb,
+    },
 }
 
 /// Which node to talk to, and where in it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Target {
     /// The node to talk to
-    #[arg(long, env = "NACOLET_SERVER", default_value = "http://127.0.0.1:8848", value_name = "URL")]
+    #[arg(
+        long,
+        env = "NACOLET_SERVER",
+        default_value = "http://127.0.0.1:8848",
+        value_name = "URL"
+    )]
     server: String,
     /// Namespace id; the default namespace when left out
     #[arg(long, short, env = "NACOLET_NAMESPACE", default_value = "", value_name = "ID")]
@@ -91,6 +102,14 @@ pub(crate) async fn run_config(verb: config::Verb) -> Result<(), CliError> {
 /// See [`CliError`].
 pub(crate) async fn run_service(verb: service::Verb) -> Result<(), CliError> {
     service::run(verb).await
+}
+
+/// Runs a client verb to its end.
+///
+/// # Errors
+/// See [`CliError`].
+pub(crate) async fn run_cluster(verb: cluster::Verb) -> Result<(), CliError> {
+    cluster::run(verb).await
 }
 
 /// Prints the effective settings with their origin.

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use surf::http::Method;
 
-use super::client::{Client, CliError};
+use super::client::{CliError, Client};
 use super::{Target, print_json, print_line, print_table};
 
 const INSTANCE: &str = "/nacos/v1/ns/instance";
@@ -152,7 +152,12 @@ async fn list(target: &Target, group: &str, json: bool) -> Result<(), CliError> 
     print_table(&["GROUP", "SERVICE", "INSTANCES", "HEALTHY"], &rows)
 }
 
-async fn hosts(client: &Client, target: &Target, service: &str, healthy: bool) -> Result<Value, CliError> {
+async fn hosts(
+    client: &Client,
+    target: &Target,
+    service: &str,
+    healthy: bool,
+) -> Result<Value, CliError> {
     let params = [
         ("serviceName", service),
         ("groupName", target.group.as_str()),

@@ -1,0 +1,303 @@
+//! `/v3/admin/nacolet/cluster`: the members of the cluster for operators, and changes of them. Served to
+//! the node's own host only: whoever is on it could as well stop the process. A page in a browser there
+//! cannot call it, because it cannot send the header that every change needs.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures_channel::oneshot;
+use hyper::{Method, StatusCode};
+use nacolet_model::NodeId;
+use serde_json::json;
+
+use crate::call::{Answer, Call};
+use crate::request::{Request, WriteError};
+use crate::router::{Permission, Routes};
+use crate::server::State;
+use crate::status::{Code, Failure};
+
+/// The header of a change, with any value.
+pub const ADMIN_HEADER: &str = "nacolet-admin";
+
+/// What an operator asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Who is a member, and how far each one is.
+    Status,
+    /// Adds a learner, or corrects the address of a member.
+    Add {
+        /// Its identity.
+        node: NodeId,
+        /// `HOST:PEER_PORT`, or `HOST:PEER_PORT/HTTP_PORT`.
+        address: Box<str>,
+    },
+    /// Removes a member.
+    Remove {
+        /// Its identity.
+        node: NodeId,
+    },
+    /// Hands leadership over.
+    Transfer {
+        /// To whom; the most advanced member when none is named.
+        node: Option<NodeId>,
+    },
+    /// Saves the state of the node that is asked, and shortens its log.
+    Snapshot,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// See [`Ask::Status`].
+    Status(ClusterStatus),
+    /// It is done.
+    Done,
+    /// This node leads now.
+    Leader(NodeId),
+    /// The state up to this log index is saved.
+    Snapshot(u64),
+}
+
+/// The cluster as one node sees it; what only the leader knows comes from there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterStatus {
+    /// The node that answers.
+    pub node: NodeId,
+    /// The leader, when it is known.
+    pub leader: Option<NodeId>,
+    /// Raft term.
+    pub term: u64,
+    /// Highest log index known to be committed.
+    pub commit_index: u64,
+    /// Highest log index that is part of the state.
+    pub applied_index: u64,
+    /// Every member.
+    pub members: Vec<ClusterMember>,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterMember {
+    /// Its identity.
+    pub node: NodeId,
+    /// Where it listens for peers; empty for a node that is alone.
+    pub address: Box<str>,
+    /// `leader`, `follower` or `learner`.
+    pub role: &'static str,
+    /// What it surely holds; unknown while the leader is.
+    pub match_index: Option<u64>,
+    /// `leading`, `replicate`, `probe`, `snapshot`, `unreachable` or `unknown`.
+    pub state: &'static str,
+}
+
+/// Why nothing came of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// It is not possible: for people to read.
+    #[error("{0}")]
+    Refused(Box<str>),
+    /// No leader is known.
+    #[error("no leader is known")]
+    NoLeader,
+    /// Something else must be finished first.
+    #[error("another change is under way, or a member has not caught up; try again")]
+    Busy,
+    /// It may have happened, or may still happen.
+    #[error("no answer in time, look at the status")]
+    Unknown,
+}
+
+pub(crate) fn routes(routes: &mut Routes) {
+    routes.at("/v3/admin/nacolet/cluster").later(Method::GET, Permission::Admin, status);
+    routes.at("/v3/admin/nacolet/cluster/add").later(Method::POST, Permission::Admin, add);
+    routes.at("/v3/admin/nacolet/cluster/remove").later(Method::POST, Permission::Admin, remove);
+    routes.at("/v3/admin/nacolet/cluster/transfer").later(
+        Method::POST,
+        Permission::Admin,
+        transfer,
+    );
+    routes.at("/v3/admin/nacolet/cluster/snapshot").later(
+        Method::POST,
+        Permission::Admin,
+        snapshot,
+    );
+}
+
+/// Only from this host, and not through a proxy on it.
+fn check_local(call: &Call) -> Result<(), Failure> {
+    let local = call.ip_text().parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let proxied = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
+    if local && proxied.iter().all(|name| call.header(name).is_none()) {
+        return Ok(());
+    }
+    Err(refused(StatusCode::FORBIDDEN, "the cluster is administered from the node's own host only"))
+}
+
+fn check_change(call: &Call) -> Result<(), Failure> {
+    check_local(call)?;
+    match call.header(ADMIN_HEADER) {
+        Some(_) => Ok(()),
+        None => Err(refused(StatusCode::FORBIDDEN, "the header nacolet-admin is missing")),
+    }
+}
+
+fn refused(status: StatusCode, words: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
+    let words = words.into();
+    Failure::new(status, Code(status.as_u16().into(), "cluster"), words)
+}
+
+async fn ask(state: &State, ask: Ask) -> Result<Told, Failure> {
+    let (reply, answer) = oneshot::channel();
+    state.send::<Failure>(Request::Cluster { ask, reply })?;
+    match state.in_time(answer).await.unwrap_or(Err(AskError::Unknown)) {
+        Ok(told) => Ok(told),
+        Err(error @ AskError::Refused(_)) => Err(refused(StatusCode::CONFLICT, error.to_string())),
+        Err(error) => Err(Failure::unavailable(error.to_string())),
+    }
+}
+
+fn node_id(call: &Call) -> Result<Option<NodeId>, Failure> {
+    let params = call.params();
+    let Some(text) = params.text("node") else { return Ok(None) };
+    let id = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
+    id.map(NodeId).map(Some).ok_or_else(|| Failure::invalid("Param 'node' is not a node id"))
+}
+
+async fn status(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
+    check_local(&call)?;
+    let told = ask(&state, Ask::Status).await?;
+    Ok(tell(&told))
+}
+
+async fn add(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
+    check_change(&call)?;
+    let node = node_id(&call)?.ok_or(Failure::missing("node"))?;
+    let address: Box<str> = call.params().required("address")?.into();
+    Ok(tell(&ask(&state, Ask::Add { node, address }).await?))
+}
+
+async fn remove(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
+    check_change(&call)?;
+    let node = node_id(&call)?.ok_or(Failure::missing("node"))?;
+    Ok(tell(&ask(&state, Ask::Remove { node }).await?))
+}
+
+async fn transfer(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
+    check_change(&call)?;
+    let node = node_id(&call)?;
+    Ok(tell(&ask(&state, Ask::Transfer { node }).await?))
+}
+
+async fn snapshot(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
+    check_change(&call)?;
+    Ok(tell(&ask(&state, Ask::Snapshot).await?))
+}
+
+fn tell(told: &Told) -> Answer {
+    let id = |node: &NodeId| node.to_string();
+    match told {
+        Told::Done => Answer::result("ok"),
+        Told::Leader(node) => Answer::result(&json!({ "leader": id(node) })),
+        Told::Snapshot(index) => Answer::result(&json!({ "snapshot_index": index })),
+        Told::Status(status) => {
+            let member = |member: &ClusterMember| {
+                json!({
+                    "node_id": id(&member.node),
+                    "address": member.address,
+                    "role": member.role,
+                    "match_index": member.match_index,
+                    "state": member.state,
+                })
+            };
+            Answer::result(&json!({
+                "node_id": id(&status.node),
+                "leader": status.leader.as_ref().map(id),
+                "term": status.term,
+                "commit_index": status.commit_index,
+                "applied_index": status.applied_index,
+                "members": status.members.iter().map(member).collect::<Vec<_>>(),
+            }))
+        }
+    }
+}
+
+/// Waits until a read of this node sees every write that was acknowledged before.
+pub(crate) async fn linearize(state: &State) -> Result<(), Failure> {
+    let (reply, answer) = oneshot::channel();
+    state.send::<Failure>(Request::ReadIndex { reply })?;
+    let confirmed = state.in_time(answer).await.unwrap_or(Err(WriteError::Unknown));
+    confirmed.map_err(|error| match error {
+        WriteError::Unknown => {
+            Failure::unavailable("the read could not be confirmed in time, try again later")
+        }
+        WriteError::NoLeader { .. } => Failure::unavailable(
+            "no leader is known, the read cannot be confirmed, try again later",
+        ),
+        error => WriteError::<Failure>::from(error).into(),
+    })
+}
+
+impl From<WriteError<std::convert::Infallible>> for WriteError<Failure> {
+    fn from(error: WriteError<std::convert::Infallible>) -> Self {
+        match error {
+            WriteError::Refused(never) => match never {},
+            WriteError::Overloaded => Self::Overloaded,
+            WriteError::NoLeader { leader } => Self::NoLeader { leader },
+            WriteError::StorageFull => Self::StorageFull,
+            WriteError::Unknown => Self::Unknown,
+            WriteError::Stopping => Self::Stopping,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(ip: &str, headers: &[(&'static str, &'static str)]) -> Call {
+        let mut call = Call { ip: ip.into(), ..Call::default() };
+        for (name, value) in headers {
+            call.headers.insert(*name, hyper::header::HeaderValue::from_static(value));
+        }
+        call
+    }
+
+    #[test]
+    fn only_the_own_host_may_look_and_only_with_the_header_change() {
+        assert!(check_local(&call("127.0.0.1", &[])).is_ok());
+        assert!(check_local(&call("::1", &[])).is_ok());
+        assert!(check_local(&call("10.0.0.1", &[])).is_err());
+        assert!(check_local(&call("127.0.0.1", &[("x-forwarded-for", "10.0.0.1")])).is_err());
+        assert!(check_change(&call("127.0.0.1", &[])).is_err());
+        assert!(check_change(&call("127.0.0.1", &[(ADMIN_HEADER, "1")])).is_ok());
+        assert!(check_change(&call("10.0.0.1", &[(ADMIN_HEADER, "1")])).is_err());
+    }
+
+    #[test]
+    fn a_status_has_the_documented_shape() {
+        let member = ClusterMember {
+            node: NodeId(1),
+            address: "a:7848".into(),
+            role: "leader",
+            match_index: Some(9),
+            state: "leading",
+        };
+        let status = ClusterStatus {
+            node: NodeId(1),
+            leader: Some(NodeId(1)),
+            term: 2,
+            commit_index: 9,
+            applied_index: 8,
+            members: vec![member],
+        };
+        let answer = tell(&Told::Status(status));
+        let found: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let id = "0000000000000001";
+        let expected = json!({
+            "node_id": id, "leader": id, "term": 2, "commit_index": 9, "applied_index": 8,
+            "members": [{ "node_id": id, "address": "a:7848", "role": "leader",
+                "match_index": 9, "state": "leading" }],
+        });
+        assert_eq!(found["data"], expected);
+    }
+}

@@ -1,0 +1,179 @@
+//! The way to the leader. A write on a member that does not lead goes to the one that does, in one hop,
+//! and is answered where it came in; while there is no leader it waits for one, not for long. Whoever
+//! gets an answer here also reads here what it wrote.
+
+use std::time::Duration;
+
+use nacolet_model::limits;
+use nacolet_raft::{Cause, ClientWriteError, LogIndex, Refusal, RequestError};
+use nacolet_transport::{Call, CallError, Reply};
+use serde::{Deserialize, Serialize};
+use smol::future;
+
+use super::Cluster;
+use crate::clock;
+use crate::command::{Command, Refused, Response};
+
+/// Between two looks for a leader.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What the state machine of the leader said. A wire format: append variants, never reorder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// The write is applied.
+    Done(Response),
+    /// It was refused; nothing changed.
+    Rejected(Refused),
+    /// The leader's disk is full; nothing changed.
+    StorageFull,
+    /// The command is too large, or the leader does not understand it; nothing changed.
+    Unfit,
+}
+
+type Written = Result<Response, ClientWriteError<Refused>>;
+
+impl Cluster {
+    /// Writes, wherever the leader is.
+    pub(crate) async fn write(&self, command: &Command) -> Written {
+        let deadline = clock::now() + limits::FORWARD_PATIENCE;
+        loop {
+            let leader = self.raft.current_leader().filter(|leader| *leader != self.me());
+            let refused = match leader {
+                Some(leader) => {
+                    let Ok(bytes) = postcard::to_allocvec(command) else {
+                        return Err(ClientWriteError::Unencodable);
+                    };
+                    match self.ask(leader, Call::Write(bytes)).await {
+                        Ok(Reply::Written { answer, applied }) => {
+                            self.catch_up(applied).await;
+                            return written(&answer);
+                        }
+                        Ok(Reply::NotLeader { .. }) | Err(CallError::Unreachable) => {
+                            Refusal::NotLeader { leader: Some(leader) }
+                        }
+                        Ok(Reply::Busy) | Err(CallError::Busy) => {
+                            return Err(Refusal::Overloaded.into());
+                        }
+                        Ok(_) | Err(CallError::Lost) => {
+                            return Err(ClientWriteError::Unknown(Cause::LeadershipLost));
+                        }
+                    }
+                }
+                None => match self.raft.client_write(command).await {
+                    Err(ClientWriteError::Refused(
+                        refusal @ (Refusal::NotLeader { .. } | Refusal::Transferring),
+                    )) => refusal,
+                    Err(ClientWriteError::Superseded { leader }) => Refusal::NotLeader { leader },
+                    outcome => return outcome,
+                },
+            };
+            if clock::now() >= deadline {
+                return Err(Refusal::NotLeader { leader: refused_leader(refused) }.into());
+            }
+            self.look_again().await;
+        }
+    }
+
+    /// Resolves once a read here sees every write that was acknowledged, by any member, before.
+    pub(crate) async fn read_index(&self) -> Result<(), RequestError> {
+        let deadline = clock::now() + limits::FORWARD_PATIENCE;
+        loop {
+            let leader = self.raft.current_leader().filter(|leader| *leader != self.me());
+            let refused = match leader {
+                Some(leader) => match self.ask(leader, Call::ReadIndex).await {
+                    Ok(Reply::Index(index)) => {
+                        let late = async {
+                            clock::until(deadline).await;
+                            Err(RequestError::Refused(Refusal::Overloaded))
+                        };
+                        let caught_up = async {
+                            self.applied.wait(index).await;
+                            Ok(())
+                        };
+                        return future::or(caught_up, late).await;
+                    }
+                    Ok(Reply::Busy) | Err(CallError::Busy) => Refusal::Overloaded,
+                    Ok(_) | Err(_) => Refusal::NotLeader { leader: Some(leader) },
+                },
+                None => match self.raft.read_index().await {
+                    Ok(_) => return Ok(()),
+                    Err(RequestError::Refused(refusal)) => refusal,
+                    Err(error) => return Err(error),
+                },
+            };
+            if clock::now() >= deadline {
+                return Err(refused.into());
+            }
+            self.look_again().await;
+        }
+    }
+
+    /// Resolves once this node is a member and has applied what the leader had committed.
+    pub(crate) async fn caught_up(&self) {
+        loop {
+            let is_member = self.raft.metrics().membership.contains(self.me());
+            if is_member && self.read_index().await.is_ok() {
+                return;
+            }
+            self.look_again().await;
+        }
+    }
+
+    /// A leader that stops lets another member lead first, so that writes hardly pause.
+    pub(crate) async fn hand_over(&self) {
+        let others = self.raft.metrics().membership.voters.len() > 1;
+        if !self.raft.is_leader() || !others {
+            return;
+        }
+        let handed = async {
+            if let Err(error) = self.raft.transfer_leader(None).await {
+                tracing::warn!(%error, "nobody took over the leadership");
+            }
+        };
+        let late = async {
+            smol::Timer::after(limits::HAND_OVER_PATIENCE).await;
+        };
+        future::or(handed, late).await;
+    }
+
+    /// Waits a little for another state of affairs.
+    async fn look_again(&self) {
+        let version = self.raft.metrics().version;
+        let changed = async {
+            // Without an answer the timer decides.
+            if self.raft.metrics_changed(version).await.is_err() {
+                future::pending::<()>().await;
+            }
+        };
+        let tired = async {
+            smol::Timer::after(LOOK_EVERY).await;
+        };
+        future::or(changed, tired).await;
+        // A leader that was just found may not have heard of itself yet; and a hot loop helps nobody.
+        smol::Timer::after(LOOK_EVERY / 10).await;
+    }
+
+    /// Waits until this node has applied what the leader has, for a bounded time: the write is durable
+    /// and agreed all the same.
+    async fn catch_up(&self, applied: LogIndex) {
+        let tired = async {
+            smol::Timer::after(limits::CATCH_UP_PATIENCE).await;
+        };
+        future::or(self.applied.wait(applied), tired).await;
+    }
+}
+
+fn refused_leader(refusal: Refusal) -> Option<nacolet_model::NodeId> {
+    if let Refusal::NotLeader { leader } = refusal { leader } else { None }
+}
+
+/// What the leader's answer means here.
+fn written(answer: &[u8]) -> Written {
+    match postcard::from_bytes(answer) {
+        Ok(Answer::Done(response)) => Ok(response),
+        Ok(Answer::Rejected(refused)) => Err(ClientWriteError::Rejected(refused)),
+        Ok(Answer::StorageFull) => Err(ClientWriteError::StorageFull),
+        Ok(Answer::Unfit) => Err(ClientWriteError::Unencodable),
+        Err(_) => Err(ClientWriteError::Unknown(Cause::LeadershipLost)),
+    }
+}
