@@ -204,14 +204,22 @@ impl Disk {
         });
     }
 
-    /// The power goes: what was not synced is kept, lost or torn, and nothing ordered happens any
-    /// more. The node must be gone.
-    pub fn crash(&self) {
+    /// The process dies: nothing that it ordered happens any more, and everything written stays.
+    pub fn abandon(&self) {
         let mut state = self.0.borrow_mut();
         state.life += 1;
         state.busy = false;
         state.gap = None;
         let void = std::mem::take(&mut state.queue);
+        drop(state);
+        drop(void);
+    }
+
+    /// The power goes: what was not synced is kept, lost or torn, and nothing ordered happens any
+    /// more. The node must be gone.
+    pub fn crash(&self) {
+        self.abandon();
+        let mut state = self.0.borrow_mut();
         let State { log, prng, manners, directory, .. } = &mut *state;
         let mixed = prng.chance(manners.mixed_percent, 100);
         for stored in log.iter_mut().filter(|stored| !stored.synced) {
@@ -225,8 +233,6 @@ impl Disk {
             }
         }
         directory.crash(prng, mixed);
-        drop(state);
-        drop(void);
     }
 
     /// Calls `call` after a write or a sync's time, unless the node dies first.

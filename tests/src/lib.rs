@@ -8,13 +8,14 @@
 //!  checker ◄────────────── disk ◄── crash     network ◄── cut, delay, lose, double
 //! ```
 //!
-//! Read `world` first, then `plan`; `kernel` is time and tasks; `checker` has one file per promise;
+//! Read `world` first, then `plan` and `faults`; `kernel` is time and tasks; `checker` has one file per promise;
 //! `planted` lists the bugs by which the simulator itself is measured.
 
 pub mod checker;
 pub mod clock;
 mod directory;
 pub mod disk;
+mod faults;
 pub mod inbox;
 pub mod kernel;
 pub mod machine;

@@ -206,6 +206,7 @@ impl RaftStateMachine for Machine {
             self.snapshots.install(&meta).await;
             self.replace(loaded);
             self.checkers.loaded(self.node, meta.last.index, &self.shared);
+            self.checkers.installed();
             self.inbox.push(Event::Reloaded);
             Ok(())
         })

@@ -10,7 +10,8 @@ use futures_lite::future::{or, pending};
 use nacolet_config::{ListenInput, ListenKey, ListenOutput, Listeners, Store};
 use nacolet_model::{ConfigKey, Instant, NodeId, RequestId};
 use nacolet_raft::{
-    ClientWriteError, Config, Fatal, Outcome, Raft, RaftNetworkFactory, Refusal, StartError, Timer,
+    ClientWriteError, Config, Fatal, LogIndex, Outcome, Raft, RaftNetworkFactory, Refusal,
+    StartError, Timer,
 };
 use nacolet_registry::{self as registry, Registry, RegistrySettings};
 
@@ -134,6 +135,9 @@ impl Hardware {
             clock: self.clock.clone(),
             disk: self.disk.clone(),
             planted,
+            checkers,
+            recovered: raft.metrics().last_log.index,
+            ready: false,
             listeners: Listeners::new(),
             polls: BTreeMap::new(),
             registrations: BTreeMap::new(),
@@ -158,6 +162,10 @@ struct Shell {
     clock: NodeClock,
     disk: Disk,
     planted: Option<Planted>,
+    checkers: Checkers,
+    /// End of the log at the start. What an earlier life showed is applied when this is.
+    recovered: LogIndex,
+    ready: bool,
     listeners: Listeners,
     polls: BTreeMap<RequestId, Sender<Vec<u32>>>,
     registrations: BTreeMap<RequestId, RegistryReply>,
@@ -212,6 +220,8 @@ impl Shell {
     fn request(&mut self, request: Request) {
         match request {
             Request::Write(command, answer) => self.write(*command, answer),
+            // Configs are shown once the log is replayed, or a restart would show the past.
+            Request::Read(..) | Request::Listen(..) if !self.is_ready() => {}
             Request::Read(key, answer) => drop(answer.send(self.read(&key))),
             Request::ReadLinear(key, answer) => self.read_linear(key, answer),
             Request::Listen(keys, wait, answer) => {
@@ -243,8 +253,15 @@ impl Shell {
         ListenKey { md5: config.map(|config| config.md5), key: key.key.clone() }
     }
 
+    fn is_ready(&mut self) -> bool {
+        self.ready = self.ready || self.raft.metrics().applied_index >= self.recovered;
+        self.ready
+    }
+
     fn read(&self, key: &ConfigKey) -> ReadAnswer {
-        read(&self.shared, self.life, key)
+        let answer = read(&self.shared, self.life, key);
+        self.checkers.shows(self.raft.id(), answer.applied);
+        answer
     }
 
     fn write(&self, command: Command, answer: Sender<WriteAnswer>) {

@@ -83,7 +83,7 @@ impl Plan {
     pub fn new(seed: u64, voters: Option<u64>) -> Self {
         let mut prng = Prng::new(seed ^ 0x0051_e5ee_d000);
         let prng = &mut prng;
-        let drawn = one_of(prng, &[1, 1, 2, 3, 3, 3, 3, 4, 5]);
+        let drawn = one_of(prng, &[1, 1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 7]);
         let voters = voters.unwrap_or(drawn);
         let quiet = prng.chance(1, 16);
         let mut flag = |chances: u64| prng.chance(chances, 4) && !quiet;
@@ -130,7 +130,7 @@ impl Plan {
             chunk_bytes: one_of(prng, &[64, 512, 8_192]),
             uncommitted_bytes: one_of(prng, &[2_048, 1 << 20, 1 << 20, 1 << 20]),
             lease_reads,
-            clients: 1 + prng.below(8),
+            clients: if prng.chance(1, 10) { 30 } else { 1 + prng.below(8) },
             keys: 1 + prng.below(6),
             think_max: Duration::from_millis(one_of(prng, &[20, 100, 100, 800])),
             listeners: prng.below(5),

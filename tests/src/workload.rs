@@ -393,7 +393,9 @@ impl Client {
                 let (life, until) = (door.life, door.clock.now());
                 self.town.checkers.beaten(&Beaten { node, life, port, since, until });
             }
-            _ => self.town.checkers.leaves(node, port),
+            Reply::Answer(_) | Reply::Unreachable | Reply::Lost => {
+                self.town.checkers.leaves(node, port);
+            }
         }
     }
 }

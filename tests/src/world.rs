@@ -2,11 +2,11 @@
 //! of them, and the faults of a plan. Two phases: faults on, then everything heals and must converge.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use nacolet_model::{Duration, Instant, NodeId, Prng};
-use nacolet_raft::{Config, Membership, MembershipChange, Metrics, RoleKind, Timer, engine};
+use nacolet_raft::{Config, Membership, Metrics, RoleKind, Timer, engine};
 
 use crate::checker::{Checkers, Final, Look};
 use crate::clock::NodeClock;
@@ -26,9 +26,9 @@ const HEARING: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A machine, and the process that runs on it, if one does.
-struct Machine {
-    hardware: Hardware,
-    life: Option<Life>,
+pub(crate) struct Machine {
+    pub(crate) hardware: Hardware,
+    pub(crate) life: Option<Life>,
     lives: u64,
     /// When its process goes on.
     paused_until: Option<Instant>,
@@ -40,15 +40,15 @@ struct Machine {
 
 /// The simulated world of one seed.
 pub struct World {
-    plan: Plan,
+    pub(crate) plan: Plan,
     planted: Option<Planted>,
-    kernel: Kernel,
+    pub(crate) kernel: Kernel,
     checkers: Checkers,
-    network: Network,
+    pub(crate) network: Network,
     town: Rc<Town>,
-    prng: Prng,
-    machines: BTreeMap<NodeId, Machine>,
-    disks: Vec<(NodeId, Disk)>,
+    pub(crate) prng: Prng,
+    pub(crate) machines: BTreeMap<NodeId, Machine>,
+    pub(crate) disks: Vec<(NodeId, Disk)>,
     look_at: Instant,
     crashes: u64,
 }
@@ -146,11 +146,11 @@ impl World {
         }
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.checkers.violation().is_some()
     }
 
-    fn micros(&mut self, max: Duration) -> Duration {
+    pub(crate) fn micros(&mut self, max: Duration) -> Duration {
         Duration::from_micros(self.prng.below(u64::try_from(max.as_micros()).unwrap_or(u64::MAX)))
     }
 
@@ -200,7 +200,7 @@ impl World {
     }
 
     /// Looks at every living node.
-    fn observe(&mut self) {
+    pub(crate) fn observe(&mut self) {
         for machine in self.machines.values() {
             let Some(life) = &machine.life else { continue };
             self.checkers.observed(life.number, &life.raft.metrics(), &self.disks);
@@ -226,7 +226,8 @@ impl World {
                 instances.iter().map(|instance| (instance.port(), instance.healthy())).collect();
             let now = machine.hardware.clock.now();
             let (life, resumed) = (life.number, machine.resumed);
-            self.checkers.lists(&Look { node: *id, life, now, resumed, listed: &listed });
+            let ref_time = found.map_or(0, |service| service.last_ref_time());
+            self.checkers.lists(&Look { node: *id, life, now, resumed, ref_time, listed: &listed });
         }
     }
 
@@ -299,7 +300,16 @@ impl World {
     }
 
     /// The power of a machine goes; it comes back after `down`.
-    fn crash(&mut self, id: NodeId, down: Duration) {
+    pub(crate) fn crash(&mut self, id: NodeId, down: Duration) {
+        self.stop(id, down, Disk::crash);
+    }
+
+    /// The process of a machine dies; what it wrote and did not sync is still there when it is back.
+    pub(crate) fn kill(&mut self, id: NodeId, down: Duration) {
+        self.stop(id, down, Disk::abandon);
+    }
+
+    fn stop(&mut self, id: NodeId, down: Duration, leave: impl FnOnce(&Disk)) {
         let start_at = self.kernel.now() + down;
         let Some(machine) = self.machines.get_mut(&id) else { return };
         let Some(life) = machine.life.take() else { return };
@@ -309,14 +319,14 @@ impl World {
         let door = self.town.doors.borrow_mut().remove(&id);
         self.network.unplug(id);
         let group = life.group;
-        machine.hardware.disk.crash();
+        leave(&machine.hardware.disk);
         // Requests that nobody took are connections that break.
         drop((life.inbox.take(), life, door));
         self.kernel.kill(group);
         self.kernel.settle();
     }
 
-    fn pause(&mut self, id: NodeId, time: Duration) {
+    pub(crate) fn pause(&mut self, id: NodeId, time: Duration) {
         let until = self.kernel.now() + time;
         let Some(machine) = self.machines.get_mut(&id) else { return };
         if let Some(life) = &machine.life {
@@ -334,149 +344,10 @@ impl World {
         }
     }
 
-    // ---- faults ----
-
-    fn some_node(&mut self) -> NodeId {
-        let count = self.machines.len() as u64;
-        NodeId(1 + self.prng.below(count))
-    }
-
-    /// A node, the leader half of the time.
-    fn victim(&mut self) -> NodeId {
-        match self.leader() {
-            Some(leader) if self.prng.chance(1, 2) => leader.id,
-            _ => self.some_node(),
-        }
-    }
-
-    fn disturb(&mut self) {
-        if self.is_over() {
-            return;
-        }
-        let faults = self.plan.faults;
-        let victim = self.victim();
-        match self.prng.below(12) {
-            0 | 1 if faults.crash => {
-                let long = if self.prng.chance(1, 3) { 6_000 } else { 500 };
-                let down = self.micros(Duration::from_millis(long));
-                self.crash(victim, down);
-            }
-            2 if faults.crash && self.prng.chance(1, 3) => {
-                let ids: Vec<NodeId> = self.machines.keys().copied().collect();
-                for id in ids {
-                    let down = self.micros(Duration::from_millis(800));
-                    self.crash(id, down);
-                }
-            }
-            3 if faults.pause => {
-                let long = if self.prng.chance(1, 3) { 30_000 } else { 2_000 };
-                let time = self.micros(Duration::from_millis(long));
-                self.pause(victim, time);
-            }
-            4 if faults.full => {
-                let percent = [0, 40, 100][usize::try_from(self.prng.below(3)).unwrap_or(0)];
-                self.machines[&victim].hardware.disk.set_full(percent);
-            }
-            5 if faults.full => self.disks.iter().for_each(|(_, disk)| disk.set_full(0)),
-            6 if faults.clock => self.turn_clock(victim),
-            7 | 8 if faults.partition => self.partition(victim),
-            9 => self.network.mend(),
-            10 if faults.membership => self.change_membership(),
-            11 if faults.operator => self.operate(victim),
-            _ => {}
-        }
-        self.kernel.settle();
-        self.observe();
-    }
-
-    fn turn_clock(&mut self, id: NodeId) {
-        let clock = self.machines[&id].hardware.clock.clone();
-        let hour = 3_600_000;
-        match self.prng.below(6) {
-            0 => clock.set_wall(hour),
-            1 => clock.set_wall(-hour),
-            2 => clock.set_wall(24 * hour),
-            3 => clock.set_wall(-24 * hour),
-            4 => clock.set_wall_to_1970(),
-            _ => clock.set_wall(0),
-        }
-    }
-
-    fn partition(&mut self, victim: NodeId) {
-        let ids: Vec<NodeId> = self.machines.keys().copied().collect();
-        let others = ids.iter().copied().filter(|id| *id != victim);
-        match self.prng.below(5) {
-            // Alone.
-            0 | 1 => others.for_each(|other| {
-                self.network.cut(victim, other);
-                self.network.cut(other, victim);
-            }),
-            // It hears nothing, or is not heard.
-            2 => {
-                let deaf = self.prng.chance(1, 2);
-                others.for_each(|other| {
-                    let (from, to) = if deaf { (other, victim) } else { (victim, other) };
-                    self.network.cut(from, to);
-                });
-            }
-            // Two halves.
-            3 => {
-                let side: BTreeSet<NodeId> =
-                    ids.iter().copied().filter(|_| self.prng.chance(1, 2)).collect();
-                for a in &ids {
-                    for b in ids.iter().filter(|b| side.contains(a) != side.contains(b)) {
-                        self.network.cut(*a, *b);
-                    }
-                }
-            }
-            // A ring: everybody hears only its neighbours.
-            _ => {
-                for (at, a) in ids.iter().enumerate() {
-                    let near = |b: usize| (at + 1) % ids.len() == b || (b + 1) % ids.len() == at;
-                    for (_, b) in ids.iter().enumerate().filter(|(b, _)| *b != at && !near(*b)) {
-                        self.network.cut(*a, *b);
-                    }
-                }
-            }
-        }
-    }
-
-    fn change_membership(&mut self) {
-        let Some(leader) = self.leader() else { return };
-        let node = self.some_node();
-        let set: BTreeSet<NodeId> = (0..1 + self.prng.below(4)).map(|_| self.some_node()).collect();
-        let change = match self.prng.below(6) {
-            0 | 1 => MembershipChange::AddLearner { node, address: format!("host-{node}:7848") },
-            2 | 3 => MembershipChange::Promote(BTreeSet::from([node])),
-            4 => MembershipChange::SetVoters(set),
-            _ => MembershipChange::Remove(BTreeSet::from([node])),
-        };
-        let Some(life) = &self.machines[&leader.id].life else { return };
-        let raft = life.raft.clone();
-        self.kernel.spawn(OUTSIDE, async move {
-            raft.change_membership(change).await.ok();
-        });
-    }
-
-    fn operate(&mut self, id: NodeId) {
-        let target = self.some_node();
-        let by_hand = self.prng.chance(1, 2);
-        let named = self.prng.chance(1, 2).then_some(target);
-        let Some(life) = &self.machines[&id].life else { return };
-        let raft = life.raft.clone();
-        self.kernel.spawn(OUTSIDE, async move {
-            if by_hand {
-                raft.trigger_snapshot().await.ok();
-            } else {
-                raft.transfer_leader(named).await.ok();
-            }
-        });
-    }
-
     // ---- the end ----
 
     /// The leader of the highest term.
-    fn leader(&self) -> Option<Metrics> {
+    pub(crate) fn leader(&self) -> Option<Metrics> {
         let lives = self.machines.values().filter_map(|machine| machine.life.as_ref());
         let metrics = lives.map(|life| life.raft.metrics());
         metrics

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
 fn seeds(options: &Options) -> bool {
     let (count, first) = (options.seeds.unwrap_or(300), options.from.unwrap_or(1));
     let begun = now();
-    let mut sum = [0_u64; 6];
+    let mut sum = [0_u64; 9];
     let mut failures = 0;
     for seed in first..first + count {
         let report = run(seed, options.nodes, None);
@@ -81,6 +81,9 @@ fn seeds(options: &Options) -> bool {
             tally.heard,
             tally.undecided,
             *crashes,
+            tally.leaders,
+            tally.memberships,
+            tally.installs,
         ];
         sum.iter_mut().zip(facts).for_each(|(sum, fact)| *sum += fact);
         if let Some(violation) = &report.violation {
@@ -91,11 +94,12 @@ fn seeds(options: &Options) -> bool {
     }
     let seconds = begun.elapsed().as_secs_f64();
     let rate = f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / seconds;
-    let [acknowledged, unknown, reads, heard, undecided, crashes] = sum;
+    let [acknowledged, unknown, reads, heard, undecided, crashes, leaders, memberships, installs] =
+        sum;
     println!(
         "{count} seeds from {first}: {failures} failed, {acknowledged} writes acknowledged, \
-         {unknown} unknown, {reads} reads, {heard} changes heard, {crashes} power cuts, \
-         {undecided} histories undecided; {rate:.1} seeds/s"
+         {unknown} unknown, {reads} reads, {heard} changes heard, {crashes} crashes, \
+         {leaders} leaders, {memberships} memberships, {installs} snapshots installed, {undecided} histories undecided; {rate:.1} seeds/s"
     );
     failures == 0
 }

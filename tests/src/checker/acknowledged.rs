@@ -129,7 +129,7 @@ impl Ledger {
                     (Some(serial), Ok(Response::Config(published)))
                 }
             }
-            _ => {
+            Command::Config(_) | Command::Registry(_) => {
                 let existed = before.is_some();
                 (None, Ok(Response::Config(config::Response::Removed { existed })))
             }
@@ -158,6 +158,11 @@ impl Ledger {
     /// Whether a write took effect.
     pub(crate) fn has(&self, serial: u64) -> bool {
         self.serials.contains_key(&serial)
+    }
+
+    /// The log index of a write, if it took effect.
+    pub(crate) fn place(&self, serial: u64) -> Option<u64> {
+        self.serials.get(&serial).copied()
     }
 
     /// A client was told that its write is done.

@@ -1,5 +1,5 @@
 //! P3: a read of one node's state returns what was committed, as it was at the log index of that
-//! state, and within one life of the node it never goes back.
+//! state, and on one node it never goes back, restarts included.
 
 use std::collections::BTreeMap;
 
@@ -9,22 +9,28 @@ use super::Check;
 use super::acknowledged::{Ledger, serial_of};
 use crate::inbox::ReadAnswer;
 
-/// The newest state that each life of each node has shown.
+/// The newest state that each node has shown.
 #[derive(Default)]
-pub(crate) struct LocalReads(BTreeMap<(NodeId, u64), u64>);
+pub(crate) struct LocalReads(BTreeMap<NodeId, u64>);
 
 impl LocalReads {
-    /// A node answered. Answers come in any order, so only the value at its index is certain; the
-    /// index itself is compared where it was taken.
+    /// A node is about to show its state at a log index.
+    pub(crate) fn shows(&mut self, node: NodeId, applied: u64) -> Check {
+        let shown = self.0.entry(node).or_default();
+        if applied < *shown {
+            return Err(format!("{node} shows index {applied} and has shown {shown} before"));
+        }
+        *shown = applied;
+        Ok(())
+    }
+
+    /// A client got an answer.
     pub(crate) fn read(
-        &mut self,
         node: NodeId,
         key: &ConfigKey,
         answer: &ReadAnswer,
         ledger: &Ledger,
     ) -> Check {
-        let shown = self.0.entry((node, answer.life)).or_default();
-        *shown = (*shown).max(answer.applied);
         let found = answer.content.as_deref().map(|content| serial_of(content).unwrap_or(0));
         let expected = ledger.value_at(key, answer.applied).flatten();
         if found == expected {

@@ -50,6 +50,12 @@ pub struct Tally {
     pub heard: u64,
     /// Beats that were answered.
     pub beats: u64,
+    /// Snapshots that a leader sent and a follower installed.
+    pub installs: u64,
+    /// Terms that had a leader.
+    pub leaders: u64,
+    /// Memberships that took effect, the first one included.
+    pub memberships: u64,
     /// Keys whose history was too tangled to decide.
     pub undecided: u64,
 }
@@ -90,7 +96,9 @@ impl Checkers {
     /// What was done and seen so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.0.borrow().tally
+        let book = self.0.borrow();
+        let (leaders, memberships) = book.safety.counts();
+        Tally { leaders, memberships, ..book.tally }
     }
 
     /// Notes a broken promise.
@@ -165,6 +173,16 @@ impl Checkers {
         self.check("P4", |book| book.hashes.at(node, index.0, shared));
     }
 
+    /// A node shows its configs to a client.
+    pub(crate) fn shows(&self, node: NodeId, applied: u64) {
+        self.check("P3", |book| book.reads.shows(node, applied));
+    }
+
+    /// A leader's snapshot replaced the state of a running node.
+    pub(crate) fn installed(&self) {
+        self.tally_mut().installs += 1;
+    }
+
     /// A membership took effect.
     pub(crate) fn membership(&self, node: NodeId, index: LogIndex, membership: &Membership) {
         self.check("raft", |book| book.safety.membership(node, index, membership));
@@ -224,7 +242,7 @@ impl Checkers {
     /// A client read the state of one node.
     pub(crate) fn read(&self, node: NodeId, key: &ConfigKey, answer: &ReadAnswer) {
         self.tally_mut().local_reads += 1;
-        self.check("P3", |book| book.reads.read(node, key, answer, &book.ledger));
+        self.check("P3", |book| local_reads::LocalReads::read(node, key, answer, &book.ledger));
     }
 
     /// A listener heard of a change.

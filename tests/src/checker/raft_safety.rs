@@ -48,6 +48,11 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Check {
 }
 
 impl Safety {
+    /// Leaders and memberships so far.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.leaders.len() as u64, self.memberships.len() as u64)
+    }
+
     /// Entries are written: an id names one entry.
     pub(crate) fn stored(&mut self, entries: &[Entry]) -> Check {
         for entry in entries {
@@ -130,7 +135,14 @@ impl Safety {
             MessageBody::AppendEntries { commit_index, .. } => {
                 self.tells_commit(node, message.term, *commit_index, disk)?;
             }
-            _ => {}
+            MessageBody::PreVoteReply { .. }
+            | MessageBody::VoteReply { .. }
+            | MessageBody::AppendEntriesReply { .. }
+            | MessageBody::Heartbeat { .. }
+            | MessageBody::HeartbeatReply { .. }
+            | MessageBody::TimeoutNow
+            | MessageBody::SnapshotReply { .. }
+            | MessageBody::Committed { .. } => {}
         }
         ensure(message.term <= state.term, || {
             format!("{node} speaks in {:?}, its disk knows {:?}", message.term, state.term)

@@ -32,13 +32,18 @@ pub(crate) struct Look<'a> {
     pub(crate) now: Instant,
     /// When the node last went on after a pause, by its clock.
     pub(crate) resumed: Instant,
+    /// The reference time of the list.
+    pub(crate) ref_time: u64,
     /// Ports of listed ephemeral instances, and whether each is healthy.
     pub(crate) listed: &'a BTreeMap<u16, bool>,
 }
 
-/// The last sign of life of every instance, by node.
+/// The last sign of life of every instance, by node, and the newest reference time of each node.
 #[derive(Default)]
-pub(crate) struct Registrations(BTreeMap<(NodeId, u16), Beaten>);
+pub(crate) struct Registrations {
+    beaten: BTreeMap<(NodeId, u16), Beaten>,
+    ref_times: BTreeMap<NodeId, u64>,
+}
 
 /// Silent for this long after everything else, an instance must be gone: a beat on its way, the looks
 /// and the clock's grid.
@@ -46,16 +51,21 @@ const SLACK: Duration = Duration::from_secs(15);
 
 impl Registrations {
     pub(crate) fn beaten(&mut self, beaten: &Beaten) {
-        self.0.insert((beaten.node, beaten.port), *beaten);
+        self.beaten.insert((beaten.node, beaten.port), *beaten);
     }
 
     pub(crate) fn leaves(&mut self, node: NodeId, port: u16) {
-        self.0.remove(&(node, port));
+        self.beaten.remove(&(node, port));
     }
 
     pub(crate) fn look(&mut self, look: &Look<'_>) -> Check {
         let Look { node, now, listed, .. } = *look;
-        for ((at, port), beaten) in &self.0 {
+        let newest = self.ref_times.entry(node).or_default();
+        if look.ref_time < *newest && !listed.is_empty() {
+            return Err(format!("the reference time of {node} goes back from {newest}"));
+        }
+        *newest = look.ref_time.max(*newest);
+        for ((at, port), beaten) in &self.beaten {
             if *at != node || beaten.life != look.life {
                 continue;
             }
