@@ -1,0 +1,197 @@
+//! The life of a connection (grpc §3).
+
+use std::time::Duration;
+
+use nacolet_api::Settings;
+use serde_json::json;
+
+use crate::client::{Client, run};
+use crate::world::{World, eventually};
+
+#[test]
+fn the_head_of_the_stream_comes_before_the_clients_first_message() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::connect(world.address).await;
+        client.open_stream().await;
+    });
+}
+
+#[test]
+fn before_the_set_up_only_the_server_check_is_answered() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::connect(world.address).await;
+        let check = client.done("ServerCheckRequest", json!({}), "ServerCheckResponse").await;
+        assert_eq!(check["supportAbilityNegotiation"], true);
+        assert!(check["connectionId"].as_str().expect("text").contains("_127.0.0.1_"));
+        for (kind, code) in [
+            ("HealthCheckRequest", 301),
+            ("ConfigQueryRequest", 301),
+            ("InstanceRequest", 301),
+            ("LockOperationRequest", 302),
+            ("QueryMcpServerRequest", 302),
+            ("", 302),
+        ] {
+            let answer = client.ask(kind, json!({"requestId": "9"})).await;
+            assert_eq!(answer.kind, "ErrorResponse", "{kind}");
+            assert_eq!(answer.body["resultCode"], 500);
+            assert_eq!(
+                (&answer.body["errorCode"], &answer.body["requestId"]),
+                (&json!(code), &json!("9"))
+            );
+        }
+        client.open_stream().await;
+        client.say("ConnectionSetupRequest", json!({}));
+        client.until_registered().await;
+        let unknown = client.ask("NamingFuzzyWatchRequest", json!({})).await;
+        assert_eq!(unknown.body["errorCode"], 302, "the stream lives and the truth is told");
+        client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
+    });
+}
+
+#[test]
+fn abilities_are_told_to_those_who_told_theirs() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::connect(world.address).await;
+        client.open_stream().await;
+        client.say("ConnectionSetupRequest", json!({"abilityTable": {"lock": true}}));
+        let ack = client.hears("SetupAckRequest").await;
+        assert_eq!(
+            ack["abilityTable"],
+            json!({
+                "supportPersistentInstanceByGrpc": true,
+                "fuzzyWatch": false, "lock": false, "mcp": false,
+            })
+        );
+        let mut other = Client::connect(world.address).await;
+        other.open_stream().await;
+        other.say("ConnectionSetupRequest", json!({"abilities": {}, "abilityTable": null}));
+        assert!(other.hears_nothing(Duration::from_millis(100)).await);
+    });
+}
+
+fn impatient() -> Settings {
+    Settings {
+        tick: Duration::from_millis(10),
+        grpc_idle_timeout: Duration::from_millis(150),
+        grpc_detection_timeout: Duration::from_millis(150),
+        grpc_setup_timeout: Duration::from_millis(300),
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn a_silent_client_is_asked_and_stays_if_it_answers() {
+    let world = World::with(impatient());
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        for _ in 0..3 {
+            client.hears("ClientDetectionRequest").await;
+        }
+        let register = json!({
+            "type": "registerInstance", "serviceName": "s", "instance": {"ip": "1.1.1.1", "port": 1},
+        });
+        client.done("InstanceRequest", register, "InstanceResponse").await;
+        let asked = client.heard().await.expect("the stream lives");
+        assert_eq!(asked.kind, "ClientDetectionRequest");
+        assert!(client.is_closed_soon().await, "it did not answer");
+    });
+    eventually("the instance is gone", || world.counts().instances == 0);
+}
+
+#[test]
+fn a_server_check_is_a_sign_of_life() {
+    let world = World::with(impatient());
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        for _ in 0..20 {
+            client.done("ServerCheckRequest", json!({}), "ServerCheckResponse").await;
+            assert!(client.hears_nothing(Duration::from_millis(30)).await);
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_is_never_set_up_is_closed() {
+    let world = World::with(impatient());
+    run(async {
+        let mut client = Client::connect(world.address).await;
+        client.open_stream().await;
+        assert!(client.is_closed_soon().await);
+    });
+}
+
+#[test]
+fn a_connection_ends_with_its_stream() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        client.end_stream();
+        assert_eq!(client.heard().await, None);
+        assert!(client.is_closed_soon().await);
+    });
+}
+
+#[test]
+fn a_second_stream_is_refused() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        let setup = crate::client::encode("ConnectionSetupRequest", &[], b"{}");
+        let answer = client.call_raw("/BiRequestStream/requestBiStream", setup).await;
+        assert_eq!((answer.status.as_str(), answer.message), ("9", None));
+        client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
+    });
+}
+
+#[test]
+fn a_server_that_stops_sends_its_clients_elsewhere() {
+    let mut world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        let stopping = world.server.clone();
+        stopping.stop();
+        let told = client.heard().await.expect("the stream lives");
+        assert_eq!(told.kind, "ConnectResetRequest");
+        assert_eq!(client.heard().await, None, "the stream ends");
+        drop(client);
+    });
+    world.stop();
+}
+
+#[test]
+fn a_node_that_is_not_ready_says_so() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        world.set_ready(false);
+        let answer = client.ask("HealthCheckRequest", json!({})).await;
+        assert_eq!(
+            (answer.kind.as_str(), &answer.body["errorCode"]),
+            ("ErrorResponse", &json!(300))
+        );
+        client.done("ServerCheckRequest", json!({}), "ServerCheckResponse").await;
+    });
+}
+
+#[test]
+fn beyond_the_places_the_newest_connection_is_closed() {
+    let world = World::with(Settings { grpc_connections_max: 1, ..impatient() });
+    run(async {
+        let first = Client::set_up(world.address).await;
+        assert!(crate::client::closes_on(world.address, b"PRI"));
+        first.vanish().await;
+    });
+    eventually("there is a place again", || {
+        run(async {
+            let stream = smol::Async::<std::net::TcpStream>::connect(world.address).await;
+            let stream = stream.expect("connects").into_inner().expect("a socket");
+            stream.set_nonblocking(false).expect("takes it");
+            stream.set_read_timeout(Some(Duration::from_millis(50))).expect("takes it");
+            let mut byte = [0];
+            !matches!(std::io::Read::read(&mut &stream, &mut byte), Ok(0))
+        })
+    });
+}

@@ -1,0 +1,194 @@
+//! Clients that mean harm: floods, nonsense, too much of everything.
+
+use std::time::Duration;
+
+use nacolet_api::Settings;
+use nacolet_model::{Prng, limits};
+use serde_json::json;
+
+use crate::client::{Client, closes_on, encode, run};
+use crate::world::{World, eventually};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const UNARY: &str = "/Request/request";
+
+#[test]
+fn a_flood_of_control_frames_ends_the_connection() {
+    let world = World::new();
+    let count = usize::try_from(limits::GRPC_FLOOD_FRAMES_MAX).expect("small") + 10;
+    let ping = b"\0\0\x08\x06\0\0\0\0\0abcdefgh";
+    let settings = b"\0\0\0\x04\0\0\0\0\0";
+    for frame in [&ping[..], &settings[..]] {
+        assert!(closes_on(world.address, &[PREFACE, &frame.repeat(count)].concat()));
+    }
+}
+
+#[test]
+fn a_client_that_never_says_anything_is_closed() {
+    let settings = Settings {
+        tick: Duration::from_millis(20),
+        grpc_setup_timeout: Duration::from_millis(200),
+        ..Settings::default()
+    };
+    let world = World::with(settings);
+    assert!(closes_on(world.address, b""));
+    assert!(closes_on(world.address, PREFACE));
+    assert!(closes_on(world.address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+}
+
+#[test]
+fn a_message_that_never_ends_is_given_up() {
+    let settings = Settings {
+        tick: Duration::from_millis(20),
+        body_timeout: Duration::from_millis(200),
+        ..Settings::default()
+    };
+    let world = World::with(settings);
+    run(async {
+        let mut client = Client::connect(world.address).await;
+        // The length says more than comes; `call_raw` ends the stream, so this one is torn.
+        let answer = client.call_raw(UNARY, vec![0, 0, 0, 0, 99, 1, 2]).await;
+        assert_eq!(answer.status, "13");
+        let answer = client.call_raw(UNARY, Vec::new()).await;
+        assert_eq!(answer.status, "13");
+    });
+}
+
+#[test]
+fn nonsense_is_answered_and_the_connection_lives() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        for (bytes, status) in [
+            (vec![1, 0, 0, 0, 0], "12"),
+            (vec![0, 255, 255, 255, 255], "8"),
+            (vec![0, 0, 0, 0, 2, 255, 255], "13"),
+        ] {
+            let answer = client.call_raw(UNARY, bytes).await;
+            assert_eq!((answer.status.as_str(), answer.message), (status, None));
+        }
+        let answer = client.call_raw("/grpc.health.v1.Health/Check", vec![0; 5]).await;
+        assert_eq!(answer.status, "12");
+        let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+        for body in [&b"{"[..], b"null", b"\xff\xfe", br#"{"dataId":7}"#, &deep] {
+            let bytes = encode("ConfigQueryRequest", &[], body);
+            let answer = client.call_raw(UNARY, bytes).await.message.expect("a message");
+            assert_eq!(answer.kind, "ErrorResponse", "{answer:?}");
+            assert_eq!(answer.body["errorCode"], 502);
+        }
+        client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
+    });
+}
+
+#[test]
+fn nonsense_on_the_stream_ends_it_only_when_it_is_no_message() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        client.say("NoSuchResponse", json!([1, 2]));
+        client.say("ConfigChangeNotifyResponse", json!({"requestId": "no number"}));
+        client.say("ConnectionSetupRequest", json!({"labels": "none"}));
+        client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
+        client.say("X", json!("x".repeat(limits::GRPC_STREAM_MESSAGE_BYTES_MAX)));
+        assert_eq!(client.heard().await, None);
+        assert!(client.is_closed_soon().await);
+    });
+}
+
+#[test]
+fn random_messages_never_end_the_server() {
+    let world = World::new();
+    run(async {
+        let mut random = Prng::new(11);
+        let mut client = Client::set_up(world.address).await;
+        let kinds = [
+            "ConfigQueryRequest",
+            "ConfigPublishRequest",
+            "ConfigRemoveRequest",
+            "ConfigBatchListenRequest",
+            "InstanceRequest",
+            "BatchInstanceRequest",
+            "PersistentInstanceRequest",
+            "ServiceQueryRequest",
+            "ServiceListRequest",
+            "SubscribeServiceRequest",
+            "ServerCheckRequest",
+        ];
+        let names = [
+            "dataId",
+            "group",
+            "tenant",
+            "content",
+            "casMd5",
+            "additionMap",
+            "type",
+            "instance",
+            "instances",
+            "serviceName",
+            "groupName",
+            "namespace",
+            "configListenContexts",
+            "pageNo",
+            "pageSize",
+            "clusters",
+            "cluster",
+            "requestId",
+            "subscribe",
+            "listen",
+        ];
+        let values = [
+            json!(null),
+            json!(""),
+            json!("a"),
+            json!("a@@b"),
+            json!(-1),
+            json!(u64::MAX),
+            json!(1.5),
+            json!(true),
+            json!({}),
+            json!([]),
+            json!([{}]),
+            json!([{"dataId": "a", "group": "b"}]),
+            json!({"ip": "1.1.1.1", "port": 1}),
+            json!([{"ip": "1.1.1.1", "port": 2}]),
+            json!("registerInstance"),
+            json!("batchRegisterInstance"),
+            json!("\u{0}\u{1}"),
+            json!({"tag": "x"}),
+        ];
+        let mut pick = |count: usize| {
+            let below = u64::try_from(count).expect("small");
+            usize::try_from(random.below(below)).expect("small")
+        };
+        for _ in 0..1_500 {
+            let mut body = json!({});
+            for _ in 0..pick(6) {
+                body[names[pick(names.len())]] = values[pick(values.len())].clone();
+            }
+            client.ask(kinds[pick(kinds.len())], body).await;
+        }
+        client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
+    });
+    world.counts();
+}
+
+#[test]
+fn a_client_has_no_more_services_than_it_may() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        for number in 0..=limits::SERVICES_PER_CLIENT_MAX {
+            let request = json!({
+                "serviceName": format!("s{number}"), "type": "registerInstance",
+                "instance": {"ip": "1.1.1.1", "port": 1},
+            });
+            let published = client.ask("InstanceRequest", request).await;
+            let request = json!({"serviceName": format!("s{number}"), "subscribe": true});
+            let subscribed = client.ask("SubscribeServiceRequest", request).await;
+            let expected = if number < limits::SERVICES_PER_CLIENT_MAX { 200 } else { 500 };
+            assert_eq!(published.body["resultCode"], expected);
+            assert_eq!(subscribed.body["resultCode"], expected);
+        }
+    });
+    eventually("all is gone with the connection", || world.counts().instances == 0);
+}

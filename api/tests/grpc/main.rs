@@ -1,0 +1,9 @@
+//! gRPC over real sockets: the real cores behind the real port, a small h2 client in front.
+
+mod client;
+mod configs;
+mod connections;
+mod hostile;
+mod instances;
+mod strictness;
+mod world;

@@ -1,0 +1,186 @@
+//! A node without Raft and disk: the real cores behind the real port, applied at once, and the gRPC
+//! engine on a port of its own.
+
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock, RwLock, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nacolet_api::connection::{listen, loopback};
+use nacolet_api::feed::Feed;
+use nacolet_api::request::Responder;
+use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, WriteError, grpc};
+use nacolet_config::Store;
+use nacolet_model::{Instant, NodeId, RequestId, WallTime};
+use nacolet_registry::{Counts, Input, Output, Registry, RegistryError, RegistrySettings, Reply};
+
+#[expect(clippy::disallowed_methods, reason = "tests over sockets run in real time")]
+fn clock() -> (Instant, WallTime) {
+    static START: OnceLock<std::time::Instant> = OnceLock::new();
+    let elapsed = START.get_or_init(std::time::Instant::now).elapsed();
+    let micros = u64::try_from(elapsed.as_micros()).expect("tests end");
+    (Instant::from_micros(micros), WallTime(1_700_000_000_000 + micros / 1_000))
+}
+
+pub(crate) struct World {
+    pub(crate) address: SocketAddr,
+    pub(crate) server: Server,
+    port: Arc<Port>,
+    engine: Option<JoinHandle<()>>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(Settings { tick: Duration::from_millis(20), ..Settings::default() })
+    }
+
+    pub(crate) fn with(settings: Settings) -> Self {
+        let (requests, inbox) = async_channel::bounded(1_024);
+        let facts = Facts {
+            version: "0.1.0",
+            node: NodeId(1),
+            host: "127.0.0.1".into(),
+            http: loopback(),
+            grpc: None,
+            peer: None,
+            started: WallTime(0),
+        };
+        let port = Arc::new(Port {
+            configs: Arc::new(RwLock::new(Store::new())),
+            registry: Arc::new(RwLock::new(Registry::new(RegistrySettings::default()))),
+            requests,
+            clock,
+            facts: Arc::new(facts),
+            ready: Arc::new(AtomicBool::new(true)),
+            status: Arc::new(NodeStatus::default),
+        });
+        let mut core = Core {
+            configs: Arc::clone(&port.configs),
+            registry: Arc::clone(&port.registry),
+            feeds: Vec::new(),
+            waiting: None,
+            index: 0,
+        };
+        core.step(Input::WallClock(clock().1));
+        std::thread::spawn(move || {
+            while let Ok(request) = smol::block_on(inbox.recv()) {
+                core.take(request);
+            }
+        });
+        let server = Server::new(Arc::clone(&port), settings);
+        let listener = listen(loopback()).expect("binds");
+        let address = listener.local_addr().expect("has an address");
+        let engine = {
+            let server = server.clone();
+            std::thread::spawn(move || {
+                smol::block_on(grpc::serve(listener, server)).expect("serves");
+            })
+        };
+        Self { address, server, port, engine: Some(engine) }
+    }
+
+    /// What the registry holds.
+    pub(crate) fn counts(&self) -> Counts {
+        let registry = self.port.registry.read().expect("no panic before");
+        registry.invariants();
+        registry.counts()
+    }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.port.ready.store(ready, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Stops the engine and waits until it is done.
+    pub(crate) fn stop(&mut self) {
+        self.server.stop();
+        if let Some(engine) = self.engine.take() {
+            engine.join().expect("the engine does not panic");
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Waits for something that other threads do.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("never: {what}");
+}
+
+struct Core {
+    configs: Arc<RwLock<Store>>,
+    registry: Arc<RwLock<Registry>>,
+    feeds: Vec<Weak<Feed>>,
+    waiting: Option<Responder<Result<Reply, WriteError<RegistryError>>>>,
+    index: u64,
+}
+
+impl Core {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "gRPC asks for nothing else")]
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Config { command, reply } => {
+                self.index += 1;
+                let mut changes = Vec::new();
+                let outcome = {
+                    let mut configs = self.configs.write().expect("no panic before");
+                    configs.apply(self.index, command, &mut changes)
+                };
+                for feed in self.feeds.iter().filter_map(Weak::upgrade) {
+                    feed.configs.tell(changes.iter().map(|change| change.key.clone()));
+                }
+                // A client may have gone away meanwhile.
+                let _ = reply.send(outcome.map_err(WriteError::Refused));
+            }
+            Request::Registry { request, reply } => {
+                self.waiting = Some(reply);
+                let at = clock().1;
+                self.step(Input::Request { request: RequestId(1), at, body: request });
+            }
+            Request::Follow { feed } => self.feeds.push(Arc::downgrade(&feed)),
+            Request::Gone { client } => self.step(Input::ClientGone(client)),
+            other => panic!("gRPC never asks for {other:?}"),
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let registry = Arc::clone(&self.registry);
+        let mut registry = registry.write().expect("no panic before");
+        let mut out = Vec::new();
+        registry.step(clock().0, input, &mut out);
+        let mut answer = None;
+        while let Some(output) = out.pop() {
+            match output {
+                Output::Reply { result, .. } => answer = Some(result),
+                Output::Propose { command, .. } => {
+                    self.index += 1;
+                    answer = Some(registry.apply(clock().0, self.index, command, &mut out));
+                }
+                Output::Push { .. } => panic!("gRPC has no UDP subscribers"),
+                Output::ReserveRefTime { until } => {
+                    registry.step(clock().0, Input::RefTimeReserved { until }, &mut out);
+                }
+            }
+        }
+        let changed = registry.take_changed();
+        drop(registry);
+        for feed in self.feeds.iter().filter_map(Weak::upgrade) {
+            feed.services.tell(changed.iter().cloned());
+        }
+        if let Some(answer) = answer
+            && let Some(reply) = self.waiting.take()
+        {
+            let _ = reply.send(answer.map_err(WriteError::Refused));
+        }
+    }
+}
