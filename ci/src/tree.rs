@@ -3,6 +3,7 @@
 //! The tree is walked rather than asked from git, so that the checks also work on an unpacked
 //! archive. Folders that hold only what a build or a run left behind are skipped.
 
+use std::env;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,12 @@ impl fmt::Display for Problem {
 }
 
 /// The workspace's root: the folder above this crate.
+///
+/// Cargo says where that is when it runs us. What was true when we were compiled is wrong as soon
+/// as two checkouts share a target folder, and serves only when cargo does not run us.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     here.parent().expect("this crate lives in a folder of the workspace").to_path_buf()
 }
 
