@@ -65,13 +65,16 @@ impl RefTime {
         self.last
     }
 
-    /// The ceiling to ask for, if it is time to.
+    /// The ceiling to ask for, if it is time to. One at a time: of two that are being stored the lower
+    /// one might be the last to reach the disk.
     pub(crate) fn ask(&mut self, now: Instant) -> Option<u64> {
         self.wall?;
+        if self.asked > self.ceiling {
+            return None;
+        }
         let wall_ms = self.wall_ms(now);
-        let covered = self.ceiling.max(self.asked);
-        if covered >= self.last.saturating_add(STEPS_REFRESH)
-            && covered >= wall_ms.saturating_add(REFRESH_MS)
+        if self.ceiling >= self.last.saturating_add(STEPS_REFRESH)
+            && self.ceiling >= wall_ms.saturating_add(REFRESH_MS)
         {
             return None;
         }
@@ -119,6 +122,17 @@ mod tests {
         let until = time.ask(Instant::ZERO).expect("the clock is far ahead");
         time.reserved(until);
         assert_eq!(time.issue(Instant::ZERO), WALL_MAX);
+    }
+
+    #[test]
+    fn one_ceiling_is_stored_at_a_time() {
+        let mut time = RefTime::new(0);
+        time.note_wall(Instant::ZERO, WallTime(1_000_000));
+        let first = time.ask(Instant::ZERO).expect("there is none yet");
+        time.note_wall(Instant::ZERO, WallTime(90_000_000));
+        assert_eq!(time.ask(Instant::ZERO), None, "the first one may still be on its way");
+        time.reserved(first);
+        assert!(time.ask(Instant::ZERO).is_some_and(|until| until > 90_000_000));
     }
 
     #[test]
