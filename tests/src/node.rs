@@ -138,6 +138,7 @@ impl Hardware {
             checkers,
             recovered: raft.metrics().last_log.index,
             ready: false,
+            has_ceiling: false,
             listeners: Listeners::new(),
             polls: BTreeMap::new(),
             registrations: BTreeMap::new(),
@@ -166,6 +167,8 @@ struct Shell {
     /// End of the log at the start. What an earlier life showed is applied when this is.
     recovered: LogIndex,
     ready: bool,
+    /// Whether reference times have a durable ceiling.
+    has_ceiling: bool,
     listeners: Listeners,
     polls: BTreeMap<RequestId, Sender<Vec<u32>>>,
     registrations: BTreeMap<RequestId, RegistryReply>,
@@ -207,6 +210,7 @@ impl Shell {
                 self.hand_out();
             }
             Event::RefTimeStored(until) => {
+                self.has_ceiling = true;
                 self.registry(registry::Input::RefTimeReserved { until });
             }
         }
@@ -232,6 +236,8 @@ impl Shell {
                 let ip = "10.9.9.9".into();
                 self.listen(ListenInput::Listen { request, keys, ip, tag: None, deadline });
             }
+            // Without a ceiling the next life could issue the same reference times again.
+            Request::Registry(..) if !self.has_ceiling => {}
             Request::Registry(body, answer) => {
                 let request = self.fresh_id();
                 self.registrations.insert(request, answer);
