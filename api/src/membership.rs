@@ -233,21 +233,11 @@ pub(crate) async fn linearize(state: &State) -> Result<(), Failure> {
         WriteError::NoLeader { .. } => Failure::unavailable(
             "no leader is known, the read cannot be confirmed, try again later",
         ),
-        error => WriteError::<Failure>::from(error).into(),
+        WriteError::Refused(never) => match never {},
+        WriteError::Overloaded => Failure::unavailable("server is overloaded, try again later"),
+        WriteError::StorageFull => Failure::unavailable("the disk of the server is full"),
+        WriteError::Stopping => Failure::unavailable("the server is stopping"),
     })
-}
-
-impl From<WriteError<std::convert::Infallible>> for WriteError<Failure> {
-    fn from(error: WriteError<std::convert::Infallible>) -> Self {
-        match error {
-            WriteError::Refused(never) => match never {},
-            WriteError::Overloaded => Self::Overloaded,
-            WriteError::NoLeader { leader } => Self::NoLeader { leader },
-            WriteError::StorageFull => Self::StorageFull,
-            WriteError::Unknown => Self::Unknown,
-            WriteError::Stopping => Self::Stopping,
-        }
-    }
 }
 
 #[cfg(test)]

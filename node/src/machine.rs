@@ -32,6 +32,8 @@ pub(crate) struct Aftermath {
     wake: async_channel::Sender<()>,
     /// How far this node is, for those who wait for more.
     pub(crate) applied: Applied,
+    /// The membership that took effect last.
+    pub(crate) in_force: Rc<RefCell<Membership>>,
     /// A membership took effect.
     membership: async_channel::Sender<()>,
     pub(crate) memberships: async_channel::Receiver<()>,
@@ -54,7 +56,8 @@ impl Aftermath {
         let (wake, woken) = async_channel::bounded(1);
         let (membership, memberships) = async_channel::bounded(1);
         let (pending, applied) = (Rc::default(), Applied::default());
-        (Self { pending, wake, applied, membership, memberships }, woken)
+        let in_force = Rc::default();
+        (Self { pending, wake, applied, in_force, membership, memberships }, woken)
     }
 
     /// Everything left since the last call.
@@ -187,7 +190,8 @@ impl RaftStateMachine for Machine {
         self.aftermath.applied.reached(applied);
     }
 
-    fn membership(&mut self, _index: LogIndex, _membership: &Membership) {
+    fn membership(&mut self, _index: LogIndex, membership: &Membership) {
+        self.aftermath.in_force.borrow_mut().clone_from(membership);
         // A full channel means that the signal is given already.
         let _ = self.aftermath.membership.try_send(());
     }

@@ -20,6 +20,11 @@ struct State {
 pub(crate) struct Applied(Rc<State>);
 
 impl Applied {
+    /// Everything up to here is part of the state.
+    pub(crate) fn index(&self) -> LogIndex {
+        self.0.index.get()
+    }
+
     /// Everything up to `index` is part of the state.
     pub(crate) fn reached(&self, index: LogIndex) {
         self.0.index.set(self.0.index.get().max(index));

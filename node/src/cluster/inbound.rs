@@ -78,7 +78,8 @@ impl Cluster {
 
     fn answered(&self, answer: &Answer) -> Reply {
         match postcard::to_allocvec(answer) {
-            Ok(answer) => Reply::Written { answer, applied: self.raft.metrics().applied_index },
+            // Not that of the metrics, which follow the state machine.
+            Ok(answer) => Reply::Written { answer, applied: self.applied.index() },
             Err(_) => Reply::Unknown,
         }
     }

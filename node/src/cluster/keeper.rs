@@ -8,8 +8,10 @@
 //!     └─ refused ► ends    └────────────► removed: ends
 //! ```
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::time::Duration;
 
 use async_channel::Receiver;
@@ -52,12 +54,18 @@ pub(crate) enum KeeperError {
     Record(#[from] SmallRecordError),
 }
 
+/// What the state machine was told of the membership: ahead of the metrics, which follow it.
+pub(crate) struct Memberships {
+    pub(crate) in_force: Rc<RefCell<Membership>>,
+    /// Another one took effect.
+    pub(crate) changed: Receiver<()>,
+}
+
 /// The care for one node's membership.
 pub(crate) struct Keeper {
     cluster: SharedCluster,
     join: Vec<String>,
-    /// A membership took effect here.
-    changed: Receiver<()>,
+    memberships: Memberships,
     was_member: bool,
     announced: bool,
     refusals: u32,
@@ -73,8 +81,8 @@ enum Next {
 }
 
 impl Keeper {
-    pub(crate) fn new(cluster: SharedCluster, join: Vec<String>, changed: Receiver<()>) -> Self {
-        Self { cluster, join, changed, was_member: false, announced: false, refusals: 0 }
+    pub(crate) fn new(cluster: SharedCluster, join: Vec<String>, memberships: Memberships) -> Self {
+        Self { cluster, join, memberships, was_member: false, announced: false, refusals: 0 }
     }
 
     /// Runs for as long as the node is a member, or may become one.
@@ -98,7 +106,7 @@ impl Keeper {
             };
             let changed = async {
                 // Its other end lives as long as the state machine.
-                let _ = self.changed.recv().await;
+                let _ = self.memberships.changed.recv().await;
             };
             future::or(changed, again).await;
         }
@@ -161,7 +169,7 @@ impl Keeper {
     /// Compares what the membership says with what it should say, and does one thing about it.
     async fn look(&mut self) -> Result<Next, KeeperError> {
         let metrics = self.cluster.raft.metrics();
-        let membership = &metrics.membership;
+        let membership = self.memberships.in_force.borrow().clone();
         let me = self.cluster.me();
         if !membership.contains(me) {
             // One that catches up passes through times when it was no member yet.

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 
-use async_channel::Receiver;
 use nacolet_model::NodeId;
 use nacolet_raft::{Membership, NoNetwork, Raft};
 use nacolet_storage::DataDir;
@@ -13,7 +12,7 @@ use nacolet_transport::{ClusterId, Patience, Runner, Settings, Transport};
 
 use super::address::{compose, peer_of};
 use super::inbound::Inbound;
-use super::keeper::{Keeper, KeeperError};
+use super::keeper::{Keeper, KeeperError, Memberships};
 use super::network::Network;
 use super::record::Record;
 use super::{Cluster, KeyError, SharedCluster, read_key};
@@ -144,7 +143,10 @@ impl Before {
             runner: links.runner,
             listener: links.listener,
             join: links.settings.join,
-            changed: aftermath.memberships.clone(),
+            memberships: Memberships {
+                in_force: Rc::clone(&aftermath.in_force),
+                changed: aftermath.memberships.clone(),
+            },
         }))
     }
 }
@@ -183,7 +185,7 @@ pub(crate) struct Member {
     runner: Runner,
     listener: TcpListener,
     join: Vec<String>,
-    changed: Receiver<()>,
+    memberships: Memberships,
 }
 
 impl Member {
@@ -200,7 +202,7 @@ impl Member {
             self.runner.run(listener.into(), handler).await;
             smol::future::pending().await
         };
-        let keeper = Keeper::new(self.cluster, self.join, self.changed);
+        let keeper = Keeper::new(self.cluster, self.join, self.memberships);
         let kept = async { keeper.run().await.map_err(MemberError::from) };
         smol::future::or(links, kept).await
     }

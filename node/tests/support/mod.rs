@@ -15,7 +15,8 @@ impl TempDir {
     pub(crate) fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("nacolet-{name}-{}-{number}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("nacolet-{name}-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).expect("the temporary folder is writable");
         Self(path)
     }
@@ -109,6 +110,11 @@ impl Http {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
+    /// An answer must not take longer than this.
+    pub(crate) fn limit(&mut self, time: Duration) {
+        self.stream.get_ref().set_read_timeout(Some(time)).expect("the socket is open");
+    }
+
     /// Status and body; an error means that nobody knows what became of the request.
     pub(crate) fn call(
         &mut self,
@@ -116,8 +122,9 @@ impl Http {
         target: &str,
         form: &str,
     ) -> std::io::Result<(u16, Vec<u8>)> {
+        // It counts for long polls only.
         let request = format!(
-            "{method} {target} HTTP/1.1\r\nhost: test\r\n\
+            "{method} {target} HTTP/1.1\r\nhost: test\r\nlong-pulling-timeout: 10000\r\n\
              content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
             form.len()
         );

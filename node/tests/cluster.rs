@@ -1,0 +1,373 @@
+//! Real processes that form a cluster on loopback: members come, die, come back, move and go, and what
+//! was acknowledged stays readable on each of them.
+
+#[expect(dead_code, reason = "each test binary uses its part")]
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{Http, TempDir, nacolet};
+
+const CONFIGS: &str = "/nacos/v1/cs/configs";
+
+/// Directories, ports and the key of one cluster; gone with the test.
+struct Site {
+    dir: TempDir,
+}
+
+/// One running member. Killed with signal 9 when dropped.
+struct Member {
+    child: Child,
+    http: String,
+    peer: u16,
+}
+
+fn free_port() -> u16 {
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    probe.local_addr().expect("it is bound").port()
+}
+
+impl Site {
+    fn new(name: &str) -> Self {
+        let site = Self { dir: TempDir::new(name) };
+        std::fs::write(site.path("key"), [7; 32]).expect("the folder is writable");
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, name: &str, peer: u16, arguments: &[&str]) -> Command {
+        let mut command = nacolet();
+        command
+            .args(["serve", "--threads", "0", "--http-addr", "127.0.0.1:0"])
+            .args(["--grpc-addr", "127.0.0.1:0", "--peer-addr", &format!("127.0.0.1:{peer}")])
+            .arg("--data-dir")
+            .arg(self.path(name))
+            .arg("--cluster-key-file")
+            .arg(self.path("key"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn start_at(&self, name: &str, peer: u16, arguments: &[&str]) -> Member {
+        let mut child = self.command(name, peer, arguments).spawn().expect("the binary runs");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("standard output is piped");
+        BufReader::new(output).read_line(&mut line).expect("the line is text");
+        let Some(rest) = line.split("http://").nth(1) else {
+            let mut why = String::new();
+            let mut errors = child.stderr.take().expect("standard error is piped");
+            errors.read_to_string(&mut why).expect("it is text");
+            panic!("{name} did not start: {why}");
+        };
+        let http = rest.split('/').next().expect("an address").to_owned();
+        Member { child, http, peer }
+    }
+
+    fn start(&self, name: &str, arguments: &[&str]) -> Member {
+        self.start_at(name, free_port(), arguments)
+    }
+
+    fn join(&self, name: &str, to: &Member) -> Member {
+        self.start(name, &["--join", &to.peer_address()])
+    }
+
+    /// Three voters; the first one leads.
+    fn three(&self) -> [Member; 3] {
+        let a = self.start("a", &[]);
+        let (b, c) = (self.join("b", &a), self.join("c", &a));
+        for member in [&a, &b, &c] {
+            member.until(|status| roles(status) == ["follower", "follower", "leader"]);
+        }
+        [a, b, c]
+    }
+
+    /// Starts a node that is expected to end by itself, with its last words.
+    fn refused(&self, name: &str, arguments: &[&str]) -> String {
+        let command = &mut self.command(name, free_port(), arguments);
+        let Output { status, stderr, .. } = command.output().expect("the binary runs");
+        assert!(!status.success());
+        String::from_utf8(stderr).expect("it is text")
+    }
+}
+
+impl Member {
+    fn peer_address(&self) -> String {
+        format!("127.0.0.1:{}", self.peer)
+    }
+
+    fn http(&self) -> Http {
+        Http::connect(&self.http).expect("the member accepts connections")
+    }
+
+    fn cli(&self, arguments: &[&str]) -> Output {
+        let mut command = nacolet();
+        command.arg("cluster").args(arguments);
+        command.env("NACOLET_SERVER", format!("http://{}", self.http));
+        command.output().expect("the binary runs")
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.cli(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).expect("it is text")
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_str(&self.ok(&["status", "--json"])).expect("it is JSON")
+    }
+
+    /// Waits for a state of affairs, for a bounded time.
+    fn until(&self, condition: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..200 {
+            last = self.status();
+            if condition(&last) {
+                return last;
+            }
+            sleep(Duration::from_millis(25));
+        }
+        panic!("it does not come about: {last:#}");
+    }
+
+    fn id(&self) -> String {
+        self.status()["node_id"].as_str().expect("an id").to_owned()
+    }
+
+    fn publish(&self, data_id: &str, content: &str) -> u16 {
+        let form = format!("dataId={data_id}&group=g&content={content}");
+        self.http().post(CONFIGS, &form).0
+    }
+
+    /// A read that sees every acknowledged write.
+    fn read(&self, data_id: &str) -> String {
+        let target = format!("{CONFIGS}?dataId={data_id}&group=g&consistency=linear");
+        let (status, content) = self.http().get(&target);
+        assert_eq!(status, 200, "{content}");
+        content
+    }
+
+    /// Signal 9.
+    fn kill(self) {
+        drop(self);
+    }
+
+    fn terminate(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        assert!(self.child.wait().expect("it ended").success());
+    }
+
+    /// Waits for its own end and returns its last words.
+    fn last_words(mut self) -> String {
+        assert!(!self.child.wait().expect("it ended").success());
+        let mut why = String::new();
+        let mut errors = self.child.stderr.take().expect("standard error is piped");
+        errors.read_to_string(&mut why).expect("it is text");
+        why
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn members(status: &Value) -> &[Value] {
+    status["members"].as_array().expect("a list")
+}
+
+fn roles(status: &Value) -> Vec<&str> {
+    let mut roles: Vec<&str> =
+        members(status).iter().map(|member| member["role"].as_str().expect("a role")).collect();
+    roles.sort_unstable();
+    roles
+}
+
+#[test]
+fn three_members_agree_and_outlive_their_leader() {
+    let site = Site::new("three");
+    let [a, b, c] = site.three();
+    let status = a.status();
+    assert_eq!(status["leader"], status["node_id"]);
+    for member in members(&status) {
+        assert!(member["match_index"].as_u64() >= Some(1), "{status:#}");
+        assert!(["leading", "replicate"].contains(&member["state"].as_str().expect("a state")));
+    }
+    assert_eq!(b.publish("k", "one"), 200);
+    for member in [&a, &b, &c] {
+        assert_eq!(member.read("k"), "one");
+    }
+    // Who wrote reads what it wrote, without asking for more.
+    assert_eq!(c.publish("k", "two"), 200);
+    assert_eq!(c.http().get(&format!("{CONFIGS}?dataId=k&group=g")).1, "two");
+    let persistent = "serviceName=s&ip=1.1.1.1&port=1&ephemeral=false";
+    assert_eq!(b.http().post("/nacos/v1/ns/instance", persistent).0, 200);
+    let servers = b.http().get("/nacos/v1/ns/operator/servers").1;
+    for member in [&a, &b, &c] {
+        assert!(servers.contains(&member.http), "{servers}");
+    }
+
+    let peer = a.peer;
+    a.kill();
+    // One write waits for the election. The goal is 2 s, which a busy test machine may miss.
+    let mut http = b.http();
+    http.limit(Duration::from_secs(5));
+    assert_eq!(http.post(CONFIGS, "dataId=k&group=g&content=three").0, 200);
+    let a = site.start_at("a", peer, &[]);
+    for member in [&a, &b, &c] {
+        assert_eq!(member.read("k"), "three");
+    }
+    assert_eq!(members(&a.status()).len(), 3);
+    let list = "/nacos/v1/ns/instance/list?serviceName=s";
+    assert!(a.http().get(list).1.contains("1.1.1.1"));
+}
+
+#[test]
+fn a_leader_that_stops_hands_over_and_one_that_is_asked_too() {
+    let site = Site::new("transfer");
+    let [a, b, c] = site.three();
+    let id = b.id();
+    assert!(c.ok(&["transfer", &id]).contains(&id));
+    let status = c.until(|status| status["leader"] == *id);
+    assert_eq!(roles(&status).len(), 3);
+    b.terminate();
+    let mut http = c.http();
+    http.limit(Duration::from_secs(2));
+    assert_eq!(http.post(CONFIGS, "dataId=k&group=g&content=x").0, 200);
+    assert_eq!(a.read("k"), "x");
+    let saved = a.ok(&["snapshot"]);
+    assert!(saved.starts_with("saved up to log index"), "{saved}");
+}
+
+#[test]
+fn a_listener_on_one_member_hears_what_another_published() {
+    let site = Site::new("listen");
+    let [a, b, c] = site.three();
+    assert_eq!(a.publish("k", "one"), 200);
+    assert_eq!(c.read("k"), "one");
+    let md5 = "f97c5d29941bfb1b2fdab0874906ab82"; // of "one"
+    let listening = format!("Listening-Configs=k%02g%02{md5}%01");
+    let mut http = c.http();
+    let poll = std::thread::spawn(move || http.post(&format!("{CONFIGS}/listener"), &listening));
+    sleep(Duration::from_millis(200));
+    assert!(!poll.is_finished(), "nothing has changed yet");
+    assert_eq!(b.publish("k", "two"), 200);
+    let (status, changed) = poll.join().expect("the poll is answered");
+    assert_eq!((status, changed.starts_with("k%02g")), (200, true), "{changed}");
+}
+
+#[test]
+fn a_member_that_lost_its_directory_or_moved_comes_back() {
+    let site = Site::new("wiped");
+    let [a, b, c] = site.three();
+    assert_eq!(a.publish("k", "kept"), 200);
+    let (old, peer) = (c.id(), c.peer);
+    c.kill();
+    std::fs::remove_dir_all(site.path("c")).expect("it is there");
+    let c = site.start_at("c", peer, &["--join", &b.peer_address()]);
+    assert_eq!(c.read("k"), "kept");
+    let status = c.until(|status| roles(status) == ["follower", "follower", "leader"]);
+    assert!(!status.to_string().contains(&old), "{status:#}");
+    // Another port, and nobody to ask but those it knows.
+    b.terminate();
+    let b = site.start("b", &[]);
+    let address = b.peer_address();
+    b.until(|status| status.to_string().contains(&address));
+    assert_eq!(b.publish("k", "moved"), 200);
+    assert_eq!(c.read("k"), "moved");
+}
+
+#[test]
+fn a_learner_stays_one_and_whoever_is_removed_ends() {
+    let site = Site::new("learner");
+    let a = site.start("a", &[]);
+    assert_eq!(a.publish("k", "one"), 200);
+    let learner = site.start("b", &["--learner", "--join", &a.peer_address()]);
+    assert_eq!(learner.read("k"), "one");
+    assert_eq!(roles(&a.status()), ["leader", "learner"]);
+    assert_eq!(learner.publish("k", "two"), 200);
+    let id = learner.id();
+    assert!(a.ok(&["remove", &id]).contains("removed"));
+    let why = learner.last_words();
+    assert!(why.contains("removed from its cluster"), "{why}");
+    let why = site.refused("b", &[]);
+    assert!(why.contains("removed from its cluster"), "{why}");
+    assert_eq!(members(&a.status()).len(), 1);
+    // A voter, by the leader that is left with another one.
+    let voter = site.join("c", &a);
+    voter.until(|status| roles(status) == ["follower", "leader"]);
+    a.ok(&["remove", &voter.id()]);
+    assert!(voter.last_words().contains("removed from its cluster"));
+    assert_eq!(a.publish("k", "three"), 200);
+}
+
+#[test]
+fn whoever_does_not_belong_is_refused_with_a_sentence() {
+    let site = Site::new("strangers");
+    let a = site.start("a", &[]);
+    let join = ["--join", &a.peer_address()];
+    // Data of its own.
+    let own = site.start("own", &[]);
+    assert_eq!(own.publish("k", "mine"), 200);
+    own.terminate();
+    let why = site.refused("own", &join);
+    assert!(why.contains("a cluster of its own"), "{why}");
+    let own = site.start("own", &[]);
+    assert_eq!(own.read("k"), "mine", "nothing of it is lost");
+    // The address of a member that is there.
+    let member = site.join("b", &a);
+    member.until(|status| roles(status) == ["follower", "leader"]);
+    let taken = Command::new(env!("CARGO_BIN_EXE_nacolet"))
+        .args(["cluster", "add", &own.id(), "nonsense"])
+        .env("NACOLET_SERVER", format!("http://{}", a.http))
+        .output()
+        .expect("the binary runs");
+    assert!(String::from_utf8_lossy(&taken.stderr).contains("no HOST:PORT"));
+    // A member without the key.
+    let peer = member.peer.to_string();
+    member.terminate();
+    let mut keyless = nacolet();
+    keyless.args(["serve", "--http-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0"]);
+    let keyless = keyless.arg("--data-dir").arg(site.path("b")).output().expect("it runs");
+    let why = String::from_utf8_lossy(&keyless.stderr);
+    assert!(why.contains("needs --cluster-key-file"), "{peer}: {why}");
+    // Another key.
+    std::fs::write(site.path("key"), [8; 32]).expect("the folder is writable");
+    let why = site.refused("thief", &join);
+    assert!(why.contains("does not hold the cluster key"), "{why}");
+    // A key that is too short.
+    std::fs::write(site.path("key"), "short\n").expect("the folder is writable");
+    let why = site.refused("short", &join);
+    assert!(why.contains("at least 32 bytes"), "{why}");
+}
+
+#[test]
+fn without_a_majority_writes_are_refused_in_time_and_reads_go_on() {
+    let site = Site::new("minority");
+    let [a, b, c] = site.three();
+    assert_eq!(a.publish("k", "one"), 200);
+    assert_eq!(c.read("k"), "one");
+    drop((a, b));
+    let mut http = c.http();
+    http.limit(Duration::from_secs(8));
+    let (status, words) = http.post(CONFIGS, "dataId=k&group=g&content=two");
+    assert_eq!(status, 503, "{words}");
+    assert!(words.contains("nothing was written"), "{words}");
+    assert_eq!(http.get(&format!("{CONFIGS}?dataId=k&group=g")), (200, "one".to_owned()));
+    let linear = format!("{CONFIGS}?dataId=k&group=g&consistency=linear");
+    assert_eq!(http.get(&linear).0, 503);
+    assert_eq!(http.get("/nacos/v1/ns/instance/list?serviceName=s").0, 200);
+}
