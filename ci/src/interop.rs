@@ -29,13 +29,19 @@ struct Client {
     command: fn(&Path) -> Command,
 }
 
-const CLIENTS: [Client; 5] = [
+const CLIENTS: [Client; 6] = [
     Client { name: "plain", library: "urllib", prepare: |_| true, command: plain_command },
     Client {
         name: "python",
         library: "nacos-sdk-python 1.0.0",
         prepare: prepare_python,
         command: python_command,
+    },
+    Client {
+        name: "python3",
+        library: "nacos-sdk-python 3.2.0",
+        prepare: prepare_python3,
+        command: python3_command,
     },
     Client { name: "node", library: "nacos 2.6.3", prepare: prepare_node, command: node_command },
     Client {
@@ -258,23 +264,38 @@ fn once(folder: &Path, version: &str, install: impl FnOnce() -> bool) -> bool {
 }
 
 fn prepare_python(root: &Path) -> bool {
-    let folder = root.join("target/interop/python");
+    prepare_pip(root, "python", "nacos-sdk-python==1.0.0")
+}
+
+fn prepare_python3(root: &Path) -> bool {
+    prepare_pip(root, "python3", "nacos-sdk-python==3.2.0")
+}
+
+/// A virtual environment with one package.
+fn prepare_pip(root: &Path, name: &str, package: &str) -> bool {
+    let folder = root.join("target/interop").join(name);
     let venv = folder.join("venv");
-    once(&folder, "nacos-sdk-python==1.0.0", || {
+    once(&folder, package, || {
         let pip = venv.join("bin/pip");
         step("venv", Command::new("python3").args(["-m", "venv"]).arg(&venv))
-            && step(
-                "pip",
-                Command::new(pip).args(["install", "--quiet", "nacos-sdk-python==1.0.0"]),
-            )
+            && step("pip", Command::new(pip).args(["install", "--quiet", package]))
     })
 }
 
 fn python_command(root: &Path) -> Command {
-    let mut command = Command::new(root.join("target/interop/python/venv/bin/python"));
-    command.args(["-u", "-B"]).arg(root.join("tests/interop/python/main.py"));
-    // Snapshots of contents go to the working directory.
-    command.current_dir(root.join("target/interop/python"));
+    pip_command(root, "python")
+}
+
+fn python3_command(root: &Path) -> Command {
+    pip_command(root, "python3")
+}
+
+fn pip_command(root: &Path, name: &str) -> Command {
+    let folder = root.join("target/interop").join(name);
+    let mut command = Command::new(folder.join("venv/bin/python"));
+    command.args(["-u", "-B"]).arg(root.join("tests/interop").join(name).join("main.py"));
+    // Snapshots of contents and logs go to the working directory, and below the home folder.
+    command.env("HOME", &folder).current_dir(&folder);
     command
 }
 

@@ -278,24 +278,7 @@ impl Player {
                 let reference = self.registry_first_reference() + number;
                 self.step(Input::Acked { reference });
             }
-            "publish" => {
-                let client = client(words.at(0));
-                let service = service_key(words.at(1));
-                let addresses = words.0.iter().skip(2).map(|word| address(word));
-                let instances = addresses
-                    .map(|(ip, port, cluster)| {
-                        let spec = InstanceSpec::new(&ip, port);
-                        InstanceSpec { cluster: cluster.unwrap_or(spec.cluster.clone()), ..spec }
-                    })
-                    .collect();
-                self.ask(Request::Publish { client, service, instances });
-            }
-            "gone" => self.step(Input::ClientGone(client(words.at(0)))),
-            "changed" => {
-                let changed = self.registry.take_changed();
-                let names: Vec<&str> = changed.iter().map(|key| key.name.as_str()).collect();
-                self.say(&format!("changed {}", names.join(" ")));
-            }
+            "publish" | "gone" | "changed" => self.connection(command, &words),
             "beat" => self.beat(&words),
             _ => {
                 let body = request(command, &words);
@@ -312,6 +295,27 @@ impl Player {
             std::cmp::Ordering::Greater => format!("wall + {}", value - wall),
         };
         self.say(&format!("lastRefTime {value} = {relation}"));
+    }
+
+    fn connection(&mut self, command: &str, words: &Words<'_>) {
+        match command {
+            "publish" => {
+                let (client, service) = (client(words.at(0)), service_key(words.at(1)));
+                let addresses = words.0.iter().skip(2).map(|word| address(word));
+                let specs = addresses.map(|(ip, port, cluster)| {
+                    let spec = InstanceSpec::new(&ip, port);
+                    InstanceSpec { cluster: cluster.unwrap_or(spec.cluster.clone()), ..spec }
+                });
+                let instances = specs.collect();
+                self.ask(Request::Publish { client, service, instances });
+            }
+            "gone" => self.step(Input::ClientGone(client(words.at(0)))),
+            _ => {
+                let changed = self.registry.take_changed();
+                let names: Vec<&str> = changed.iter().map(|key| key.name.as_str()).collect();
+                self.say(&format!("changed {}", names.join(" ")));
+            }
+        }
     }
 
     fn beat(&mut self, words: &Words<'_>) {

@@ -19,11 +19,14 @@ use super::naming::ServiceInfo;
 use super::{Tally, Zone};
 use crate::feed::News;
 
+/// Who subscribes to one service.
+type Subscribers = BTreeSet<(ClientId, Rc<Subscription>)>;
+
 /// Interest by what it is in.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     configs: RefCell<BTreeMap<Rc<ConfigKey>, BTreeSet<ClientId>>>,
-    services: RefCell<BTreeMap<Rc<ServiceKey>, BTreeSet<(ClientId, Rc<Subscription>)>>>,
+    services: RefCell<BTreeMap<Rc<ServiceKey>, Subscribers>>,
 }
 
 /// Remembers that a client listens to a config; true when it has another content than is there.
@@ -197,7 +200,7 @@ pub(super) async fn follow_services(zone: Rc<Zone>) {
     }
 }
 
-fn owe_lists(zone: &Zone, interest: &BTreeSet<(ClientId, Rc<Subscription>)>) {
+fn owe_lists(zone: &Zone, interest: &Subscribers) {
     for (id, subscription) in interest {
         if let Some(client) = zone.client(*id) {
             client.owe(Subject::Service(Rc::clone(subscription)));

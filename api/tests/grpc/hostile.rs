@@ -95,47 +95,49 @@ fn nonsense_on_the_stream_ends_it_only_when_it_is_no_message() {
     });
 }
 
+const KINDS: [&str; 11] = [
+    "ConfigQueryRequest",
+    "ConfigPublishRequest",
+    "ConfigRemoveRequest",
+    "ConfigBatchListenRequest",
+    "InstanceRequest",
+    "BatchInstanceRequest",
+    "PersistentInstanceRequest",
+    "ServiceQueryRequest",
+    "ServiceListRequest",
+    "SubscribeServiceRequest",
+    "ServerCheckRequest",
+];
+
+const NAMES: [&str; 20] = [
+    "dataId",
+    "group",
+    "tenant",
+    "content",
+    "casMd5",
+    "additionMap",
+    "type",
+    "instance",
+    "instances",
+    "serviceName",
+    "groupName",
+    "namespace",
+    "configListenContexts",
+    "pageNo",
+    "pageSize",
+    "clusters",
+    "cluster",
+    "requestId",
+    "subscribe",
+    "listen",
+];
+
 #[test]
 fn random_messages_never_end_the_server() {
     let world = World::new();
     run(async {
         let mut random = Prng::new(11);
         let mut client = Client::set_up(world.address).await;
-        let kinds = [
-            "ConfigQueryRequest",
-            "ConfigPublishRequest",
-            "ConfigRemoveRequest",
-            "ConfigBatchListenRequest",
-            "InstanceRequest",
-            "BatchInstanceRequest",
-            "PersistentInstanceRequest",
-            "ServiceQueryRequest",
-            "ServiceListRequest",
-            "SubscribeServiceRequest",
-            "ServerCheckRequest",
-        ];
-        let names = [
-            "dataId",
-            "group",
-            "tenant",
-            "content",
-            "casMd5",
-            "additionMap",
-            "type",
-            "instance",
-            "instances",
-            "serviceName",
-            "groupName",
-            "namespace",
-            "configListenContexts",
-            "pageNo",
-            "pageSize",
-            "clusters",
-            "cluster",
-            "requestId",
-            "subscribe",
-            "listen",
-        ];
         let values = [
             json!(null),
             json!(""),
@@ -163,9 +165,9 @@ fn random_messages_never_end_the_server() {
         for _ in 0..1_500 {
             let mut body = json!({});
             for _ in 0..pick(6) {
-                body[names[pick(names.len())]] = values[pick(values.len())].clone();
+                body[NAMES[pick(NAMES.len())]] = values[pick(values.len())].clone();
             }
-            client.ask(kinds[pick(kinds.len())], body).await;
+            client.ask(KINDS[pick(KINDS.len())], body).await;
         }
         client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
     });
