@@ -174,19 +174,18 @@ impl ServeArgs {
             Some(path) => read_file(path)?,
             None => Self::default(),
         };
-        let in_cluster = file.clone();
         let mut merge = Merge { matches, lines: Vec::new() };
         let data_dir = merge.pick(
             "data-dir",
             &self.data_dir,
-            file.data_dir,
+            file.data_dir.clone(),
             || PathBuf::from("nacolet-data"),
             |p| p.display().to_string(),
         );
         let http_addr = merge.pick(
             "http-addr",
             &self.http_addr,
-            file.http_addr,
+            file.http_addr.clone(),
             || "127.0.0.1:8848".to_owned(),
             Clone::clone,
         );
@@ -201,6 +200,34 @@ impl ServeArgs {
         let in_file = file.allow_anonymous.then_some(true);
         let anonymous =
             merge.pick("allow-anonymous", &flag, in_file, || false, ToString::to_string);
+        let (log_file_bytes, log_purge_bytes, snapshot_entries) =
+            self.resolve_log(&mut merge, &file);
+        let http_addr = address("http-addr", &http_addr)?;
+        let grpc_addr = merge.pick(
+            "grpc-addr",
+            &self.grpc_addr,
+            file.grpc_addr.clone(),
+            || neighbour(http_addr).to_string(),
+            Clone::clone,
+        );
+        let (advertise_host, cluster) = self.resolve_cluster(&mut merge, &file, http_addr)?;
+        let settings = Settings {
+            data_dir,
+            http_addr,
+            grpc_addr: address("grpc-addr", &grpc_addr)?,
+            advertise_host,
+            cluster,
+            threads,
+            log_file_bytes,
+            log_purge_bytes,
+            snapshot_entries,
+        };
+        settings.check(anonymous)?;
+        Ok((settings, merge.lines))
+    }
+
+    /// Sizes of the log: of a file, of all files, and of what a snapshot covers.
+    fn resolve_log(&self, merge: &mut Merge<'_>, file: &Self) -> (u64, u64, u64) {
         let log_file_bytes = merge.pick(
             "log-file-bytes",
             &self.log_file_bytes,
@@ -222,28 +249,7 @@ impl ServeArgs {
             || limits::RAFT_SNAPSHOT_EVERY_ENTRIES,
             ToString::to_string,
         );
-        let http_addr = address("http-addr", &http_addr)?;
-        let grpc_addr = merge.pick(
-            "grpc-addr",
-            &self.grpc_addr,
-            file.grpc_addr,
-            || neighbour(http_addr).to_string(),
-            Clone::clone,
-        );
-        let (advertise_host, cluster) = self.resolve_cluster(&mut merge, &in_cluster, http_addr)?;
-        let settings = Settings {
-            data_dir,
-            http_addr,
-            grpc_addr: address("grpc-addr", &grpc_addr)?,
-            advertise_host,
-            cluster,
-            threads,
-            log_file_bytes,
-            log_purge_bytes,
-            snapshot_entries,
-        };
-        settings.check(anonymous)?;
-        Ok((settings, merge.lines))
+        (log_file_bytes, log_purge_bytes, snapshot_entries)
     }
 
     /// The settings of a member, or none for a node that stays alone.
@@ -425,7 +431,7 @@ mod tests {
     fn resolve(arguments: &[&str]) -> Result<(Settings, Vec<Line>), SettingsError> {
         let command = ServeArgs::augment_args(Command::new("serve").no_binary_name(true));
         let matches = command.get_matches_from(arguments);
-        let args = ServeArgs::from_arg_matches(&matches).expect("clap checked them");
+        let args = ServeArgs::from_arg_matches(&matches).unwrap_or_default();
         args.resolve(&matches)
     }
 

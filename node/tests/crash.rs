@@ -2,6 +2,8 @@
 //! nothing is there that nobody wrote. `NACOLET_CRASH_CYCLES` asks for more rounds than the few that
 //! every test run does.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test tells what it counted")]
+
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
 

@@ -135,11 +135,14 @@ impl Answer {
     /// # Errors
     /// `NotFound` names `what`; any other status is `Refused` in the node's own words.
     pub(crate) fn success(self, what: &str) -> Result<Self, CliError> {
-        match self.status {
-            status if status.is_success() => Ok(self),
-            StatusCode::NotFound => Err(CliError::NotFound { what: what.to_owned() }),
-            status => Err(CliError::Refused { status, text: self.text().trim().to_owned() }),
+        let status = self.status;
+        if status.is_success() {
+            return Ok(self);
         }
+        if status == StatusCode::NotFound {
+            return Err(CliError::NotFound { what: what.to_owned() });
+        }
+        Err(CliError::Refused { status, text: self.text().trim().to_owned() })
     }
 
     /// The body as text.

@@ -268,7 +268,9 @@ async fn history(
     let text = |item: &Value, field: &str| match &item[field] {
         Value::String(text) => text.trim().to_owned(),
         Value::Null => String::new(),
-        other => other.to_string(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            other.to_string()
+        }
     };
     let fields = ["id", "opType", "lastModifiedTime", "srcUser", "srcIp", "md5"];
     let rows: Vec<Vec<String>> =

@@ -5,14 +5,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use async_channel::Sender;
+use async_channel::{Receiver, Sender};
 use nacolet_raft::LogIndex;
+
+/// Both ends of a channel; dropping the sender wakes all that wait for one index.
+type Waiters = (Sender<()>, Receiver<()>);
 
 #[derive(Default)]
 struct State {
     index: Cell<LogIndex>,
-    /// Dropping a sender wakes those that wait for its index.
-    waiters: RefCell<BTreeMap<LogIndex, (Sender<()>, async_channel::Receiver<()>)>>,
+    waiters: RefCell<BTreeMap<LogIndex, Waiters>>,
 }
 
 /// The highest applied index, and who waits for more.

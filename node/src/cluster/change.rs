@@ -47,15 +47,13 @@ impl Cluster {
             // Only one process listens there, and it has another id now: the old member's data
             // directory is gone. Without it no majority gets larger.
             tracing::warn!(member = %holder, %address, "removed: its address joins anew");
-            match self.change_here(MembershipChange::Remove([*holder].into())).await {
-                Reply::Done => {}
-                other => return other,
+            let removed = self.change_here(MembershipChange::Remove([*holder].into())).await;
+            if removed != Reply::Done {
+                return removed;
             }
         }
-        match self.change_here(MembershipChange::AddLearner { node: from, address }).await {
-            Reply::Done => Reply::Joined(cluster),
-            other => other,
-        }
+        let added = self.change_here(MembershipChange::AddLearner { node: from, address }).await;
+        if added == Reply::Done { Reply::Joined(cluster) } else { added }
     }
 
     /// A member tells where it listens, and what it holds.

@@ -196,10 +196,8 @@ impl Keeper {
     async fn correct_own_address(&self) -> Next {
         let (node, address) = (self.cluster.me(), self.cluster.address.clone());
         let change = MembershipChange::AddLearner { node, address };
-        match self.cluster.change_here(change).await {
-            Reply::Done => Next::Rest,
-            _ => Next::Again,
-        }
+        let corrected = self.cluster.change_here(change).await == Reply::Done;
+        if corrected { Next::Rest } else { Next::Again }
     }
 
     async fn announce(&mut self, metrics: &Metrics) -> Result<Next, KeeperError> {

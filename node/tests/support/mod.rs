@@ -55,13 +55,13 @@ impl Node {
             .spawn()
             .expect("the binary runs");
         let mut line = String::new();
-        let output = child.stdout.take().expect("standard output is piped");
+        let Some(output) = child.stdout.take() else { panic!("standard output is piped") };
         BufReader::new(output).read_line(&mut line).expect("the line is text");
         let Some(rest) = line.split("http://").nth(1) else {
             child.wait().expect("the node ended");
             return None;
         };
-        let address = rest.split('/').next().expect("an address").to_owned();
+        let address = rest.split('/').next().unwrap_or_default().to_owned();
         Some(Self { child, address })
     }
 
