@@ -10,9 +10,9 @@ use nacolet_model::{
     ClusterName, Group, Instant, Namespace, RequestId, ServiceKey, ServiceName, WallTime,
 };
 use nacolet_registry::{
-    BeatFrom, ClientId, Consistency, HealthChecker, Input, InstanceKey, InstanceSpec, ListQuery, Loader,
-    Metadata, MetadataOp, Output, Registry, RegistryError, RegistrySettings, Reply, Request,
-    Selector, ServiceQuery, Subscriber,
+    BeatFrom, ClientId, Consistency, HealthChecker, Input, InstanceKey, InstanceSpec, ListQuery,
+    Loader, Metadata, MetadataOp, Output, Registry, RegistryError, RegistrySettings, Reply,
+    Request, Selector, ServiceQuery, Subscriber,
 };
 
 /// A registry with the shell around it that a story needs.
