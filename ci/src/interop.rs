@@ -29,7 +29,7 @@ struct Client {
     command: fn(&Path) -> Command,
 }
 
-const CLIENTS: [Client; 6] = [
+const CLIENTS: [Client; 7] = [
     Client { name: "plain", library: "urllib", prepare: |_| true, command: plain_command },
     Client {
         name: "python",
@@ -43,6 +43,7 @@ const CLIENTS: [Client; 6] = [
         prepare: prepare_python3,
         command: python3_command,
     },
+    Client { name: "go", library: "nacos-sdk-go 2.3.5", prepare: prepare_go, command: go_command },
     Client { name: "node", library: "nacos 2.6.3", prepare: prepare_node, command: node_command },
     Client {
         name: "rust",
@@ -334,6 +335,21 @@ fn rust_command(root: &Path) -> Command {
     let folder = root.join("target/interop/rust");
     let mut command = Command::new(folder.join("debug/nacolet-interop"));
     command.current_dir(folder);
+    command
+}
+
+fn prepare_go(root: &Path) -> bool {
+    let mut build = Command::new("go");
+    build.current_dir(root.join("tests/interop/go"));
+    build.args(["build", "-mod=readonly", "-o"]);
+    step("go client", build.arg(root.join("target/interop/go/client")).arg("."))
+}
+
+fn go_command(root: &Path) -> Command {
+    let folder = root.join("target/interop/go");
+    let mut command = Command::new(folder.join("client"));
+    // Snapshots of contents and logs go to the temporary folder.
+    command.env("TMPDIR", &folder).current_dir(folder);
     command
 }
 
