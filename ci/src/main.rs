@@ -32,7 +32,7 @@ usage: cargo ci <verb>
   interop [--base URL | --binary PATH] [client...]
              real Nacos clients against the release binary, a running server or another binary
              clients: plain python node rust java (all when none is named)
-  sim [--seeds N] [--from S] [--nodes V] [--planted [--only NAME]]
+  sim [--seeds N] [--from S] [--nodes V] [--twice] [--planted [--only NAME]]
              simulated clusters from seeds, or the score of the planted bugs
 ";
 

@@ -22,10 +22,24 @@ pub struct Report {
     pub trace: u64,
 }
 
-/// Runs `seed`; with `voters` voters if the caller wants a certain number.
+/// How a seed is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// This many voters, not as many as the seed draws.
+    pub voters: Option<u64>,
+    /// With this bug.
+    pub planted: Option<Planted>,
+    /// Only what clients and operators can see counts, not what happens inside of Raft.
+    pub clients_only: bool,
+}
+
+/// Runs `seed`.
 #[must_use]
-pub fn run(seed: u64, voters: Option<u64>, planted: Option<Planted>) -> Report {
-    let mut world = World::new(Plan::new(seed, voters), planted);
+pub fn run(seed: u64, options: Options) -> Report {
+    let mut world = World::new(Plan::new(seed, options.voters), options.planted);
+    if options.clients_only {
+        world.checkers().believe_clients_only();
+    }
     let panicked = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match panicked {
         Ok(()) => world.checkers().violation(),
@@ -43,12 +57,10 @@ pub fn run(seed: u64, voters: Option<u64>, planted: Option<Planted>) -> Report {
     Report { seed, violation, tally, crashes, trace }
 }
 
-/// The first of `seeds` seeds from `first` on that finds `planted`.
+/// The first of `seeds` seeds from `first` on that finds anything.
 #[must_use]
-pub fn hunt(planted: Planted, first: u64, seeds: u64) -> Option<Report> {
-    (first..first + seeds)
-        .map(|seed| run(seed, None, Some(planted)))
-        .find(|report| report.violation.is_some())
+pub fn hunt(options: Options, first: u64, seeds: u64) -> Option<Report> {
+    (first..first + seeds).map(|seed| run(seed, options)).find(|report| report.violation.is_some())
 }
 
 /// The command that runs a seed again.

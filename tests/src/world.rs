@@ -19,7 +19,7 @@ use crate::planted::Planted;
 use crate::workload::{self, Client, Door, Town};
 
 /// Time to converge once everything has healed.
-const HEALING: Duration = Duration::from_secs(60);
+const HEALING: Duration = Duration::from_secs(10);
 /// Time in which every listener must have heard of the last change.
 const HEARING: Duration = Duration::from_secs(5);
 /// How often the lists of instances are looked at.

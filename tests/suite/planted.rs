@@ -1,14 +1,15 @@
 //! The simulator finds what it is there to find: each planted bug, within a bounded number of seeds.
 
 use nacolet_tests::planted::Planted;
-use nacolet_tests::run::hunt;
+use nacolet_tests::run::{Options, hunt};
 
 /// The first seed that finds a bug lies no further than this from where the hunt begins. The bound of
 /// the test programme is a thousand; `cargo ci sim --planted` prints the score.
 const SEEDS_MAX: u64 = 300;
 
 fn is_found(bug: Planted) {
-    let found = hunt(bug, 1, SEEDS_MAX);
+    let options = Options { planted: Some(bug), ..Options::default() };
+    let found = hunt(options, 1, SEEDS_MAX);
     assert!(found.is_some(), "{} is not found in {SEEDS_MAX} seeds", bug.name());
 }
 

@@ -9,16 +9,19 @@ use std::env;
 use std::process::ExitCode;
 
 use nacolet_tests::planted::Planted;
-use nacolet_tests::run::{Report, hunt, replay, run};
+use nacolet_tests::run::{self, Report, hunt, replay, run};
 
 const USAGE: &str = "\
-usage: cargo ci sim [--seeds N] [--from S] [--nodes V]
-       cargo ci sim --planted [--seeds N] [--from S] [--only NAME]
+usage: cargo ci sim [--seeds N] [--from S] [--nodes V] [--twice] [--clients-only]
+       cargo ci sim --planted [--seeds N] [--from S] [--only NAME] [--clients-only]
 
   --seeds    how many seeds (300; with --planted at most so many per bug, 1000)
   --from     the first seed (1)
   --nodes    voters at the beginning of every run; drawn by the seed when absent
+  --twice    runs each seed twice and compares everything that happened
   --planted  plants each known bug and prints how many are found
+  --clients-only
+             looks away from the inside of Raft: what could clients and operators have seen?
 ";
 
 #[derive(Default)]
@@ -27,7 +30,15 @@ struct Options {
     from: Option<u64>,
     nodes: Option<u64>,
     planted: bool,
+    twice: bool,
+    clients_only: bool,
     only: Option<Planted>,
+}
+
+impl Options {
+    fn of(&self, planted: Option<Planted>) -> run::Options {
+        run::Options { voters: self.nodes, planted, clients_only: self.clients_only }
+    }
 }
 
 fn parse(words: &[String]) -> Option<Options> {
@@ -39,6 +50,8 @@ fn parse(words: &[String]) -> Option<Options> {
             "--seeds" => options.seeds = Some(number()?),
             "--from" => options.from = Some(number()?),
             "--nodes" => options.nodes = Some(number()?),
+            "--clients-only" => options.clients_only = true,
+            "--twice" => options.twice = true,
             "--planted" => options.planted = true,
             "--only" => options.only = Some(Planted::parse(words.next()?)?),
             _ => return None,
@@ -72,7 +85,7 @@ fn seeds(options: &Options) -> bool {
     let mut sum = [0_u64; 9];
     let mut failures = 0;
     for seed in first..first + count {
-        let report = run(seed, options.nodes, None);
+        let report = run(seed, options.of(None));
         let Report { tally, crashes, .. } = &report;
         let facts = [
             tally.acknowledged,
@@ -86,6 +99,10 @@ fn seeds(options: &Options) -> bool {
             tally.installs,
         ];
         sum.iter_mut().zip(facts).for_each(|(sum, fact)| *sum += fact);
+        if options.twice && run(seed, options.of(None)) != report {
+            failures += 1;
+            println!("seed {seed} tells two stories");
+        }
         if let Some(violation) = &report.violation {
             failures += 1;
             println!("seed {seed}: {} broken: {}", violation.promise, violation.what);
@@ -110,7 +127,7 @@ fn score(options: &Options) -> bool {
     let bugs: Vec<Planted> = Planted::ALL.into_iter().filter(chosen).collect();
     let mut found = 0;
     for bug in &bugs {
-        match hunt(*bug, first, count) {
+        match hunt(options.of(Some(*bug)), first, count) {
             Some(Report { seed, violation: Some(violation), .. }) => {
                 found += 1;
                 let Violated { promise, what } = Violated::of(&violation.what, violation.promise);
