@@ -48,7 +48,7 @@ pub(super) struct Subscription {
 /// A config that a client listens to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listen {
-    /// What it has, or was told to fetch.
+    /// What it was told of last, by an answer or by a notice.
     pub(super) md5: Option<Md5>,
     /// It names the default namespace with an empty text, and must be answered so.
     pub(super) is_blank: bool,

@@ -56,9 +56,10 @@ pub(super) fn listen(
             key
         }
     };
-    let listen = Listen { md5, is_blank };
-    listens.insert(Rc::clone(&key), listen);
-    Ok(seen(zone, client, &key) != md5)
+    // What it has may be older than what it is told now; the next notice is due when that changes.
+    let seen = seen(zone, client, &key);
+    listens.insert(key, Listen { md5: seen, is_blank });
+    Ok(seen != md5)
 }
 
 /// Forgets that a client listens to a config.

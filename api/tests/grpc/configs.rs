@@ -179,6 +179,20 @@ fn a_change_is_told_once_per_content_until_it_is_acknowledged() {
 }
 
 #[test]
+fn a_change_back_to_what_a_listener_said_it_had_is_told() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        publish(&mut client, json!({"content": "two"})).await;
+        let old = Md5::of("one").to_string();
+        let contexts = json!([{"dataId": "d", "group": "g", "tenant": "", "md5": old}]);
+        assert_ne!(listen(&mut client, contexts).await, json!([]), "it fetches the second");
+        publish(&mut client, json!({"content": "one"})).await;
+        client.hears("ConfigChangeNotifyRequest").await;
+    });
+}
+
+#[test]
 fn a_refused_notice_comes_again() {
     let world = World::with(Settings { tick: Duration::from_millis(20), ..Settings::default() });
     run(async {
