@@ -56,8 +56,8 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
     raise_descriptor_limit();
     let seed = random()?;
     let dir = DataDir::open(&settings.data_dir, NodeId(random()?))?;
-    let address = claim(settings.http_addr)?;
-    let grpc = claim(settings.grpc_addr)?;
+    let (http_claim, grpc_claim) = (claim(settings.http_addr)?, claim(settings.grpc_addr)?);
+    let (address, grpc) = (http_claim.address, grpc_claim.address);
     let (ref_time, ref_time_floor) = RefTime::open(&dir)?;
     let shared = Shared {
         configs: Arc::new(RwLock::new(config::Store::new())),
@@ -262,11 +262,29 @@ fn api_thread(
     })
 }
 
+/// An address that this process serves, or will once it is ready.
+struct Claim {
+    address: SocketAddr,
+    /// Bound and not listening: clients are refused until the doors open.
+    _held: socket2::Socket,
+}
+
 /// Refuses an address that somebody else serves already. The api threads share it later
-/// (`SO_REUSEPORT`), and another process that shares it as well would take half of the clients.
-fn claim(address: SocketAddr) -> Result<SocketAddr, RunError> {
-    let taken = |source| RunError::Listen { address, source };
-    TcpListener::bind(address).and_then(|probe| probe.local_addr()).map_err(taken)
+/// (`SO_REUSEPORT`), and another process that shares it as well would take half of the clients. From
+/// now on a socket holds it, since a member may need a while to catch up.
+fn claim(address: SocketAddr) -> Result<Claim, RunError> {
+    let claimed = || {
+        let probe = TcpListener::bind(address)?;
+        let address = probe.local_addr()?;
+        drop(probe);
+        let domain = socket2::Domain::for_address(address);
+        let held = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        held.set_reuse_address(true)?;
+        held.set_reuse_port(true)?;
+        held.bind(&address.into())?;
+        Ok(Claim { address, _held: held })
+    };
+    claimed().map_err(|source| RunError::Listen { address, source })
 }
 
 /// Asks for as many descriptors as connections and long polls may need; many systems start a process

@@ -7,6 +7,7 @@ mod support;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -27,9 +28,17 @@ struct Member {
     peer: u16,
 }
 
+/// A port that nobody uses, and that the system gives to nobody who asks for any: a member comes back to
+/// its port.
 fn free_port() -> u16 {
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    probe.local_addr().expect("it is bound").port()
+    static LAST: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 16_000).expect("it is small") + 10_000;
+    loop {
+        let port = first + LAST.fetch_add(1, Ordering::Relaxed);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl Site {
@@ -162,9 +171,13 @@ impl Member {
         drop(self);
     }
 
-    fn terminate(mut self) {
+    fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
+    }
+
+    fn terminate(mut self) {
+        self.signal("-TERM");
         assert!(self.child.wait().expect("it ended").success());
     }
 
@@ -352,6 +365,22 @@ fn whoever_does_not_belong_is_refused_with_a_sentence() {
     std::fs::write(site.path("key"), "short\n").expect("the folder is writable");
     let why = site.refused("short", &join);
     assert!(why.contains("at least 32 bytes"), "{why}");
+}
+
+#[test]
+fn a_leader_that_hangs_is_replaced_and_follows_when_it_wakes() {
+    let site = Site::new("hang");
+    let [a, b, c] = site.three();
+    a.signal("-STOP");
+    // Nobody can know what a leader that hangs does with what it was sent.
+    let mut http = b.http();
+    http.limit(Duration::from_secs(7));
+    assert_eq!(http.post(CONFIGS, "dataId=k&group=g&content=x").0, 503);
+    assert_eq!(c.publish("k", "y"), 200);
+    a.signal("-CONT");
+    assert_eq!(a.read("k"), "y");
+    assert_eq!(a.publish("k", "z"), 200);
+    assert_eq!(b.read("k"), "z");
 }
 
 #[test]

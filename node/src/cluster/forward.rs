@@ -2,9 +2,10 @@
 //! and is answered where it came in; while there is no leader it waits for one, not for long. Whoever
 //! gets an answer here also reads here what it wrote.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use nacolet_model::limits;
+use nacolet_model::{NodeId, limits};
 use nacolet_raft::{Cause, ClientWriteError, LogIndex, Refusal, RequestError};
 use nacolet_transport::{Call, CallError, Reply};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ use crate::command::{Command, Refused, Response};
 
 /// Between two looks for a leader.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often a leader that does not answer is looked at.
+const HANG_CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// What the state machine of the leader said. A wire format: append variants, never reorder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,7 +47,7 @@ impl Cluster {
                     let Ok(bytes) = postcard::to_allocvec(command) else {
                         return Err(ClientWriteError::Unencodable);
                     };
-                    match self.ask(leader, Call::Write(bytes)).await {
+                    match self.ask_leader(leader, Call::Write(bytes)).await {
                         Ok(Reply::Written { answer, applied }) => {
                             self.catch_up(applied).await;
                             return written(&answer);
@@ -80,7 +84,7 @@ impl Cluster {
         loop {
             let leader = self.raft.current_leader().filter(|leader| *leader != self.me());
             let refused = match leader {
-                Some(leader) => match self.ask(leader, Call::ReadIndex).await {
+                Some(leader) => match self.ask_leader(leader, Call::ReadIndex).await {
                     Ok(Reply::Index(index)) => {
                         let late = async {
                             clock::until(deadline).await;
@@ -136,6 +140,24 @@ impl Cluster {
         future::or(handed, late).await;
     }
 
+    /// Asks `leader` for as long as nobody else leads. One that hangs keeps its connection, and nobody
+    /// should wait for it any longer than for an election.
+    async fn ask_leader(&self, leader: NodeId, call: Call) -> Result<Reply, CallError> {
+        let mut asked = pin!(self.ask(leader, call));
+        loop {
+            let tired = async {
+                smol::Timer::after(HANG_CHECK_EVERY).await;
+                None
+            };
+            let answered = async { Some(asked.as_mut().await) };
+            match future::or(answered, tired).await {
+                Some(answer) => return answer,
+                None if self.raft.current_leader() == Some(leader) => {}
+                None => return Err(CallError::Lost),
+            }
+        }
+    }
+
     /// Waits a little for another state of affairs.
     async fn look_again(&self) {
         let version = self.raft.metrics().version;
@@ -163,7 +185,7 @@ impl Cluster {
     }
 }
 
-fn refused_leader(refusal: Refusal) -> Option<nacolet_model::NodeId> {
+fn refused_leader(refusal: Refusal) -> Option<NodeId> {
     if let Refusal::NotLeader { leader } = refusal { leader } else { None }
 }
 
