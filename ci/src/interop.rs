@@ -29,7 +29,7 @@ struct Client {
     command: fn(&Path) -> Command,
 }
 
-const CLIENTS: [Client; 7] = [
+const CLIENTS: [Client; 8] = [
     Client { name: "plain", library: "urllib", prepare: |_| true, command: plain_command },
     Client {
         name: "python",
@@ -50,6 +50,12 @@ const CLIENTS: [Client; 7] = [
         library: "nacos_rust_client 0.3.3",
         prepare: prepare_rust,
         command: rust_command,
+    },
+    Client {
+        name: "rustgrpc",
+        library: "nacos-sdk 0.8.0 and others",
+        prepare: prepare_rustgrpc,
+        command: rustgrpc_command,
     },
     Client {
         name: "java",
@@ -325,16 +331,33 @@ fn node_command(root: &Path) -> Command {
 }
 
 fn prepare_rust(root: &Path) -> bool {
+    build_rust(root, "rust")
+}
+
+fn prepare_rustgrpc(root: &Path) -> bool {
+    build_rust(root, "rustgrpc")
+}
+
+fn build_rust(root: &Path, name: &str) -> bool {
     let mut build = cargo();
-    build.current_dir(root.join("tests/interop/rust"));
+    build.current_dir(root.join("tests/interop").join(name));
     build.args(["build", "--locked", "--quiet", "--target-dir"]);
-    step("rust client", build.arg(root.join("target/interop/rust")))
+    step("rust client", build.arg(root.join("target/interop").join(name)))
 }
 
 fn rust_command(root: &Path) -> Command {
-    let folder = root.join("target/interop/rust");
-    let mut command = Command::new(folder.join("debug/nacolet-interop"));
-    command.current_dir(folder);
+    built_command(root, "rust", "nacolet-interop")
+}
+
+fn rustgrpc_command(root: &Path) -> Command {
+    built_command(root, "rustgrpc", "nacolet-interop-grpc")
+}
+
+fn built_command(root: &Path, name: &str, program: &str) -> Command {
+    let folder = root.join("target/interop").join(name);
+    let mut command = Command::new(folder.join("debug").join(program));
+    // Logs and snapshots of contents go below the home folder.
+    command.env("HOME", &folder).current_dir(folder);
     command
 }
 
