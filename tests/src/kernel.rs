@@ -149,6 +149,16 @@ impl Kernel {
         drop(dead);
     }
 
+    /// Drops every task and every event. They hold the kernel, and the kernel holds them.
+    pub fn clear(&self) {
+        while !self.0.tasks.borrow().is_empty() || !self.0.events.borrow().is_empty() {
+            let tasks = std::mem::take(&mut *self.0.tasks.borrow_mut());
+            drop(tasks);
+            let events = std::mem::take(&mut *self.0.events.borrow_mut());
+            drop(events);
+        }
+    }
+
     /// Polls no task of `group` until it is resumed.
     pub fn pause(&self, group: GroupId) {
         self.0.paused.borrow_mut().insert(group);

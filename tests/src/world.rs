@@ -59,6 +59,12 @@ impl std::fmt::Debug for World {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kernel.clear();
+    }
+}
+
 impl World {
     /// The world of a plan, with a bug or without.
     #[must_use]
