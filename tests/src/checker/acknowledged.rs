@@ -205,8 +205,22 @@ impl Ledger {
             store.invariants();
             shared.registry.borrow().invariants();
         }
-        Ok(())
+        let mut lists = states.iter().map(|state| (state.node, persistent(state.shared)));
+        let Some((first, list)) = lists.next() else { return Ok(()) };
+        match lists.find(|(_, other)| *other != list) {
+            None => Ok(()),
+            Some((node, other)) => {
+                Err(format!("{first} has the persistent instances {list:?}, {node} has {other:?}"))
+            }
+        }
     }
+}
+
+/// Ports of the instances that stand in the log.
+fn persistent(shared: &Shared) -> Vec<u16> {
+    let registry = shared.registry.borrow();
+    let instances = registry.all_services().flat_map(|service| service.instances());
+    instances.filter(|instance| !instance.ephemeral()).map(|instance| instance.port()).collect()
 }
 
 /// The content that a client writes under a serial.
