@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
@@ -103,7 +103,11 @@ impl Site {
 
     /// Starts a node that is expected to end by itself, with its last words.
     fn refused(&self, name: &str, arguments: &[&str]) -> String {
-        let command = &mut self.command(name, free_port(), arguments);
+        self.refused_at(name, free_port(), arguments)
+    }
+
+    fn refused_at(&self, name: &str, peer: u16, arguments: &[&str]) -> String {
+        let command = &mut self.command(name, peer, arguments);
         let Output { status, stderr, .. } = command.output().expect("the binary runs");
         assert!(!status.success());
         String::from_utf8(stderr).expect("it is text")
@@ -366,6 +370,47 @@ fn whoever_does_not_belong_is_refused_with_a_sentence() {
     std::fs::write(site.path("key"), "short\n").expect("the folder is writable");
     let why = site.refused("short", &join);
     assert!(why.contains("at least 32 bytes"), "{why}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("the folder is writable");
+    for entry in std::fs::read_dir(from).expect("it is there") {
+        let entry = entry.expect("it is readable");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("the folder is writable");
+        }
+    }
+}
+
+#[test]
+fn a_copied_or_outdated_data_directory_is_refused() {
+    let site = Site::new("copied");
+    let [a, b, c] = site.three();
+    let peer = c.peer;
+    c.terminate();
+    copy(&site.path("c"), &site.path("old"));
+    let c = site.start_at("c", peer, &[]);
+    for number in 0..20 {
+        assert_eq!(a.publish("k", &number.to_string()), 200);
+    }
+    assert_eq!(c.read("k"), "19");
+    // The same node twice.
+    let why = site.refused("old", &[]);
+    assert!(why.contains("is in use"), "{why}");
+    assert_eq!(c.read("k"), "19");
+    // A directory from before what it acknowledged.
+    let leader = a.status()["leader"].as_str().expect("an id").to_owned();
+    a.until(|status| {
+        let caught_up = |member: &Value| member["match_index"] == status["commit_index"];
+        status["leader"] == *leader && members(status).iter().all(caught_up)
+    });
+    c.kill();
+    let why = site.refused_at("old", peer, &[]);
+    assert!(why.contains("older than what it acknowledged"), "{why}");
+    assert_eq!(b.read("k"), "19");
 }
 
 #[test]

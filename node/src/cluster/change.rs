@@ -30,7 +30,8 @@ impl Cluster {
         if membership.addresses.get(&from) == Some(&address) {
             return Reply::Joined(cluster);
         }
-        if membership.contains(from)
+        let known = membership.addresses.get(&from);
+        if known.is_some_and(|known| peer_of(known) != peer_of(&address))
             && let Some(reply) = self.id_in_use(from)
         {
             return reply;
@@ -84,7 +85,10 @@ impl Cluster {
         if !is_address(&address) {
             return Reply::Refused("that is no address".to_owned());
         }
-        if let Some(reply) = self.id_in_use(from) {
+        // Who answers at the same place is the member itself, with another HTTP port.
+        if peer_of(known) != peer_of(&address)
+            && let Some(reply) = self.id_in_use(from)
+        {
             return reply;
         }
         tracing::info!(member = %from, %address, "has another address");
