@@ -31,7 +31,7 @@ usage: cargo ci <verb>
   edge       static build for x86_64 musl, and its size
   interop [--base URL | --binary PATH] [client...]
              real Nacos clients against the release binary, a running server or another binary
-             clients: plain python node rust java (all when none is named)
+             clients: plain python node rust java python3 go rustgrpc (all when none is named)
   sim [--seeds N] [--from S] [--nodes V] [--twice] [--planted [--only NAME]]
              simulated clusters from seeds, or the score of the planted bugs
 ";
