@@ -41,23 +41,33 @@ struct ServiceInfo<'a> {
 
 impl Serialize for ServiceInfo<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { view, service, clusters } = self;
-        let mut info = serializer.serialize_struct("ServiceInfo", 11)?;
-        info.serialize_field("name", service)?;
-        info.serialize_field("groupName", service.group)?;
-        // Clients keep lists by the text they asked with, so it goes back unchanged.
-        info.serialize_field("clusters", clusters)?;
-        info.serialize_field("cacheMillis", &view.cache.as_millis())?;
-        info.serialize_field("hosts", &Hosts { view, service: *service })?;
-        info.serialize_field("lastRefTime", &view.last_ref_time)?;
-        info.serialize_field("checksum", "")?;
-        // Nacos 1 and 2 spell it one way, Nacos 3 the other, and each has clients that insist.
-        info.serialize_field("allIPs", &false)?;
-        info.serialize_field("allIps", &false)?;
-        info.serialize_field("reachProtectionThreshold", &view.reach_protection)?;
-        info.serialize_field("valid", &true)?;
-        info.end()
+        service_info(serializer, &self.service, self.view, self.service, self.clusters)
     }
+}
+
+/// Writes a `ServiceInfo`: over HTTP and gRPC it differs in its `name` alone.
+pub(crate) fn service_info<S: Serializer>(
+    serializer: S,
+    name: &(impl Serialize + ?Sized),
+    view: &ServiceView<'_>,
+    service: Grouped<'_>,
+    clusters: &str,
+) -> Result<S::Ok, S::Error> {
+    let mut info = serializer.serialize_struct("ServiceInfo", 11)?;
+    info.serialize_field("name", name)?;
+    info.serialize_field("groupName", service.group)?;
+    // Clients keep lists by the text they asked with, so it goes back unchanged.
+    info.serialize_field("clusters", clusters)?;
+    info.serialize_field("cacheMillis", &view.cache.as_millis())?;
+    info.serialize_field("hosts", &Hosts { view, service })?;
+    info.serialize_field("lastRefTime", &view.last_ref_time)?;
+    info.serialize_field("checksum", "")?;
+    // Nacos 1 and 2 spell it one way, Nacos 3 the other, and each has clients that insist.
+    info.serialize_field("allIPs", &false)?;
+    info.serialize_field("allIps", &false)?;
+    info.serialize_field("reachProtectionThreshold", &view.reach_protection)?;
+    info.serialize_field("valid", &true)?;
+    info.end()
 }
 
 /// The instances of a service.

@@ -7,14 +7,14 @@ use std::borrow::Cow;
 use hyper::body::Bytes;
 use nacolet_model::{ClusterName, Group, Namespace, ServiceKey};
 use nacolet_registry::{InstanceSpec, ListQuery, Request, ServiceQuery, ServiceView};
-use serde::ser::{SerializeStruct as _, Serializer};
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::config::{request, text};
 use super::message::{Refusal, done, error, failed};
 use super::{Zone, watch};
-use crate::list::Hosts;
+use crate::list;
 use crate::params::PageParams;
 use crate::refused;
 use crate::shapes::{Grouped, page};
@@ -42,21 +42,7 @@ impl<'a> ServiceInfo<'a> {
 
 impl Serialize for ServiceInfo<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { view, service, clusters } = self;
-        let mut info = serializer.serialize_struct("ServiceInfo", 11)?;
-        info.serialize_field("name", service.name)?;
-        info.serialize_field("groupName", service.group)?;
-        info.serialize_field("clusters", clusters)?;
-        info.serialize_field("cacheMillis", &view.cache.as_millis())?;
-        info.serialize_field("hosts", &Hosts { view, service: *service })?;
-        info.serialize_field("lastRefTime", &view.last_ref_time)?;
-        info.serialize_field("checksum", "")?;
-        // Nacos 2 spells it one way, Nacos 3 the other, and each has clients that insist.
-        info.serialize_field("allIPs", &false)?;
-        info.serialize_field("allIps", &false)?;
-        info.serialize_field("reachProtectionThreshold", &view.reach_protection)?;
-        info.serialize_field("valid", &true)?;
-        info.end()
+        list::service_info(serializer, self.service.name, &self.view, self.service, self.clusters)
     }
 }
 
