@@ -148,6 +148,36 @@ pub const LIST_SHELF_BYTES_MAX: usize = 8 << 20;
 /// Rendered instance lists kept, their number; same answer.
 pub const LIST_SHELF_LISTS_MAX: usize = 4_096;
 
+// ---- Distro ----
+
+/// Between signs of life to the other members.
+pub const DISTRO_TICK: Duration = Duration::from_secs(1);
+/// A member that was not heard for this long counts as dead: its services are watched by others.
+pub const DISTRO_SILENCE: Duration = Duration::from_secs(3);
+/// After the death of a member, clients that had a connection to it may come back on another one for
+/// this long; with `DISTRO_SILENCE` it stays below 35 s. Beyond: their instances are removed.
+pub const DISTRO_ORPHAN_EXPIRY: Duration = Duration::from_secs(25);
+/// A node that has lost most members removes nobody for this long (Nacos keeps copies of connections
+/// as long); two members of which one is gone for good go on after that.
+pub const DISTRO_ALONE_PATIENCE: Duration = Duration::from_secs(180);
+/// Instances that are gone are remembered for this long, so that late copies do not bring them back.
+pub const DISTRO_TOMB_EXPIRY: Duration = Duration::from_secs(600);
+/// And so many of them, some 15 MB. Beyond: the oldest is forgotten.
+pub const DISTRO_TOMBS_MAX: usize = 50_000;
+/// A node that was stopped for longer than this has its copies confirmed by another one: less than
+/// `DISTRO_TOMB_EXPIRY`, so that what was deregistered meanwhile is still known there or here.
+pub const DISTRO_STALE_AFTER: Duration = Duration::from_secs(300);
+/// Bytes of one message, roughly; one service goes alone in a larger one.
+pub const DISTRO_MESSAGE_BYTES: usize = 256 << 10;
+/// Services named in one message about beats or about what is lacking.
+pub const DISTRO_HEARD_SERVICES_MAX: usize = 2_000;
+/// A page of the full copy that does not come within this time is asked of another member.
+pub const DISTRO_PAGE_PATIENCE: Duration = Duration::from_secs(2);
+/// A starting node that finds nobody to copy from begins empty after this time.
+pub const DISTRO_LOAD_PATIENCE: Duration = Duration::from_secs(5);
+
+const _: () = assert!(DISTRO_STALE_AFTER.as_secs() < DISTRO_TOMB_EXPIRY.as_secs());
+
 // ---- HTTP (reliability B4) ----
 
 /// Request line and headers, bytes, counted while reading. Python 1.0 publishes 20 KiB of content in

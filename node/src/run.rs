@@ -61,7 +61,11 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
     let (ref_time, ref_time_floor) = RefTime::open(&dir)?;
     let shared = Shared {
         configs: Arc::new(RwLock::new(config::Store::new())),
-        registry: Arc::new(RwLock::new(Registry::new(RegistrySettings { seed, ref_time_floor }))),
+        registry: Arc::new(RwLock::new(Registry::new(RegistrySettings {
+            seed,
+            ref_time_floor,
+            ..RegistrySettings::default()
+        }))),
     };
     let (aftermath, applied) = Aftermath::new();
     let record = Record::load(&dir)?;

@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use nacolet_model::{Group, Instant, Namespace, ServiceKey, ServiceName};
 
@@ -184,6 +185,22 @@ impl Catalog {
     pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
         let groups = self.index.values().flat_map(BTreeMap::values);
         groups.flat_map(Names::values).filter_map(|slot| self.get(*slot))
+    }
+
+    /// The services after `key`, or all, in the order of namespace, group and name.
+    pub(crate) fn services_after<'a>(
+        &'a self,
+        key: Option<&'a ServiceKey>,
+    ) -> impl Iterator<Item = &'a Service> + use<'a> {
+        let from = |at: Option<&'a ServiceKey>| {
+            at.map_or(Bound::Unbounded, |key| Bound::Included(&key.namespace))
+        };
+        let namespaces = self.index.range::<Namespace, _>((from(key), Bound::Unbounded));
+        namespaces
+            .flat_map(|(_, groups)| groups.values())
+            .flat_map(Names::values)
+            .filter_map(|slot| self.get(*slot))
+            .filter(move |service| key.is_none_or(|key| service.key() > key))
     }
 
     /// The services of one namespace, and of one group where given, in the order of group and name.

@@ -7,22 +7,52 @@ use alloc::vec::Vec;
 
 use nacolet_model::{Instant, ServiceKey, limits};
 
-use crate::catalog::Slot;
+use crate::distro::message::Life;
 use crate::instance::Instance;
 use crate::request::RegistryError;
 use crate::spec::{InstanceKey, InstanceSpec};
 use crate::step::Registry;
 
-/// Names one connection for as long as the process lives; never 0.
+/// Names one connection in the whole cluster: the life of the member that holds it, and a number of
+/// its own; never 0.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 pub struct ClientId(pub u64);
 
+impl ClientId {
+    /// The connection with this number, counted from 1, of the node that lives this life.
+    #[must_use]
+    pub const fn new(life: Life, number: u32) -> Self {
+        Self((life.0 as u64) << 32 | number as u64)
+    }
+
+    /// The life that it is part of.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half fits")]
+    pub const fn life(self) -> Life {
+        Life((self.0 >> 32) as u32)
+    }
+}
+
 /// What each connection published, by service.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     published: BTreeMap<ClientId, BTreeMap<ServiceKey, Vec<InstanceKey>>>,
+}
+
+impl Clients {
+    /// Whether a connection of this node published this instance last.
+    pub(crate) fn publishes(
+        &self,
+        client: ClientId,
+        service: &ServiceKey,
+        instance: &InstanceKey,
+    ) -> bool {
+        let services = self.published.get(&client);
+        let instances = services.and_then(|services| services.get(service));
+        instances.is_some_and(|instances| instances.contains(instance))
+    }
 }
 
 impl Registry {
@@ -120,15 +150,10 @@ impl Registry {
     /// Takes an instance out if `client` still owns it.
     fn withdraw(&mut self, now: Instant, client: ClientId, key: &ServiceKey, gone: &InstanceKey) {
         let Some(slot) = self.catalog.slot_of(key) else { return };
-        if self.owner(slot, gone) == Some(client) {
+        let instance = self.catalog.get(slot).and_then(|service| service.instance(gone));
+        if instance.and_then(Instance::owner) == Some(client) {
             self.take_out(now, slot, gone);
         }
-    }
-
-    fn owner(&self, slot: Slot, key: &InstanceKey) -> Option<ClientId> {
-        let service = self.catalog.get(slot)?;
-        let at = service.position(&key.ip, key.port, key.cluster.as_str()).ok()?;
-        service.instances().get(at).and_then(Instance::owner)
     }
 
     /// Asserts what everything else relies on.
@@ -140,13 +165,9 @@ impl Registry {
             for instance in service.instances() {
                 let Some(owner) = instance.owner() else { continue };
                 assert!(instance.ephemeral(), "only ephemeral instances have an owner");
-                let services = self.clients.published.get(&owner);
-                let known = services.and_then(|services| services.get(service.key()));
-                let key = instance.key();
-                assert!(
-                    known.is_some_and(|known| known.contains(&key)),
-                    "owners know what is theirs"
-                );
+                let is_mine = owner.life() == self.distro.life;
+                let known = self.clients.publishes(owner, service.key(), &instance.key());
+                assert!(known || !is_mine, "owners know what is theirs");
             }
         }
         for services in self.clients.published.values() {

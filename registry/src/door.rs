@@ -4,10 +4,14 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 use nacolet_model::{ClusterName, Instant, RequestId, ServiceKey, limits};
 
+use crate::catalog::Slot;
 use crate::client::ClientId;
+use crate::distro::message::Cause;
 use crate::instance::Instance;
 use crate::meta::{ClusterMeta, HealthChecker, Override, ServiceMeta};
 use crate::persistent::{Command, MetadataChange, PutCluster, PutOverrides, PutService, Register};
@@ -187,17 +191,21 @@ impl Registry {
         spec: InstanceSpec,
         owner: Option<ClientId>,
     ) {
-        let (slot, _) = self.catalog.slot_or_insert(key);
+        let slot = self.slot_for(key);
         let (put, at) = self.catalog.put_instance(slot, spec, now);
         let service = self.catalog.get_mut(slot);
         let instance = service.and_then(|service| service.instances_mut().get_mut(at));
         let is_taken_over = instance.is_some_and(|instance| instance.set_owner(owner));
-        if put != Put::Same {
-            self.changed(now, slot);
+        if put == Put::Same && !is_taken_over {
+            self.heard_here(now, slot, at..at + 1);
+            return;
         }
-        if put != Put::Same || is_taken_over {
-            self.look_at(now, slot, at..at + 1);
-        }
+        let counter = match put {
+            Put::Same => self.ref_time.issue(now),
+            Put::Added | Put::Changed { .. } => self.changed(now, slot),
+        };
+        self.registered(slot, at, counter);
+        self.look_at(now, slot, at..at + 1);
         if put == Put::Added {
             self.welcomed(now, slot);
         }
@@ -226,12 +234,25 @@ impl Registry {
     }
 
     /// Removes one instance, whatever its kind.
-    pub(crate) fn take_out(&mut self, now: Instant, slot: crate::catalog::Slot, key: &InstanceKey) {
+    pub(crate) fn take_out(&mut self, now: Instant, slot: Slot, key: &InstanceKey) {
         let Some(service) = self.catalog.get(slot) else { return };
         let Ok(at) = service.position(&key.ip, key.port, key.cluster.as_str()) else { return };
-        self.catalog.remove_instance(slot, at);
+        let gone = self.catalog.remove_instance(slot, at);
         self.changed(now, slot);
+        if let Some(gone) = gone.filter(Instance::ephemeral) {
+            self.buried(now, slot, gone.key(), gone.born(), Cause::Deregistered);
+        }
         self.thinned(now, slot);
+    }
+
+    /// A sign of life came to this node.
+    pub(crate) fn heard_here(&mut self, now: Instant, slot: Slot, at: Range<usize>) {
+        let Some(service) = self.catalog.get(slot) else { return };
+        let instances = service.instances().get(at).unwrap_or_default();
+        instances.iter().for_each(|instance| instance.hear(now));
+        if !service.watched {
+            self.beats_to_tell.store(true, Ordering::Relaxed);
+        }
     }
 
     fn beat_request(
@@ -246,13 +267,16 @@ impl Registry {
             && let Some(service) = self.catalog.get_mut(slot)
         {
             let at = service.beating_at(&address.ip, address.port, cluster);
-            let mut recovered = false;
+            let mut recovered = Vec::new();
             for instance in service.instances_mut().get_mut(at.clone()).unwrap_or_default() {
-                instance.touch(now);
-                recovered |= instance.ephemeral() && instance.set_healthy(true);
+                if instance.ephemeral() && instance.set_healthy(true) {
+                    recovered.push(instance.key());
+                }
             }
-            if recovered {
-                self.changed(now, slot);
+            self.heard_here(now, slot, at.clone());
+            if !recovered.is_empty() {
+                let counter = self.changed(now, slot);
+                recovered.iter().for_each(|key| self.altered(slot, key, counter));
                 self.look_at(now, slot, at.clone());
             }
             let service = self.catalog.get(slot);
@@ -312,17 +336,12 @@ impl Registry {
         Ok(Answer::Propose(Command::Override(Box::new(put))))
     }
 
-    fn set_ephemeral_health(
-        &mut self,
-        now: Instant,
-        slot: crate::catalog::Slot,
-        key: &InstanceKey,
-        healthy: bool,
-    ) {
+    fn set_ephemeral_health(&mut self, now: Instant, slot: Slot, key: &InstanceKey, healthy: bool) {
         let Some(service) = self.catalog.get_mut(slot) else { return };
         let Ok(at) = service.position(&key.ip, key.port, key.cluster.as_str()) else { return };
         if service.instances_mut()[at].set_healthy(healthy) {
-            self.changed(now, slot);
+            let counter = self.changed(now, slot);
+            self.altered(slot, key, counter);
         }
     }
 
@@ -464,9 +483,9 @@ fn check_override(
     }
     let mut laid: Override = old.cloned().unwrap_or_default();
     laid.change(put)?;
-    let shown = laid.over(instance).metadata;
-    Metadata::new(shown.iter())?;
-    Timers::of(&shown)?;
+    let shown = laid.over(instance).declared;
+    Metadata::new(shown.metadata.iter())?;
+    Timers::of(&shown.metadata)?;
     Ok(())
 }
 

@@ -12,9 +12,14 @@
 //! period before it calls anybody silent. Where everybody beats nobody is ever suspect, so a service
 //! is looked at once in some seconds.
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
 use nacolet_model::{Duration, Instant, limits};
 
+use crate::distro::message::{Life, Version};
 use crate::instance::Instance;
+use crate::spec::InstanceKey;
 
 /// How often a service is looked at that has a suspect, so that no longer pause goes unnoticed.
 const SUSPECT_EVERY: Duration = limits::OWN_PAUSE;
@@ -22,8 +27,10 @@ const SUSPECT_EVERY: Duration = limits::OWN_PAUSE;
 /// What a look at one service found.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
-    /// Somebody's health changed.
-    pub(crate) changed: bool,
+    /// Who is unhealthy now.
+    pub(crate) sick: Vec<InstanceKey>,
+    /// Who is gone.
+    pub(crate) gone: Vec<(InstanceKey, Version)>,
     /// When to look again.
     pub(crate) next: Option<Instant>,
 }
@@ -31,15 +38,16 @@ pub(crate) struct Look {
 impl Look {
     /// Looks at one instance and says whether it stays.
     pub(crate) fn at(&mut self, instance: &mut Instance, now: Instant, clock: &Clock) -> bool {
-        if !instance.beats() {
+        if !clock.watches(instance) {
             return true;
         }
         let deadlines = clock.deadlines(instance, now);
         if deadlines.gone_at <= now {
+            self.gone.push((instance.key(), instance.born()));
             return false;
         }
-        if deadlines.sick_at <= now {
-            self.changed |= instance.set_healthy(false);
+        if deadlines.sick_at <= now && instance.set_healthy(false) {
+            self.sick.push(instance.key());
         }
         let next = clock.next_look(instance, now);
         self.next = Some(self.next.map_or(next, |soonest| soonest.min(next)));
@@ -48,12 +56,14 @@ impl Look {
 }
 
 /// What the looks of one moment share.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Clock {
     /// The period told to clients.
     pub(crate) interval: Duration,
     /// When the process last noticed that it had been stopped.
     pub(crate) resumed: Option<Instant>,
+    /// Lives of members whose connections keep instances alive.
+    pub(crate) lives: Arc<[Life]>,
 }
 
 /// When one instance is unhealthy and when it is gone if it stays silent.
@@ -63,6 +73,13 @@ struct Deadlines {
 }
 
 impl Clock {
+    /// Whether silence ends an instance: one that beats, or one whose connection went with its
+    /// member. The client of the latter has some time to come back on another connection.
+    pub(crate) fn watches(&self, instance: &Instance) -> bool {
+        let is_kept = |owner: crate::ClientId| self.lives.contains(&owner.life());
+        instance.ephemeral() && !instance.owner().is_some_and(is_kept)
+    }
+
     fn interval(&self, instance: &Instance) -> Duration {
         instance.timers().interval_override().unwrap_or(self.interval)
     }
@@ -72,9 +89,13 @@ impl Clock {
         let beat_ms = now.as_millis().saturating_sub(whole_millis(instance.silence(now)));
         let beat = Instant::from_millis(beat_ms);
         let grace = self.resumed.map_or(Instant::ZERO, |at| at + patience(interval));
+        let (sick_after, gone_after) = match instance.owner() {
+            None => (instance.timers().timeout(), instance.timers().delete()),
+            Some(_) => (limits::DISTRO_ORPHAN_EXPIRY, limits::DISTRO_ORPHAN_EXPIRY),
+        };
         Deadlines {
-            sick_at: (beat + instance.timers().timeout()).max(grace),
-            gone_at: (beat + instance.timers().delete()).max(grace),
+            sick_at: (beat + sick_after).max(grace),
+            gone_at: (beat + gone_after).max(grace),
         }
     }
 

@@ -5,19 +5,35 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::cmp::Ordering;
-use core::sync::atomic::{AtomicU32, Ordering as Memory};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering as Memory};
 
 use nacolet_model::{ClusterName, Duration, Instant};
 
 use crate::client::ClientId;
+use crate::distro::message::{Life, Version};
 use crate::spec::{InstanceKey, InstanceSpec, Metadata, Timers};
+
+/// What instances of one deployment have in common, and share.
+#[derive(Debug, Default)]
+pub(crate) struct Declared {
+    pub(crate) metadata: Metadata,
+    pub(crate) app: Box<str>,
+    timers: Timers,
+}
+
+impl Declared {
+    pub(crate) fn new(metadata: Metadata, app: Box<str>) -> Self {
+        let timers = Timers::of(&metadata).unwrap_or_default();
+        Self { metadata, app, timers }
+    }
+}
 
 /// What the owner registered, kept aside while an operator's override covers it.
 #[derive(Debug)]
 pub(crate) struct Base {
     pub(crate) weight: f64,
     pub(crate) enabled: bool,
-    pub(crate) metadata: Arc<Metadata>,
+    pub(crate) declared: Arc<Declared>,
 }
 
 /// One instance as clients see it, overrides included.
@@ -26,37 +42,46 @@ pub struct Instance {
     ip: Box<str>,
     cluster: Arc<ClusterName>,
     weight: f64,
-    metadata: Arc<Metadata>,
-    app: Box<str>,
+    declared: Arc<Declared>,
     base: Option<Box<Base>>,
-    timers: Timers,
     /// The connection that keeps it alive; 0 where beats do. Half the size of an `Option`.
     owner: u64,
+    /// The [`Version`] of its registration and the one of its last change, taken apart: that is
+    /// eight bytes less.
+    born: u64,
+    changed: u64,
+    born_by: Life,
+    changed_by: Life,
     /// Milliseconds since start of the last beat, wrapping.
     beat_ms: AtomicU32,
     port: u16,
     enabled: bool,
     healthy: bool,
     ephemeral: bool,
+    /// A beat came here that the responsible member was not told of yet.
+    heard: AtomicBool,
 }
 
 impl Instance {
-    /// The instance that `spec` describes; `cluster` and `metadata` may be shared with neighbours.
+    /// The instance that `spec` describes; `cluster` and `declared` may be shared with neighbours.
     pub(crate) fn new(
         spec: InstanceSpec,
         cluster: Arc<ClusterName>,
-        metadata: Arc<Metadata>,
+        declared: Arc<Declared>,
         now: Instant,
     ) -> Self {
         Self {
-            timers: Timers::of(&metadata).unwrap_or_default(),
             ip: spec.ip,
             cluster,
             weight: spec.weight,
-            metadata,
-            app: spec.app,
+            declared,
             base: None,
             owner: 0,
+            born: 0,
+            changed: 0,
+            born_by: Life::default(),
+            changed_by: Life::default(),
+            heard: AtomicBool::new(false),
             beat_ms: AtomicU32::new(wrapping_millis(now)),
             port: spec.port,
             enabled: spec.enabled,
@@ -110,19 +135,19 @@ impl Instance {
     /// What its owner and operators say about it.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
-        &self.metadata
+        &self.declared.metadata
     }
 
     /// Application name, "" when unknown.
     #[must_use]
     pub fn app(&self) -> &str {
-        &self.app
+        &self.declared.app
     }
 
     /// Its beat clock.
     #[must_use]
     pub fn timers(&self) -> &Timers {
-        &self.timers
+        &self.declared.timers
     }
 
     /// Its identity.
@@ -138,15 +163,50 @@ impl Instance {
         (self.owner != 0).then_some(ClientId(self.owner))
     }
 
-    /// Whether it has to beat.
-    pub(crate) fn beats(&self) -> bool {
-        self.ephemeral && self.owner == 0
-    }
-
     /// Gives it to a connection, or to those who beat; true when it was somebody else's.
     pub(crate) fn set_owner(&mut self, owner: Option<ClientId>) -> bool {
         let owner = owner.map_or(0, |client| client.0);
         core::mem::replace(&mut self.owner, owner) != owner
+    }
+
+    /// When it was registered.
+    pub(crate) fn born(&self) -> Version {
+        Version { counter: self.born, life: self.born_by }
+    }
+
+    /// When it last changed.
+    pub(crate) fn version(&self) -> Version {
+        Version { counter: self.changed, life: self.changed_by }
+    }
+
+    /// Notes when it was registered; the last change was that or a later one.
+    pub(crate) fn set_born(&mut self, born: Version, version: Version) {
+        (self.born, self.born_by) = (born.counter, born.life);
+        self.set_version(version);
+    }
+
+    /// Notes when it changed.
+    pub(crate) fn set_version(&mut self, version: Version) {
+        (self.changed, self.changed_by) = (version.counter, version.life);
+    }
+
+    /// Notes a beat that came to this node.
+    pub(crate) fn hear(&self, now: Instant) {
+        self.touch(now);
+        self.heard.store(true, Memory::Relaxed);
+    }
+
+    /// Whether a beat came since the last call.
+    pub(crate) fn take_heard(&self) -> bool {
+        self.heard.swap(false, Memory::Relaxed)
+    }
+
+    /// Notes a beat that is so old, unless a later one is known.
+    pub(crate) fn touch_before(&self, now: Instant, silence: Duration) {
+        if silence < self.silence(now) {
+            let ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+            self.touch(Instant::from_millis(now.as_millis().saturating_sub(ms)));
+        }
     }
 
     /// Notes a beat.
@@ -168,27 +228,27 @@ impl Instance {
     }
 
     /// What the owner registered, without overrides.
-    pub(crate) fn registered(&self) -> (f64, bool, &Arc<Metadata>) {
+    pub(crate) fn registered(&self) -> (f64, bool, &Arc<Declared>) {
         match &self.base {
-            Some(base) => (base.weight, base.enabled, &base.metadata),
-            None => (self.weight, self.enabled, &self.metadata),
+            Some(base) => (base.weight, base.enabled, &base.declared),
+            None => (self.weight, self.enabled, &self.declared),
         }
     }
 
     /// Whether registering `spec` would change nothing.
     pub(crate) fn is(&self, spec: &InstanceSpec) -> bool {
-        let (weight, enabled, metadata) = self.registered();
+        let (weight, enabled, declared) = self.registered();
         weight.to_bits() == spec.weight.to_bits()
             && enabled == spec.enabled
             && self.healthy == spec.healthy
             && self.ephemeral == spec.ephemeral
-            && self.app == spec.app
-            && **metadata == spec.metadata
+            && declared.app == spec.app
+            && declared.metadata == spec.metadata
     }
 
-    /// The registered form as a spec, for a raft snapshot.
+    /// The registered form as a spec, for a raft snapshot and for other members.
     pub(crate) fn to_spec(&self) -> InstanceSpec {
-        let (weight, enabled, metadata) = self.registered();
+        let (weight, enabled, declared) = self.registered();
         InstanceSpec {
             ip: self.ip.clone(),
             port: self.port,
@@ -197,15 +257,15 @@ impl Instance {
             enabled,
             healthy: self.healthy,
             ephemeral: self.ephemeral,
-            metadata: Metadata::clone(metadata),
-            app: self.app.clone(),
+            metadata: declared.metadata.clone(),
+            app: declared.app.clone(),
         }
     }
 
     /// Shows the values of `cover` in place of the registered ones; `None` shows those again.
     pub(crate) fn cover(&mut self, cover: Option<Base>) {
-        let (weight, enabled, metadata) = self.registered();
-        let registered = Base { weight, enabled, metadata: Arc::clone(metadata) };
+        let (weight, enabled, declared) = self.registered();
+        let registered = Base { weight, enabled, declared: Arc::clone(declared) };
         let (shown, base) = match cover {
             Some(cover) => (cover, Some(Box::new(registered))),
             None => (registered, None),
@@ -213,22 +273,21 @@ impl Instance {
         self.base = base;
         self.weight = shown.weight;
         self.enabled = shown.enabled;
-        self.timers = Timers::of(&shown.metadata).unwrap_or_default();
-        self.metadata = shown.metadata;
+        self.declared = shown.declared;
     }
 
     /// Bytes of its texts, those that it shares with neighbours included.
     pub(crate) fn text_bytes(&self) -> usize {
-        let base = self.base.as_ref().map_or(0, |base| base.metadata.text_bytes());
-        self.ip.len() + self.app.len() + self.metadata.text_bytes() + base
+        let base = self.base.as_ref().map_or(0, |base| base.declared.metadata.text_bytes());
+        self.ip.len() + self.app().len() + self.metadata().text_bytes() + base
     }
 
     pub(crate) fn cluster_name(&self) -> &Arc<ClusterName> {
         &self.cluster
     }
 
-    pub(crate) fn shared_metadata(&self) -> &Arc<Metadata> {
-        &self.metadata
+    pub(crate) fn declared(&self) -> &Arc<Declared> {
+        &self.declared
     }
 
     /// Order of instances inside a service: address, port, cluster.

@@ -29,6 +29,7 @@ extern crate alloc;
 
 mod catalog;
 mod client;
+mod distro;
 mod door;
 mod health;
 mod instance;
@@ -46,6 +47,8 @@ mod switches;
 mod timer;
 
 pub use client::ClientId;
+pub use distro::message::{Life, Message};
+pub use distro::{DistroCounts, DistroView, Owner, PeerView, message};
 pub use instance::Instance;
 pub use meta::{ClusterMeta, HealthChecker, Override, Selector, ServiceMeta};
 pub use persistent::{Command, MetadataChange, PutCluster, PutOverrides, PutService, Register};

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use nacolet_model::{ClusterName, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::instance::{Base, Instance};
+use crate::instance::{Base, Declared, Instance};
 use crate::persistent::{MetadataChange, PutOverrides};
 use crate::request::RegistryError;
 use crate::spec::{InstanceKey, Metadata, SpecError};
@@ -190,16 +190,17 @@ impl Override {
 
     /// What clients see of `instance` under this override.
     pub(crate) fn over(&self, instance: &Instance) -> Base {
-        let (weight, enabled, metadata) = instance.registered();
-        let metadata = if self.put.is_empty() && self.hide.is_empty() {
-            Arc::clone(metadata)
+        let (weight, enabled, declared) = instance.registered();
+        let declared = if self.put.is_empty() && self.hide.is_empty() {
+            Arc::clone(declared)
         } else {
-            Arc::new(metadata.under(&self.put, &self.hide))
+            let metadata = declared.metadata.under(&self.put, &self.hide);
+            Arc::new(Declared::new(metadata, declared.app.clone()))
         };
         Base {
             weight: self.weight.unwrap_or(weight),
             enabled: self.enabled.unwrap_or(enabled),
-            metadata,
+            declared,
         }
     }
 

@@ -9,6 +9,7 @@ use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Slot;
+use crate::distro::responsible::{START, fold};
 use crate::meta::{ClusterMeta, ServiceMeta};
 use crate::request::{RegistryError, Reply, UpdatedInstance};
 use crate::service::Put;
@@ -174,7 +175,7 @@ impl Registry {
         if is_new && self.catalog.persistent_count() >= limits::INSTANCES_MAX {
             return Err(RegistryError::NodeFull);
         }
-        let (slot, _) = self.catalog.slot_or_insert(&put.service);
+        let slot = self.slot_for(&put.service);
         if self.catalog.put_instance(slot, spec, now).0 != Put::Same {
             self.changed(now, slot);
             self.welcomed(now, slot);
@@ -212,7 +213,7 @@ impl Registry {
         if create && known.is_some_and(|service| service.meta().is_some()) {
             return Err(RegistryError::ServiceExists);
         }
-        let (slot, _) = self.catalog.slot_or_insert(&put.service);
+        let slot = self.slot_for(&put.service);
         if let Some(service) = self.catalog.get_mut(slot) {
             service.durable_mut().set_meta(put.meta);
         }
@@ -252,7 +253,7 @@ impl Registry {
         if full {
             return Err(RegistryError::TooManyClusters);
         }
-        let (slot, _) = self.catalog.slot_or_insert(&put.service);
+        let slot = self.slot_for(&put.service);
         if let Some(service) = self.catalog.get_mut(slot) {
             service.durable_mut().put_cluster(put.cluster, put.meta);
         }
@@ -296,7 +297,7 @@ impl Registry {
         if changed.is_empty() {
             return Ok(Reply::Updated(Vec::new()));
         }
-        let (slot, _) = self.catalog.slot_or_insert(&put.service);
+        let slot = self.slot_for(&put.service);
         if let Some(service) = self.catalog.get_mut(slot) {
             for (key, laid) in changed {
                 service.durable_mut().put_override(key.clone(), laid);
@@ -355,12 +356,8 @@ impl Registry {
     }
 }
 
-/// FNV-1a over the index and the bytes of a command, on top of what came before.
+/// Hash over the index and the bytes of a command, on top of what came before.
 fn chain(hash: u64, index: u64, command: &Command) -> u64 {
-    let mut hash = hash ^ 0xcbf2_9ce4_8422_2325;
     let bytes = postcard::to_allocvec(command).unwrap_or_default();
-    for byte in index.to_le_bytes().into_iter().chain(bytes) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash
+    fold(fold(hash ^ START, &index.to_le_bytes()), &bytes)
 }

@@ -2,6 +2,7 @@
 //! renders it allocates what the rendering needs.
 
 use alloc::format;
+use core::sync::atomic::Ordering;
 
 use nacolet_model::{Duration, Instant, ServiceKey};
 
@@ -160,7 +161,10 @@ impl Registry {
         if !matching.iter().all(Instance::healthy) {
             return None;
         }
-        matching.iter().for_each(|instance| instance.touch(now));
+        matching.iter().for_each(|instance| instance.hear(now));
+        if service.is_some_and(|service| !service.watched) {
+            self.beats_to_tell.store(true, Ordering::Relaxed);
+        }
         Some(self.beat_answer(first))
     }
 

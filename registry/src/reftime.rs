@@ -19,6 +19,9 @@ const SLACK: u64 = 10_000;
 /// Larger values are not exact in JavaScript, so no wall clock may push the value beyond. Steps may.
 const WALL_MAX: u64 = (1 << 53) - (1 << 40);
 
+/// Values of others beyond this are nonsense.
+const OBSERVED_MAX: u64 = 1 << 53;
+
 const _: () = assert!(WALL_MAX + AHEAD_MS < 1 << 53);
 
 /// Issues values that increase strictly over the whole life of a data directory.
@@ -58,6 +61,16 @@ impl RefTime {
         let wall_ms = self.wall_ms(now).min(self.ceiling);
         self.last = wall_ms.max(self.last.saturating_add(1));
         self.last
+    }
+
+    /// Another member uses this value: what is issued from now on is higher. False for one that no
+    /// member can have come to.
+    pub(crate) fn observe(&mut self, value: u64) -> bool {
+        if value >= OBSERVED_MAX {
+            return false;
+        }
+        self.last = self.last.max(value);
+        true
     }
 
     /// The highest value issued so far.

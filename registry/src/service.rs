@@ -9,9 +9,10 @@ use core::ops::Range;
 
 use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
 
-use crate::instance::Instance;
+use crate::distro;
+use crate::instance::{Declared, Instance};
 use crate::meta::{ClusterMeta, Durable, ServiceMeta};
-use crate::spec::{InstanceKey, InstanceSpec, Metadata};
+use crate::spec::{InstanceKey, InstanceSpec};
 
 /// Deadlines that are armed for a service; each also stands in `timer::Timetable`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,12 @@ pub struct Service {
     pub(crate) armed: Armed,
     pub(crate) revision: u64,
     pub(crate) last_ref_time: u64,
+    /// Hash of its name: its bucket, and its part of the choice of the responsible member.
+    pub(crate) name_hash: u64,
+    /// Whether this node decides who is silent for too long.
+    pub(crate) watched: bool,
+    /// Hash over its ephemeral instances, where nothing changed since it was taken.
+    pub(crate) digest: Option<u64>,
     ephemeral_count: u32,
     /// Sum of the texts of all instances.
     instance_bytes: usize,
@@ -56,6 +63,9 @@ pub(crate) enum Put {
 impl Service {
     pub(crate) fn new(key: ServiceKey) -> Self {
         Self {
+            name_hash: distro::responsible::name_hash(&key),
+            watched: false,
+            digest: None,
             key,
             instances: Vec::new(),
             durable: None,
@@ -162,6 +172,12 @@ impl Service {
         }
     }
 
+    /// The instance of this name.
+    pub(crate) fn instance(&self, key: &InstanceKey) -> Option<&Instance> {
+        let at = self.position(&key.ip, key.port, key.cluster.as_str()).ok()?;
+        self.instances.get(at)
+    }
+
     /// The instances that a beat keeps alive: the one it names, else all at its address.
     pub(crate) fn beating(&self, ip: &str, port: u16, cluster: Option<&str>) -> &[Instance] {
         self.instances.get(self.beating_at(ip, port, cluster)).unwrap_or_default()
@@ -247,9 +263,9 @@ impl Service {
             return (Put::Same, at);
         }
         let cluster = self.share_cluster(&spec.cluster);
-        let metadata = self.share_metadata(&spec.metadata);
+        let declared = self.share_declared(&spec);
         let ephemeral = spec.ephemeral;
-        let mut instance = Instance::new(spec, cluster, metadata, now);
+        let mut instance = Instance::new(spec, cluster, declared, now);
         if let Some(durable) = &self.durable
             && !durable.overrides().is_empty()
             && let Some(laid) = durable.overrides().get(&instance.key())
@@ -320,12 +336,16 @@ impl Service {
         same.map_or_else(|| Arc::new(cluster.clone()), |same| Arc::clone(same.cluster_name()))
     }
 
-    /// Instances of one deployment carry the same metadata, so looking at the first and the last is
-    /// enough to find it.
-    fn share_metadata(&self, metadata: &Metadata) -> Arc<Metadata> {
+    /// Instances of one deployment declare the same, so looking at the first and the last is enough
+    /// to find it.
+    fn share_declared(&self, spec: &InstanceSpec) -> Arc<Declared> {
         let near = [self.instances.first(), self.instances.last()];
-        let same = near.into_iter().flatten().find(|near| near.metadata() == metadata);
-        same.map_or_else(|| Arc::new(metadata.clone()), |same| Arc::clone(same.shared_metadata()))
+        let is_same =
+            |near: &&Instance| near.metadata() == &spec.metadata && *near.app() == *spec.app;
+        match near.into_iter().flatten().find(is_same) {
+            Some(same) => Arc::clone(same.declared()),
+            None => Arc::new(Declared::new(spec.metadata.clone(), spec.app.clone())),
+        }
     }
 
     /// Asserts what everything else relies on.

@@ -88,7 +88,7 @@ impl Registry {
         self.hash = loaded.hash;
         self.switches = loaded.switches;
         for part in loaded.services {
-            let (slot, _) = self.catalog.slot_or_insert(&part.key);
+            let slot = self.slot_for(&part.key);
             let Some(service) = self.catalog.get_mut(slot) else { continue };
             let durable = service.durable_mut();
             let laid: Vec<InstanceKey> =

@@ -3,15 +3,18 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::AtomicBool;
 
-use nacolet_model::{Instant, Prng, RequestId, ServiceKey, WallTime, limits};
+use nacolet_model::{Instant, NodeId, Prng, RequestId, ServiceKey, WallTime, limits};
 
 use crate::catalog::{Catalog, Slot};
 use crate::client::{ClientId, Clients};
+use crate::distro::Distro;
+use crate::distro::message::{Cause, Life, Message};
 use crate::health::{Clock, Look};
-use crate::instance::Instance;
 use crate::persistent::Command;
 use crate::reftime::RefTime;
 use crate::request::{RegistryError, Reply, Request};
@@ -28,6 +31,12 @@ pub struct RegistrySettings {
     pub seed: u64,
     /// The last `until` of [`Output::ReserveRefTime`] that was stored; 0 when there is none.
     pub ref_time_floor: u64,
+    /// This node.
+    pub node: NodeId,
+    /// This life of it.
+    pub life: Life,
+    /// Whether it is, or may become, one of several members.
+    pub clustered: bool,
 }
 
 /// What happened, or is asked.
@@ -67,6 +76,20 @@ pub enum Input {
     },
     /// The wall clock. Sent once before the first request, it gets the first ceiling reserved.
     WallClock(WallTime),
+    /// The members of the cluster, this node included: at the start and with every change.
+    Members(Vec<NodeId>),
+    /// Another member says something.
+    Peer {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// A message to another member was lost on the way out.
+    Unsent {
+        /// To whom.
+        to: NodeId,
+    },
     /// A deadline has come.
     Wake,
 }
@@ -104,6 +127,13 @@ pub enum Output {
         /// Goes into [`RegistrySettings::ref_time_floor`] at the next start.
         until: u64,
     },
+    /// Send a message to other members. Whatever is lost is found later.
+    Send {
+        /// To whom.
+        to: Vec<NodeId>,
+        /// What.
+        message: Message,
+    },
 }
 
 /// All services and instances of a node.
@@ -113,6 +143,9 @@ pub struct Registry {
     pub(crate) switches: Switches,
     pub(crate) subscribers: Subscribers,
     pub(crate) clients: Clients,
+    pub(crate) distro: Distro,
+    /// A beat came that another member has to be told of.
+    pub(crate) beats_to_tell: AtomicBool,
     /// Services whose list changed since somebody last asked.
     dirty: BTreeSet<Slot>,
     pub(crate) ref_time: RefTime,
@@ -140,6 +173,8 @@ impl Registry {
             switches: Switches::default(),
             subscribers: Subscribers::new(reference),
             clients: Clients::default(),
+            distro: Distro::new(settings.node, settings.life, settings.clustered),
+            beats_to_tell: AtomicBool::new(false),
             dirty: BTreeSet::new(),
             ref_time: RefTime::new(settings.ref_time_floor),
             timetable: Timetable::default(),
@@ -170,6 +205,9 @@ impl Registry {
             Input::Acked { reference } => self.subscribers.acked(reference),
             Input::RefTimeReserved { until } => self.ref_time.reserved(until),
             Input::WallClock(at) => self.ref_time.note_wall(now, at),
+            Input::Members(members) => self.members(now, &members, out),
+            Input::Peer { from, message } => self.peer(now, from, message, out),
+            Input::Unsent { to } => self.unsent(to),
             Input::Wake => {}
         }
         self.settle(now, out);
@@ -199,12 +237,17 @@ impl Registry {
 
     /// A wake-up that comes late means that this process, not its clients, was silent.
     fn note_pause(&mut self, now: Instant) {
-        if self.timetable.next().is_some_and(|asked| asked + limits::OWN_PAUSE < now) {
+        let Some(asked) = self.timetable.next() else { return };
+        if asked + limits::OWN_PAUSE < now {
             self.resumed = Some(now);
+            self.forgive_silence(now);
+        }
+        if asked + limits::DISTRO_STALE_AFTER < now {
+            self.load_again(now);
         }
     }
 
-    fn fire(&mut self, now: Instant, out: &mut Vec<Output>) {
+    pub(crate) fn fire(&mut self, now: Instant, out: &mut Vec<Output>) {
         while let Some(due) = self.timetable.pop(now) {
             match due {
                 Due::Health(slot) => {
@@ -229,6 +272,10 @@ impl Registry {
                     let at = self.subscribers.next_deadline();
                     self.timetable.arm(&mut self.subscribers_armed, at, Due::Subscribers);
                 }
+                Due::Distro => {
+                    self.distro.armed = None;
+                    self.tick(now, out);
+                }
             }
         }
     }
@@ -244,18 +291,32 @@ impl Registry {
         if !self.switches.watches_beats() {
             return;
         }
-        let clock = Clock { interval: self.switches.client_beat_interval(), resumed: self.resumed };
+        if !self.catalog.get(slot).is_some_and(|service| service.watched) {
+            return;
+        }
+        let clock = self.beat_clock();
         let mut look = Look::default();
-        let gone = self.catalog.retain_instances(slot, |instance| look.at(instance, now, &clock));
+        self.catalog.retain_instances(slot, |instance| look.at(instance, now, &clock));
         if let Some(service) = self.catalog.get_mut(slot) {
             self.timetable.arm(&mut service.armed.health, look.next, Due::Health(slot));
         }
-        if gone > 0 || look.changed {
-            self.changed(now, slot);
+        let Look { sick, gone, .. } = look;
+        if sick.is_empty() && gone.is_empty() {
+            return;
         }
-        if gone > 0 {
+        let counter = self.changed(now, slot);
+        sick.iter().for_each(|key| self.altered(slot, key, counter));
+        if !gone.is_empty() {
+            for (key, born) in gone {
+                self.buried(now, slot, key, born, Cause::Expired);
+            }
             self.thinned(now, slot);
         }
+    }
+
+    fn beat_clock(&self) -> Clock {
+        let interval = self.switches.client_beat_interval();
+        Clock { interval, resumed: self.resumed, lives: Arc::clone(&self.distro.view.lives) }
     }
 
     /// Looks no later than the instances at `at` need it. Called when one comes, comes back or gets
@@ -264,11 +325,13 @@ impl Registry {
         if !self.switches.watches_beats() {
             return;
         }
-        let clock = Clock { interval: self.switches.client_beat_interval(), resumed: self.resumed };
-        let Some(service) = self.catalog.get_mut(slot) else { return };
+        let clock = self.beat_clock();
+        let Some(service) = self.catalog.get_mut(slot).filter(|service| service.watched) else {
+            return;
+        };
         let mut soonest = service.armed.health;
         let instances = service.instances().get(at).unwrap_or_default();
-        for instance in instances.iter().filter(|instance| instance.beats()) {
+        for instance in instances.iter().filter(|instance| clock.watches(instance)) {
             let next = clock.next_look(instance, now);
             soonest = Some(soonest.map_or(next, |soonest| soonest.min(next)));
         }
@@ -281,10 +344,25 @@ impl Registry {
         self.look_at(now, slot, 0..count);
     }
 
-    /// Something that a list shows changed: readers, clients and subscribers have to notice.
-    pub(crate) fn changed(&mut self, now: Instant, slot: Slot) {
-        self.revision += 1;
+    /// Something that a list shows changed: readers, clients and subscribers have to notice. Returns
+    /// the reference time of the change.
+    pub(crate) fn changed(&mut self, now: Instant, slot: Slot) -> u64 {
         let value = self.ref_time.issue(now);
+        self.show_change(now, slot, value);
+        value
+    }
+
+    /// The same where another member made the change: the list is newer than what this node showed,
+    /// and as new as what that one shows.
+    pub(crate) fn changed_elsewhere(&mut self, now: Instant, slot: Slot, counter: u64) {
+        let shown = self.catalog.get(slot).map_or(0, Service::last_ref_time);
+        let value = counter.max(shown + 1);
+        self.ref_time.observe(value);
+        self.show_change(now, slot, value);
+    }
+
+    fn show_change(&mut self, now: Instant, slot: Slot, value: u64) {
+        self.revision += 1;
         self.dirty.insert(slot);
         let Some(service) = self.catalog.get_mut(slot) else { return };
         service.revision = self.revision;
@@ -397,7 +475,10 @@ impl Registry {
         self.catalog.invariants();
         self.subscribers.invariants();
         self.client_invariants();
+        self.distro_invariants();
+        let clock = self.beat_clock();
         let mut deadlines = usize::from(self.subscribers_armed.is_some());
+        deadlines += usize::from(self.distro.armed.is_some());
         assert_eq!(self.subscribers_armed, self.subscribers.next_deadline(), "leases are armed");
         for slot in self.catalog.slots() {
             let Some(service) = self.catalog.get(slot) else { continue };
@@ -412,8 +493,9 @@ impl Registry {
                 deadlines += 1;
                 assert!(self.timetable.contains(at, due), "what is armed stands in the timetable");
             }
-            let beats =
-                self.switches.watches_beats() && service.instances().iter().any(Instance::beats);
+            let beats = self.switches.watches_beats()
+                && service.watched
+                && service.instances().iter().any(|instance| clock.watches(instance));
             assert!(!beats || armed.health.is_some(), "whoever has to beat is looked at");
             let empty = service.is_forgettable();
             assert!(!empty || armed.empty.is_some(), "an empty service is forgotten some day");

@@ -20,6 +20,8 @@ pub(crate) enum Due {
     Push(Slot),
     /// Look at leases and unacknowledged pushes of subscribers.
     Subscribers,
+    /// Look after the other members.
+    Distro,
 }
 
 /// All deadlines, soonest first.

@@ -36,7 +36,7 @@ impl Node {
                     self.index += 1;
                     answer = Some(self.registry.apply(now, self.index, command, &mut Vec::new()));
                 }
-                Output::Push { .. } | Output::ReserveRefTime { .. } => {}
+                Output::Push { .. } | Output::ReserveRefTime { .. } | Output::Send { .. } => {}
             }
         }
         answer
@@ -107,7 +107,10 @@ fn apply_bounds_what_the_door_could_not_see() {
         .into_iter()
         .filter_map(|output| match output {
             Output::Propose { command, .. } => Some(command),
-            Output::Reply { .. } | Output::Push { .. } | Output::ReserveRefTime { .. } => None,
+            Output::Reply { .. }
+            | Output::Push { .. }
+            | Output::ReserveRefTime { .. }
+            | Output::Send { .. } => None,
         })
         .collect();
     assert_eq!(commands.len(), limits::INSTANCES_PER_SERVICE_MAX + 1, "the door saw none of them");

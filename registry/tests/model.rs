@@ -154,6 +154,7 @@ impl World {
                     self.stored_until = until;
                     self.step(Input::RefTimeReserved { until });
                 }
+                Output::Send { .. } => panic!("a node that is alone sends nothing"),
                 Output::Push { reference, .. } => {
                     if self.prng.chance(1, 2) {
                         self.step(Input::Acked { reference });
@@ -376,7 +377,11 @@ impl World {
             loader.push(&chunk).expect("own chunks load");
         }
         let hash = self.registry.state_hash();
-        let settings = RegistrySettings { seed: self.index, ref_time_floor: self.stored_until };
+        let settings = RegistrySettings {
+            seed: self.index,
+            ref_time_floor: self.stored_until,
+            ..RegistrySettings::default()
+        };
         self.registry = Registry::new(settings);
         let mut out = Vec::new();
         let loaded = loader.finish().expect("own chunks are whole");

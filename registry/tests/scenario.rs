@@ -173,6 +173,7 @@ impl Player {
                 let Subscriber { ip, port, .. } = subscriber;
                 self.say(&format!("push {name} [{clusters}] to {ip}:{port} as {number}"));
             }
+            Output::Send { .. } => panic!("a node that is alone sends nothing"),
             Output::ReserveRefTime { until } => {
                 self.stored_until = until;
                 self.step(Input::RefTimeReserved { until });
@@ -370,7 +371,8 @@ impl Player {
         while let Some(chunk) = capture.next_chunk() {
             loader.push(&chunk).expect("own chunks load");
         }
-        let settings = RegistrySettings { seed: 0, ref_time_floor: self.stored_until };
+        let settings =
+            RegistrySettings { ref_time_floor: self.stored_until, ..RegistrySettings::default() };
         self.registry = Registry::new(settings);
         self.wall_ms += i64::try_from(self.now_ms).expect("small");
         self.now_ms = 0;

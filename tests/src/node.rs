@@ -93,7 +93,11 @@ impl Hardware {
         let Birth { number, config, network, kernel, checkers, planted } = birth;
         self.clock.start();
         let seed = config.engine.seed;
-        let settings = RegistrySettings { seed, ref_time_floor: self.disk.ref_time() };
+        let settings = RegistrySettings {
+            seed,
+            ref_time_floor: self.disk.ref_time(),
+            ..RegistrySettings::default()
+        };
         let shared = Shared {
             configs: Rc::new(RefCell::new(Store::new())),
             registry: Rc::new(RefCell::new(Registry::new(settings))),
@@ -315,7 +319,7 @@ impl Shell {
                     let reply = request.and_then(|request| self.registrations.remove(&request));
                     self.propose(command, reply);
                 }
-                registry::Output::Push { .. } => {}
+                registry::Output::Push { .. } | registry::Output::Send { .. } => {}
                 registry::Output::ReserveRefTime { until } => {
                     let inbox = self.inbox.clone();
                     let stored = move || inbox.push(Event::RefTimeStored(until));

@@ -167,6 +167,7 @@ impl Core {
                     answer = Some(registry.apply(clock().0, self.index, command, &mut out));
                 }
                 Output::Push { .. } => panic!("gRPC has no UDP subscribers"),
+                Output::Send { .. } => panic!("a node that is alone sends nothing"),
                 Output::ReserveRefTime { until } => {
                     registry.step(clock().0, Input::RefTimeReserved { until }, &mut out);
                 }

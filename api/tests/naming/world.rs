@@ -56,7 +56,7 @@ impl World {
     pub(crate) fn new() -> Self {
         NOW_MS.set(1_000);
         let (sender, requests) = async_channel::bounded(16);
-        let settings = RegistrySettings { seed: 1, ref_time_floor: 0 };
+        let settings = RegistrySettings { seed: 1, ..RegistrySettings::default() };
         let status = || NodeStatus {
             leader: Some(NodeId(1)),
             term: 3,
@@ -128,6 +128,7 @@ impl World {
                 let datagram = render_push(registry, &query, reference).expect("it fits");
                 self.pushes.push(Push { subscriber, datagram, reference });
             }
+            Output::Send { .. } => panic!("a node that is alone sends nothing"),
             Output::ReserveRefTime { until } => {
                 registry.step(now, Input::RefTimeReserved { until }, out);
             }

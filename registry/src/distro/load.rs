@@ -1,0 +1,208 @@
+//! The full copy that a starting node asks for, page by page, from one member that has everything. It
+//! counts as loaded when the last page is here, or when there is nobody to ask. The same again after a
+//! stop of this process that outlasted what tombs remember: what nobody confirms is dropped then.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use nacolet_model::{Instant, NodeId, ServiceKey, limits};
+
+use crate::distro::Peer;
+use crate::distro::message::{Change, Changes, Life, Message};
+use crate::distro::sync::copy_of;
+use crate::spec::InstanceKey;
+use crate::step::{Output, Registry};
+
+/// How far the full copy is.
+#[derive(Debug)]
+pub(crate) enum Loading {
+    /// The members are not known yet.
+    Unknown,
+    /// Somebody to ask is looked for.
+    Waiting {
+        since: Instant,
+        /// What was here before a long stop has to be confirmed.
+        again: Option<Again>,
+    },
+    /// A page was asked for.
+    Asked {
+        since: Instant,
+        whom: NodeId,
+        after: Option<ServiceKey>,
+        at: Instant,
+        again: Option<Again>,
+    },
+    /// This node holds everything.
+    Done,
+}
+
+/// A load after a long stop.
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    /// What was registered later than this needs no confirmation.
+    counter: u64,
+    confirmed: BTreeSet<(ServiceKey, InstanceKey)>,
+}
+
+impl Registry {
+    /// The members are known: alone there is nothing to load.
+    pub(crate) fn members_known(&mut self, now: Instant) {
+        if self.distro.peers.is_empty() {
+            self.distro.loading = Loading::Done;
+        } else if matches!(self.distro.loading, Loading::Unknown) {
+            self.distro.loading = Loading::Waiting { since: now, again: None };
+        }
+    }
+
+    /// This process was stopped for so long that tombs of what it holds may be forgotten elsewhere.
+    pub(crate) fn load_again(&mut self, now: Instant) {
+        if self.distro.peers.is_empty() {
+            return;
+        }
+        let again = Again { counter: self.ref_time.last(), ..Again::default() };
+        self.distro.loading = Loading::Waiting { since: now, again: Some(again) };
+    }
+
+    /// Asks somebody, or somebody else.
+    pub(crate) fn go_on_loading(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let has_all = |(node, peer): (&NodeId, &Peer)| (peer.live && peer.loaded).then_some(*node);
+        let candidates: Vec<NodeId> = self.distro.peers.iter().filter_map(has_all).collect();
+        let (since, again, failed) =
+            match core::mem::replace(&mut self.distro.loading, Loading::Done) {
+                Loading::Done => return,
+                Loading::Unknown => {
+                    self.distro.loading = Loading::Unknown;
+                    return;
+                }
+                asked @ Loading::Asked { at, .. } if now < at + limits::DISTRO_PAGE_PATIENCE => {
+                    self.distro.loading = asked;
+                    return;
+                }
+                Loading::Asked { since, whom, again, .. } => (since, again, Some(whom)),
+                Loading::Waiting { since, again } => (since, again, None),
+            };
+        let other = candidates.iter().find(|node| Some(**node) > failed);
+        if let Some(whom) = other.or(candidates.first()) {
+            self.ask_for_page(now, since, *whom, None, again, out);
+            return;
+        }
+        // Everybody was heard and nobody has anything, or nobody was heard for long enough.
+        let all_empty = self.distro.peers.values().all(|peer| peer.live && !peer.loaded);
+        if now >= since + limits::DISTRO_LOAD_PATIENCE || (all_empty && again.is_none()) {
+            self.review(now);
+        } else {
+            self.distro.loading = Loading::Waiting { since, again };
+        }
+    }
+
+    fn ask_for_page(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        whom: NodeId,
+        after: Option<ServiceKey>,
+        again: Option<Again>,
+        out: &mut Vec<Output>,
+    ) {
+        let message = Message::Load { after: after.clone() };
+        out.push(Output::Send { to: [whom].into(), message });
+        self.distro.loading = Loading::Asked { since, whom, after, at: now, again };
+    }
+
+    /// Another member asks for a page.
+    pub(crate) fn page(&self, to: NodeId, after: Option<ServiceKey>, out: &mut Vec<Output>) {
+        if !self.is_loaded() {
+            return;
+        }
+        let (mut services, mut bytes, mut next) = (Vec::new(), 0, None);
+        let rest = self.catalog.services_after(after.as_ref());
+        for service in rest.filter(|service| service.ephemeral_count() > 0) {
+            let ephemeral = service.instances().iter().filter(|one| one.ephemeral());
+            let changes: Vec<Change> = ephemeral.map(copy_of).collect();
+            bytes += changes.iter().map(Change::size).sum::<usize>();
+            services.push(Changes { service: service.key().clone(), changes });
+            if bytes >= limits::DISTRO_MESSAGE_BYTES {
+                next = Some(service.key().clone());
+                break;
+            }
+        }
+        let message = Message::Page { after, services, next };
+        out.push(Output::Send { to: [to].into(), message });
+    }
+
+    /// A page came.
+    pub(crate) fn paged(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        page: Option<&ServiceKey>,
+        services: Vec<Changes>,
+        next: Option<ServiceKey>,
+        out: &mut Vec<Output>,
+    ) {
+        let loading = core::mem::replace(&mut self.distro.loading, Loading::Done);
+        let (since, mut again) = match loading {
+            Loading::Asked { since, whom, after, again, .. }
+                if whom == from && after.as_ref() == page =>
+            {
+                (since, again)
+            }
+            other => {
+                // A repetition, or the answer of somebody who was given up.
+                self.distro.loading = other;
+                return;
+            }
+        };
+        if let Some(again) = &mut again {
+            let keys = services.iter().flat_map(|one| {
+                one.changes.iter().map(|change| (one.service.clone(), change.key()))
+            });
+            again.confirmed.extend(keys);
+        }
+        self.receive(now, from, services, out);
+        match next {
+            Some(next) if Some(&next) > page => {
+                self.ask_for_page(now, since, from, Some(next), again, out);
+            }
+            Some(_) | None => {
+                if let Some(again) = again {
+                    self.drop_unconfirmed(now, &again);
+                }
+                self.review(now);
+            }
+        }
+    }
+
+    /// Drops what was here before a long stop and is known nowhere else, except what this node itself
+    /// keeps alive.
+    fn drop_unconfirmed(&mut self, now: Instant, again: &Again) {
+        let life: Life = self.distro.life;
+        for slot in self.catalog.slots() {
+            let Some(service) = self.catalog.get(slot) else { continue };
+            let key = service.key().clone();
+            let gone = self.catalog.retain_instances(slot, |instance| {
+                !instance.ephemeral()
+                    || instance.owner().is_some_and(|owner| owner.life() == life)
+                    || instance.born().counter > again.counter
+                    || again.confirmed.contains(&(key.clone(), instance.key()))
+            });
+            if gone > 0 {
+                if let Some(service) = self.catalog.get_mut(slot) {
+                    service.digest = None;
+                }
+                self.changed(now, slot);
+                self.thinned(now, slot);
+            }
+        }
+    }
+}
+
+impl Change {
+    /// Which instance it is about.
+    fn key(&self) -> InstanceKey {
+        match self {
+            Self::Up { spec, .. } => spec.key(),
+            Self::Gone { key, .. } => key.clone(),
+        }
+    }
+}

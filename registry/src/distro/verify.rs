@@ -1,0 +1,265 @@
+//! Finds what was lost between members, and repairs it. Each member sends a hash per bucket every few
+//! seconds. A bucket that differs twice in a row without a change on either side is not on its way, it
+//! is lost: then both say what they have in it, send what is newer, and ask for the rest.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use nacolet_model::{NodeId, ServiceKey, limits};
+
+use crate::distro::message::{BucketVersions, Change, Message, ServiceVersions, Version, Wanted};
+use crate::distro::responsible::{BUCKETS, bucket, instance_hash, mix};
+use crate::distro::sync::copy_of;
+use crate::service::Service;
+use crate::spec::InstanceKey;
+use crate::step::{Output, Registry};
+
+/// After so many digests in a row that differ, a bucket that never comes to rest is repaired too.
+const ROUNDS_MAX: u8 = 6;
+
+/// What the last digests of one peer looked like beside our own.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison {
+    /// By bucket: own hash, the peer's, and for how many digests they differed.
+    seen: BTreeMap<u16, (u64, u64, u8)>,
+}
+
+impl Comparison {
+    /// Whether the bucket has to be repaired.
+    fn differs(&mut self, bucket: u16, mine: u64, theirs: u64) -> bool {
+        let seen = self.seen.remove(&bucket);
+        if mine == theirs {
+            return false;
+        }
+        let rounds = seen.map_or(0, |(_, _, rounds)| rounds);
+        let is_at_rest = seen.is_some_and(|(own, other, _)| (own, other) == (mine, theirs));
+        if is_at_rest || rounds >= ROUNDS_MAX {
+            return true;
+        }
+        self.seen.insert(bucket, (mine, theirs, rounds + 1));
+        false
+    }
+}
+
+/// Hash over the ephemeral instances of a service.
+pub(crate) fn digest_of(service: &Service) -> u64 {
+    let ephemeral = service.instances().iter().filter(|instance| instance.ephemeral());
+    let sum = ephemeral.fold(0, |sum: u64, one| sum.wrapping_add(mix(instance_hash(one))));
+    if sum == 0 { 0 } else { mix(service.name_hash ^ sum) }
+}
+
+/// Everything a member has in one bucket.
+type Contents<'a> = BTreeMap<&'a ServiceKey, &'a Service>;
+
+impl Registry {
+    /// One hash per bucket.
+    fn digest(&mut self) -> Vec<u64> {
+        let mut hashes = vec![0_u64; usize::from(BUCKETS)];
+        for slot in self.catalog.slots() {
+            let Some(service) = self.catalog.get_mut(slot) else { continue };
+            let digest = match service.digest {
+                Some(digest) => digest,
+                None => digest_of(service),
+            };
+            service.digest = Some(digest);
+            let sum = &mut hashes[usize::from(bucket(service.name_hash))];
+            *sum = sum.wrapping_add(digest);
+        }
+        hashes
+    }
+
+    /// Sends digests to all live members when it is time, and to those that may lack something at once.
+    pub(crate) fn send_digests(&mut self, to_all: bool, out: &mut Vec<Output>) {
+        if !self.is_loaded() {
+            return;
+        }
+        let (mut calm, mut urgent) = (Vec::new(), Vec::new());
+        for (node, peer) in &mut self.distro.peers {
+            if peer.live && core::mem::take(&mut peer.urgent) {
+                urgent.push(*node);
+            } else if peer.live && to_all {
+                calm.push(*node);
+            }
+        }
+        if calm.is_empty() && urgent.is_empty() {
+            return;
+        }
+        let hashes = self.digest();
+        for (to, urgent) in [(calm, false), (urgent, true)] {
+            if !to.is_empty() {
+                let message = Message::Digest { hashes: hashes.clone(), urgent };
+                out.push(Output::Send { to, message });
+            }
+        }
+    }
+
+    /// Compares a digest with our own.
+    pub(crate) fn compare(
+        &mut self,
+        from: NodeId,
+        theirs: &[u64],
+        urgent: bool,
+        out: &mut Vec<Output>,
+    ) {
+        if !self.is_loaded() || theirs.len() != usize::from(BUCKETS) {
+            return;
+        }
+        let mine = self.digest();
+        let Some(peer) = self.distro.peers.get_mut(&from) else { return };
+        let mut differing = Vec::new();
+        for (number, (mine, theirs)) in (0..BUCKETS).zip(mine.iter().zip(theirs)) {
+            let lost = peer.comparison.differs(number, *mine, *theirs);
+            if lost || (urgent && mine != theirs) {
+                differing.push(number);
+            }
+        }
+        if differing.is_empty() {
+            return;
+        }
+        self.distro.counts.repaired += u64::try_from(differing.len()).unwrap_or(u64::MAX);
+        self.send_versions(from, &differing, out);
+    }
+
+    /// Says what is in some buckets.
+    fn send_versions(&self, to: NodeId, buckets: &[u16], out: &mut Vec<Output>) {
+        let contents = self.contents(buckets);
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for (bucket, services) in contents {
+            let services: Vec<ServiceVersions> =
+                services.values().map(|one| versions(one)).collect();
+            bytes += services.iter().map(|one| 64 + 48 * one.instances.len()).sum::<usize>();
+            batch.push(BucketVersions { bucket, services });
+            if bytes >= limits::DISTRO_MESSAGE_BYTES {
+                let message = Message::Versions(core::mem::take(&mut batch));
+                out.push(Output::Send { to: [to].into(), message });
+                bytes = 0;
+            }
+        }
+        if !batch.is_empty() {
+            out.push(Output::Send { to: [to].into(), message: Message::Versions(batch) });
+        }
+    }
+
+    /// The services with ephemeral instances in some buckets, by bucket; empty buckets too.
+    fn contents(&self, buckets: &[u16]) -> BTreeMap<u16, Contents<'_>> {
+        let mut contents: BTreeMap<u16, Contents<'_>> =
+            buckets.iter().map(|bucket| (*bucket, Contents::new())).collect();
+        for service in self.catalog.services().filter(|service| service.ephemeral_count() > 0) {
+            if let Some(services) = contents.get_mut(&bucket(service.name_hash)) {
+                services.insert(service.key(), service);
+            }
+        }
+        contents
+    }
+
+    /// Another member says what it has in some buckets: sends what is newer here, and asks for what
+    /// is newer there.
+    pub(crate) fn repair(
+        &mut self,
+        from: NodeId,
+        buckets: Vec<BucketVersions>,
+        out: &mut Vec<Output>,
+    ) {
+        if !self.is_loaded() {
+            return;
+        }
+        let numbers: Vec<u16> = buckets.iter().map(|theirs| theirs.bucket).collect();
+        let contents = self.contents(&numbers);
+        let (mut newer, mut wanted) = (Vec::new(), Vec::new());
+        for BucketVersions { bucket, services } in buckets {
+            let Some(mine) = contents.get(&bucket) else { continue };
+            let mut only_here = mine.clone();
+            for theirs in services {
+                let here = only_here.remove(&theirs.service);
+                self.repair_service(here, theirs, &mut newer, &mut wanted);
+            }
+            for (key, service) in only_here {
+                let ephemeral = service.instances().iter().filter(|one| one.ephemeral());
+                newer.extend(ephemeral.map(|one| (key.clone(), copy_of(one))));
+            }
+        }
+        self.send_changes(&[from], newer, out);
+        while !wanted.is_empty() {
+            let rest = wanted.split_off(wanted.len().min(limits::DISTRO_HEARD_SERVICES_MAX));
+            let message = Message::Want(core::mem::replace(&mut wanted, rest));
+            out.push(Output::Send { to: [from].into(), message });
+        }
+    }
+
+    fn repair_service(
+        &self,
+        here: Option<&Service>,
+        theirs: ServiceVersions,
+        newer: &mut Vec<(ServiceKey, Change)>,
+        wanted: &mut Vec<Wanted>,
+    ) {
+        let ServiceVersions { service: key, instances } = theirs;
+        let mine = here.map_or(&[][..], Service::instances).iter().filter(|one| one.ephemeral());
+        let mut only_here: BTreeMap<InstanceKey, &crate::Instance> =
+            mine.map(|instance| (instance.key(), instance)).collect();
+        let mut lacking = Vec::new();
+        for (instance, born, version) in instances {
+            let theirs: (Version, Version) = (born, version);
+            match only_here.remove(&instance) {
+                Some(mine) if (mine.born(), mine.version()) > theirs => {
+                    newer.push((key.clone(), copy_of(mine)));
+                }
+                Some(mine) if (mine.born(), mine.version()) == theirs => {}
+                Some(_) => lacking.push(instance),
+                None => match self.copy_at(&key, &instance) {
+                    Some(gone @ Change::Gone { .. }) if gone.covers(born) => {
+                        newer.push((key.clone(), gone));
+                    }
+                    Some(_) | None => lacking.push(instance),
+                },
+            }
+        }
+        newer.extend(only_here.into_values().map(|mine| (key.clone(), copy_of(mine))));
+        if !lacking.is_empty() {
+            wanted.push(Wanted { service: key, instances: lacking });
+        }
+    }
+
+    /// Sends what another member lacks.
+    pub(crate) fn wanted(&mut self, from: NodeId, wanted: Vec<Wanted>, out: &mut Vec<Output>) {
+        let mut changes = Vec::new();
+        for Wanted { service, instances } in wanted {
+            let copies = instances.iter().filter_map(|key| self.copy_at(&service, key));
+            changes.extend(copies.map(|copy| (service.clone(), copy)));
+        }
+        self.send_changes(&[from], changes, out);
+    }
+}
+
+fn versions(service: &Service) -> ServiceVersions {
+    let ephemeral = service.instances().iter().filter(|instance| instance.ephemeral());
+    let instances = ephemeral.map(|one| (one.key(), one.born(), one.version())).collect();
+    ServiceVersions { service: service.key().clone(), instances }
+}
+
+impl Change {
+    fn covers(&self, registration: Version) -> bool {
+        matches!(self, Self::Gone { covered, .. } if *covered >= registration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_repaired_when_it_differs_twice_at_rest_or_for_long() {
+        let mut comparison = Comparison::default();
+        assert!(!comparison.differs(3, 1, 1));
+        assert!(!comparison.differs(3, 1, 2), "it may be on its way");
+        assert!(comparison.differs(3, 1, 2), "it is lost");
+        assert!(!comparison.differs(3, 1, 2), "a new look after the repair");
+        assert!(!comparison.differs(3, 2, 2));
+        assert!(!comparison.differs(3, 1, 2), "all forgotten since");
+        for round in 1..ROUNDS_MAX {
+            assert!(!comparison.differs(3, u64::from(round) + 10, 2), "busy");
+        }
+        assert!(comparison.differs(3, 100, 2), "busy for too long");
+    }
+}
