@@ -13,6 +13,7 @@ mod check;
 mod edge;
 mod interop;
 mod layers;
+mod mutants;
 mod process;
 mod server;
 mod sim;
@@ -34,6 +35,8 @@ usage: cargo ci <verb>
              clients: plain python node rust java python3 go rustgrpc (all when none is named)
   sim [--seeds N] [--from S] [--nodes V] [--twice] [--planted [--only NAME]]
              simulated clusters from seeds, or the score of the planted bugs
+  mutants [--only NAME]
+             mistakes planted into the Raft crate one by one, and whether its tests notice
 ";
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         ["edge"] => edge::run(),
         ["interop", rest @ ..] => interop::run(rest),
         ["sim", rest @ ..] => sim::run(rest),
+        ["mutants", rest @ ..] => mutants::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             true

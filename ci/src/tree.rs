@@ -8,8 +8,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders that are never part of the source.
-const SKIPPED_FOLDERS: [&str; 6] =
+/// What is never part of the source; `.git` is a file in a work tree beside the first one.
+const SKIPPED: [&str; 6] =
     [".git", "target", "node_modules", "__pycache__", "nacolet-data", ".idea"];
 
 /// One thing that is wrong, and where.
@@ -71,11 +71,12 @@ pub(crate) fn files(root: &Path) -> Result<Vec<String>, Problem> {
             let Some(name) = name.to_str() else {
                 return Err(Problem::new(&folder, format!("{name:?} is not a UTF-8 name")));
             };
+            if SKIPPED.contains(&name) {
+                continue;
+            }
             let path = if folder.is_empty() { name.into() } else { format!("{folder}/{name}") };
             if kind.is_dir() {
-                if !SKIPPED_FOLDERS.contains(&name) {
-                    folders.push(path);
-                }
+                folders.push(path);
             } else if kind.is_file() {
                 found.push(path);
             }
