@@ -75,7 +75,7 @@ pub(crate) fn export(
 /// The configs that an export asks for, shared so that the lock is short. An export is never larger
 /// than what an import takes.
 fn chosen(state: &State, params: &Params<'_>) -> Result<Vec<Portable>, Failure> {
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let found: Vec<(KeyRef<'_>, &Config)> = if let Some(text) = params.text("ids") {
         configs.by_ids(&ids(text)?)
     } else {

@@ -1,8 +1,6 @@
 //! `/v1/cs/capacity` and `/v1/cs/health`: what the config side says about itself (http-v1 §2.6).
 //! Capacities are shown as Nacos's defaults; nothing is checked against them, as in Nacos by default.
 
-use std::sync::atomic::Ordering;
-
 use hyper::{Method, StatusCode};
 use nacolet_model::{Namespace, limits};
 use serde::Serialize;
@@ -40,7 +38,7 @@ fn capacity(state: &State, call: &Call) -> Result<Answer, Failure> {
         let words = "The parameter group and tenant cannot be empty at the same time";
         return Ok(refused(words, &None::<bool>));
     }
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let usage = match (group, tenant) {
         (_, Some(tenant)) => configs.keys(Namespace::canonical(tenant)?).count(),
         (group, None) => configs.configs().filter(|(key, _)| Some(key.group) == group).count(),
@@ -68,6 +66,6 @@ fn refused(words: &str, data: &impl Serialize) -> Answer {
 }
 
 fn health(state: &State, _call: &Call) -> Result<Answer, Failure> {
-    let is_ready = state.port.ready.load(Ordering::Relaxed);
+    let is_ready = state.port.stage.is_ready();
     Ok(Answer::text(if is_ready { "UP" } else { "DOWN:not ready" }))
 }

@@ -9,8 +9,8 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use nacolet_config::{
-    Caller, ConfigType, Gray, GrayKind, GrayName, Inherit, Labels, Md5, Operator, Publish, Remove,
-    View,
+    Caller, ConfigType, Gray, GrayKind, GrayName, Inherit, KeyRef, Labels, Md5, Operator, Publish,
+    Remove, View,
 };
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
 
@@ -177,6 +177,7 @@ fn read(state: &State, call: &Call, params: &Params<'_>) -> Result<Answer, Failu
     let configs = state.configs();
     let caller = Caller { ip: call.ip_text(), tag };
     let view = configs.view(namespace, group, data_id, &caller);
+    state.settled(KeyRef { namespace, group, data_id }, view.is_some())?;
     match view.filter(|view| view.gray.is_some() || wanted.is_none()) {
         Some(view) => {
             let content_type = content_type(view.config_type);

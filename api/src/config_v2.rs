@@ -43,6 +43,7 @@ fn read(state: &State, call: &Call) -> Result<Answer, Failure> {
     let configs = state.configs();
     let caller = Caller { ip: call.ip_text(), tag };
     let view = configs.view(namespace, group, data_id, &caller);
+    state.settled(KeyRef { namespace, group, data_id }, view.is_some())?;
     match view.filter(|view| view.gray.is_some() || wanted.is_none()) {
         Some(view) => Ok(describe(Answer::result(&**view.content), &view, tag)),
         None => Err(Failure::not_found(Code::RESOURCE_NOT_FOUND, "config data not exist")),
@@ -98,7 +99,9 @@ fn client_read(state: &State, call: &Call) -> Result<Answer, Failure> {
     let (namespace, group, data_id) = Words::V3.key(&params)?;
     let configs = state.configs();
     let caller = Caller { ip: call.ip_text(), tag: None };
-    let Some(view) = configs.view(namespace, group, data_id, &caller) else {
+    let view = configs.view(namespace, group, data_id, &caller);
+    state.settled(KeyRef { namespace, group, data_id }, view.is_some())?;
+    let Some(view) = view else {
         let Code(code, words) = Code::RESOURCE_NOT_FOUND;
         let nothing = Envelope { code, message: Some(words), data: &None::<&str> };
         return Ok(Answer::json(&nothing).status(StatusCode::OK));
@@ -138,7 +141,7 @@ fn admin_list(state: &State, call: &Call) -> Result<Answer, Failure> {
     let params = call.params();
     let is_blurred = params.text_or("search", "blur") == "blur";
     let asked = Asked::new(&params, &Words::V3, "configDetail", Some(PAGE_SIZE))?;
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let found = configs.search(&asked.search(is_blurred));
     let page = PageOf::new(found, |(key, config): (KeyRef<'_>, &Config)| ConfigBasicInfo {
         id: config.id,

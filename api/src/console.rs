@@ -1,7 +1,5 @@
 //! What probes and consoles ask about the node as a whole: is it alive, is it ready, what is it.
 
-use std::sync::atomic::Ordering;
-
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -45,7 +43,7 @@ fn nothing_announced(_state: &State, _call: &Call) -> Result<Answer, Failure> {
 
 /// 500 with the reason in words, as Nacos answers.
 fn check_ready(state: &State) -> Result<(), Failure> {
-    if state.port.ready.load(Ordering::Acquire) {
+    if state.port.stage.is_ready() {
         return Ok(());
     }
     let status = (state.port.status)();

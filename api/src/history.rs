@@ -125,7 +125,7 @@ impl<'p> Asked<'p> {
 fn v1(state: &State, call: &Call) -> Result<Answer, Failure> {
     let params = call.params();
     let asked = Asked::new(&params, &Words::V1)?;
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     if params.raw("search") == Some("accurate") {
         return Ok(Answer::json(&asked.page(&configs, &params)?));
     }
@@ -136,7 +136,7 @@ fn v1(state: &State, call: &Call) -> Result<Answer, Failure> {
 fn v1_previous(state: &State, call: &Call) -> Result<Answer, Failure> {
     let params = call.params();
     let asked = Asked::new(&params, &Words::V1)?;
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let item = asked.previous(&configs, params.number_required("id")?)?;
     Ok(Answer::json(&Item::new(item, asked.tenant, true)))
 }
@@ -144,14 +144,14 @@ fn v1_previous(state: &State, call: &Call) -> Result<Answer, Failure> {
 fn v2_list(state: &State, call: &Call) -> Result<Answer, Failure> {
     let params = call.params();
     let asked = Asked::new(&params, &Words::V2)?;
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     Ok(Answer::result(&asked.page(&configs, &params)?))
 }
 
 fn v2_item(state: &State, call: &Call) -> Result<Answer, Failure> {
     let params = call.params();
     let asked = Asked::new(&params, &Words::V2)?;
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let item = asked.item(&configs, params.number_required("nid")?)?;
     Ok(Answer::result(&Item::new(item, asked.tenant, true)))
 }
@@ -159,7 +159,7 @@ fn v2_item(state: &State, call: &Call) -> Result<Answer, Failure> {
 fn v2_previous(state: &State, call: &Call) -> Result<Answer, Failure> {
     let params = call.params();
     let asked = Asked::new(&params, &Words::V2)?;
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let item = asked.previous(&configs, params.number_required("id")?)?;
     Ok(Answer::result(&Item::new(item, asked.tenant, true)))
 }
@@ -193,7 +193,7 @@ fn v2_detail(state: &State, call: &Call) -> Result<Answer, Failure> {
     }
     let params = call.params();
     let asked = Asked::new(&params, &Words::V2)?;
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let item = asked.item(&configs, params.number_required("nid")?)?;
     let KeyRef { namespace, group, data_id } = asked.key;
     let now = configs.get(namespace, group, data_id);
@@ -264,10 +264,10 @@ fn configs_of<'s>(
 
 fn v1_configs(state: &State, call: &Call) -> Result<Answer, Failure> {
     let params = call.params();
-    Ok(Answer::json(&configs_of(&state.configs(), &params, "tenant")?))
+    Ok(Answer::json(&configs_of(&*state.all_configs()?, &params, "tenant")?))
 }
 
 fn v2_configs(state: &State, call: &Call) -> Result<Answer, Failure> {
     let params = call.params();
-    Ok(Answer::result(&configs_of(&state.configs(), &params, "namespaceId")?))
+    Ok(Answer::result(&configs_of(&*state.all_configs()?, &params, "namespaceId")?))
 }

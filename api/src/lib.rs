@@ -22,6 +22,7 @@
 // What every handler stands on.
 pub mod call;
 pub mod request;
+pub mod stage;
 
 mod params;
 mod router;
@@ -73,3 +74,4 @@ pub mod udp;
 pub use request::{Facts, NodeStatus, Port, Request, WriteError};
 pub use router::{Permission, RouteInfo};
 pub use server::{Server, Settings};
+pub use stage::Stage;

@@ -66,7 +66,7 @@ impl<'a> Shown<'a> {
 
 fn v1_get(state: &State, call: &Call) -> Result<Answer, Failure> {
     let params = call.params();
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     if params.raw("show") == Some("all") {
         return Ok(Answer::json(&one(&configs, params.present("namespaceId")?)?));
     }
@@ -80,14 +80,14 @@ fn v1_get(state: &State, call: &Call) -> Result<Answer, Failure> {
 }
 
 fn v2_list(state: &State, _call: &Call) -> Result<Answer, Failure> {
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let all: Vec<_> = configs.namespaces().map(Shown::new).collect();
     Ok(Answer::result(&all))
 }
 
 fn v2_get(state: &State, call: &Call) -> Result<Answer, Failure> {
     let params = call.params();
-    Ok(Answer::result(&one(&state.configs(), params.present("namespaceId")?)?))
+    Ok(Answer::result(&one(&*state.all_configs()?, params.present("namespaceId")?)?))
 }
 
 fn one<'s>(configs: &'s nacolet_config::Store, id: &str) -> Result<Shown<'s>, Failure> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use hyper::{Method, StatusCode};
 use nacolet_registry::{Counts, Registry, Request, Switches};
@@ -158,7 +157,7 @@ fn metrics_of(state: &State, params: &Params<'_>) -> Value {
     let overridden = registry.switches().overridden_server_status;
     let status = match overridden {
         Some(status) => status.as_str(),
-        None if state.port.ready.load(Ordering::Acquire) => "UP",
+        None if state.port.stage.is_open() => "UP",
         None => "DOWN",
     };
     if params.flag_or("onlyStatus", true) {

@@ -2,7 +2,6 @@
 //! read at the moment of the scrape, so writing them takes a few lines and no library of counters.
 
 use std::fmt::{Display, Write as _};
-use std::sync::atomic::Ordering;
 
 use hyper::Method;
 use nacolet_model::Namespace;
@@ -112,7 +111,7 @@ fn metrics(state: &State) -> String {
     );
     let started_s = facts.started.as_millis() / 1_000;
     page.gauge("start_time_seconds", "When the process started, Unix time.", started_s);
-    let ready = u8::from(state.port.ready.load(Ordering::Acquire));
+    let ready = u8::from(state.port.stage.is_ready());
     page.gauge("ready", "Whether the node serves.", ready);
 
     let counts = state.registry().counts();

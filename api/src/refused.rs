@@ -1,8 +1,6 @@
 //! What the registry's refusals are called in Nacos. The registry says why; the words need the name
 //! of the service, which only the call knows.
 
-use std::sync::atomic::Ordering;
-
 use hyper::StatusCode;
 use nacolet_registry::{Registry, RegistryError};
 
@@ -73,7 +71,7 @@ pub(crate) fn unknown_service(service: Grouped<'_>) -> Failure {
 /// Whether naming reads may be answered: not while the node starts, nor when an operator closed it
 /// for reads (Nacos `TrafficReviseFilter`). An empty answer would make clients drop good addresses.
 pub(crate) fn check_readable(state: &State, registry: &Registry) -> Result<(), Failure> {
-    if !state.port.ready.load(Ordering::Acquire) {
+    if !state.port.stage.is_open() {
         return Err(Failure::unavailable(
             "server is STARTING or stopping now, please try again later!",
         ));

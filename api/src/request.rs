@@ -4,7 +4,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
 use futures_channel::oneshot;
@@ -14,6 +13,7 @@ use nacolet_registry::{self as registry, ClientId, Subscriber};
 
 use crate::feed::Feed;
 use crate::membership::{Ask, AskError, Told};
+use crate::stage::Stage;
 
 /// Where the answer to one request goes. A dropped receiver means that nobody waits any more.
 pub type Responder<T> = oneshot::Sender<T>;
@@ -207,8 +207,8 @@ pub struct Port {
     pub clock: fn() -> (Instant, WallTime),
     /// What never changes.
     pub facts: Arc<Facts>,
-    /// Whether the node serves: log replayed, leader known, registry loaded.
-    pub ready: Arc<AtomicBool>,
+    /// How far the node has come, and so what it serves.
+    pub stage: Arc<Stage>,
     /// The node's place in the cluster.
     pub status: Arc<dyn Fn() -> NodeStatus + Send + Sync>,
 }

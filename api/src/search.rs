@@ -123,7 +123,7 @@ fn advance_info(config: &Config) -> ConfigAdvanceInfo<'_> {
 /// GET `?show=all`: everything about one config; an empty body when there is none (Nacos).
 pub(crate) fn show_all(state: &State, params: &Params<'_>) -> Result<Answer, Failure> {
     let (namespace, group, data_id) = Words::V1.key(params)?;
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let Some(config) = configs.get(namespace, group, data_id) else { return Ok(Answer::empty()) };
     let tenant = spelling(namespace, params.text_or("tenant", ""));
     let all = ConfigAllInfo {
@@ -151,7 +151,7 @@ pub(crate) fn catalog(state: &State, call: &Call) -> Result<Answer, Failure> {
     }
     let params = call.params();
     let (namespace, group, data_id) = Words::V1.key(&params)?;
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let catalog = configs.get(namespace, group, data_id).map(|config| Catalog {
         create_time: config.created.as_millis(),
         modify_time: config.modified.as_millis(),
@@ -180,7 +180,7 @@ pub(crate) fn show_beta(state: &State, params: &Params<'_>) -> Result<Answer, Fa
         beta_ips: String,
     }
     let (namespace, group, data_id) = Words::V1.key(params)?;
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let beta = configs.beta(namespace, group, data_id).map(|beta| ConfigInfo4Beta {
         id: beta.id.to_string(),
         data_id,
@@ -274,7 +274,7 @@ pub(crate) fn page(
 ) -> Result<Answer, Failure> {
     let tenant = params.text("tenant").or_else(|| params.text("namespaceId")).unwrap_or_default();
     let tenant = spelling(asked.namespace, tenant);
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     let found = configs.search(&asked.search(is_blurred));
     bounded(found.items.iter().map(|(_, config)| *config), limits::SEARCH_BYTES_MAX)?;
     let page = PageOf::new(found, |(key, config)| config_info(key, config, tenant));
@@ -297,7 +297,7 @@ pub(crate) fn bounded<'s>(
 /// The keys behind the ids of a call; ids that are not there are left out (Nacos).
 pub(crate) fn keys_of_ids(state: &State, params: &Params<'_>) -> Result<Vec<ConfigKey>, Failure> {
     let ids = ids(params.required("ids")?)?;
-    let configs = state.configs();
+    let configs = state.all_configs()?;
     Ok(configs.by_ids(&ids).into_iter().filter_map(|(key, _)| key.to_key()).collect())
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use hyper::header::{self, HeaderValue};
 use hyper::{StatusCode, Uri};
-use nacolet_config as config;
+use nacolet_config::{self as config, KeyRef};
 use nacolet_model::{Instant, WallTime, limits};
 use nacolet_registry as registry;
 use tide::http;
@@ -17,7 +17,7 @@ use tide::http;
 use crate::call::{Answer, Call, address_text};
 use crate::request::{Port, Request, WriteError};
 use crate::router::{self, Route, RouteInfo, Routes};
-use crate::status::spring_error;
+use crate::status::{Failure, spring_error};
 use crate::ticker::Ticker;
 use crate::{grpc, list, subscription};
 
@@ -121,6 +121,17 @@ impl State {
     /// The configs, for reading. Never held across an await.
     pub(crate) fn configs(&self) -> RwLockReadGuard<'_, config::Store> {
         self.port.configs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configs, for a question about all of them or about what is not there.
+    pub(crate) fn all_configs(&self) -> Result<RwLockReadGuard<'_, config::Store>, Failure> {
+        if self.port.stage.is_ready() { Ok(self.configs()) } else { Err(Failure::unsettled()) }
+    }
+
+    /// Fails unless a client may be told what the state says of this config, `found` or not.
+    pub(crate) fn settled(&self, key: KeyRef<'_>, found: bool) -> Result<(), Failure> {
+        let tells = self.port.stage.can_tell(|| key.to_key(), found);
+        if tells { Ok(()) } else { Err(Failure::unsettled()) }
     }
 
     /// The services, for reading. Never held across an await.

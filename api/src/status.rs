@@ -129,6 +129,13 @@ impl Failure {
         Self { retry_after_s: Some(1), ..failure }
     }
 
+    /// 503: the node has started and not heard yet what was agreed meanwhile.
+    pub(crate) fn unsettled() -> Self {
+        Self::unavailable(
+            "this node has found no leader since it started and may have missed writes",
+        )
+    }
+
     /// 429 with a hint when to come back.
     pub(crate) fn too_many(text: impl Into<Cow<'static, str>>) -> Self {
         let failure = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::SERVER_ERROR, text);

@@ -54,6 +54,8 @@ pub enum ListenInput {
     Changed(Vec<Change>),
     /// The whole store was replaced by a Raft snapshot.
     Reloaded,
+    /// The store is not behind any more, see [`Listeners::blind`].
+    CaughtUp,
     /// Time went by.
     Wake,
 }
@@ -113,6 +115,7 @@ pub struct Listeners {
     waiting: BTreeSet<Waiter>,
     deadlines: BTreeSet<(Instant, RequestId)>,
     keys: usize,
+    blind: bool,
 }
 
 impl Listeners {
@@ -120,6 +123,13 @@ impl Listeners {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Nobody waits, and nothing is compared before [`ListenInput::CaughtUp`]: a store that may be
+    /// older than what clients hold must not tell them of a change.
+    #[must_use]
+    pub fn blind() -> Self {
+        Self { blind: true, ..Self::default() }
     }
 
     /// Takes one input. `store` is the state as it is now. Answers come in the order of request ids,
@@ -145,6 +155,10 @@ impl Listeners {
             }
             ListenInput::Changed(changes) => self.changed(store, &changes, out),
             ListenInput::Reloaded => self.reloaded(store, out),
+            ListenInput::CaughtUp => {
+                self.blind = false;
+                self.reloaded(store, out);
+            }
             ListenInput::Wake => self.wake(now, out),
         }
     }
@@ -200,8 +214,8 @@ impl Listeners {
             out.push(ListenOutput::Refused { request });
             return;
         }
-        let changed: Vec<u32> =
-            positions(&poll.keys).filter(|position| poll.differs(*position, store)).collect();
+        let differs = |position: &u32| !self.blind && poll.differs(*position, store);
+        let changed: Vec<u32> = positions(&poll.keys).filter(differs).collect();
         if !changed.is_empty() || poll.deadline <= now {
             out.push(ListenOutput::Answer { request, changed });
             return;
@@ -237,6 +251,9 @@ impl Listeners {
     }
 
     fn changed(&mut self, store: &Store, changes: &[Change], out: &mut Vec<ListenOutput>) {
+        if self.blind {
+            return;
+        }
         let mut answers: BTreeMap<RequestId, BTreeSet<u32>> = BTreeMap::new();
         for change in changes {
             for waiter in self.waiters(KeyText::new((&change.key).into())) {
@@ -252,6 +269,9 @@ impl Listeners {
     }
 
     fn reloaded(&mut self, store: &Store, out: &mut Vec<ListenOutput>) {
+        if self.blind {
+            return;
+        }
         let differing = |(request, poll): (&RequestId, &Poll)| {
             let changed: Vec<u32> =
                 positions(&poll.keys).filter(|position| poll.differs(*position, store)).collect();

@@ -393,6 +393,9 @@ pub const CORE_TURN_MAX: usize = 256;
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A write or linearizable read waits this long for a leader: time for two elections. Beyond: 503.
 pub const FORWARD_PATIENCE: Duration = Duration::from_secs(4);
+/// A member that starts looks this long for a leader: time for two elections. Beyond: it serves what
+/// needs none.
+pub const LEADER_PATIENCE: Duration = Duration::from_secs(3);
 /// A write that the leader has acknowledged waits this long for this node to apply it too.
 pub const CATCH_UP_PATIENCE: Duration = Duration::from_secs(1);
 /// A leader that stops waits this long for another one.

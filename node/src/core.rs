@@ -85,7 +85,7 @@ impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             parts,
-            listeners: Listeners::new(),
+            listeners: Listeners::blind(),
             feeds: Feeds::default(),
             polls: BTreeMap::new(),
             registrations: BTreeMap::new(),
@@ -159,6 +159,9 @@ impl Core {
                 let pending = self.parts.aftermath.take();
                 if pending.reloaded {
                     self.listen(ListenInput::Reloaded);
+                }
+                if pending.caught_up {
+                    self.listen(ListenInput::CaughtUp);
                 }
                 self.feeds.tell(&pending, &self.parts.shared.registry);
                 if !pending.changes.is_empty() {

@@ -23,7 +23,7 @@ impl Feeds {
         let has_services = pending.services || pending.reloaded;
         let services = if has_services { write(registry).take_changed() } else { Vec::new() };
         for feed in self.held() {
-            if pending.reloaded {
+            if pending.reloaded || pending.caught_up {
                 feed.configs.tell_everything();
             } else {
                 feed.configs.tell(pending.changes.iter().map(|change| change.key.clone()));

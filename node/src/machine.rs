@@ -48,6 +48,8 @@ pub(crate) struct Pending {
     pub(crate) services: bool,
     /// The whole state was replaced by a snapshot of the leader.
     pub(crate) reloaded: bool,
+    /// The state is not behind any more.
+    pub(crate) caught_up: bool,
 }
 
 impl Aftermath {
@@ -65,12 +67,19 @@ impl Aftermath {
         self.pending.take()
     }
 
+    /// All that was acknowledged before the start is part of the state.
+    pub(crate) fn caught_up(&self) {
+        self.pending.borrow_mut().caught_up = true;
+        self.signal();
+    }
+
     fn signal(&self) {
         let pending = self.pending.borrow();
         let quiet = pending.changes.is_empty()
             && pending.outputs.is_empty()
             && !pending.services
-            && !pending.reloaded;
+            && !pending.reloaded
+            && !pending.caught_up;
         if !quiet {
             // A full channel means that the signal is given already.
             let _ = self.wake.try_send(());

@@ -11,6 +11,7 @@ mod ref_time;
 mod run;
 mod settings;
 mod signals;
+mod tail;
 mod udp;
 
 use std::io::Write;

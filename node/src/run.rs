@@ -1,16 +1,17 @@
 //! Puts a node together and runs it: what is on disk is read back, the core thread starts to turn, and
 //! only when the state is whole do the api threads open their doors. Ends in the opposite order.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 
 use nacolet_api::request::MemberStatus;
-use nacolet_api::{Facts, NodeStatus, Port, Server, connection, grpc};
+use nacolet_api::{Facts, NodeStatus, Port, Server, Stage, connection, grpc};
 use nacolet_config as config;
-use nacolet_model::{NodeId, limits};
+use nacolet_model::{ConfigKey, NodeId, limits};
 use nacolet_raft::engine;
 use nacolet_raft::{Fatal, Raft, StartError, Tasks};
 use nacolet_registry::{Registry, RegistrySettings};
@@ -26,6 +27,7 @@ use crate::core::{Core, Parts};
 use crate::machine::{Aftermath, Machine, Shared};
 use crate::ref_time::RefTime;
 use crate::settings::Settings;
+use crate::tail::Tail;
 use crate::udp::Udp;
 use crate::{clock, signals};
 
@@ -70,7 +72,8 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
     let (aftermath, applied) = Aftermath::new();
     let record = Record::load(&dir)?;
     let before = Before::open(settings.cluster.as_ref(), &dir, record, address.port(), seed)?;
-    let (raft, tasks) = start_raft(settings, &dir, seed, &shared, &aftermath, &before)?;
+    let Started { raft, tasks, unsettled } =
+        start_raft(settings, &dir, seed, &shared, &aftermath, &before)?;
     let member = before.complete(&raft, &dir, &aftermath)?;
     let cluster = member.as_ref().map(|member| SharedCluster::clone(&member.cluster));
     let (requests, from_api) = async_channel::bounded(limits::CORE_QUEUE_MAX);
@@ -80,11 +83,12 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
         requests,
         clock: clock::both,
         facts: Arc::new(facts(settings, &dir, address, grpc, member.as_ref())),
-        ready: Arc::new(AtomicBool::new(false)),
+        stage: Arc::new(Stage::new(unsettled)),
         status: status(&raft, own_http(settings, address), cluster.as_ref()),
     });
     let udp = Udp::bind(address.ip());
     let ref_time_tried = ref_time.tried();
+    let caught_up = aftermath.clone();
     let core = Core::new(Parts {
         shared,
         raft: raft.clone(),
@@ -97,7 +101,17 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
     });
     let executor = LocalExecutor::new();
     let peer = member.as_ref().map(|member| member.bound);
-    let node = Node { settings, address, grpc, peer, raft, port, ref_time_tried, cluster };
+    let node = Node {
+        settings,
+        address,
+        grpc,
+        peer,
+        raft,
+        port,
+        ref_time_tried,
+        cluster,
+        aftermath: caught_up,
+    };
     smol::block_on(executor.run(node.live(&executor, core, tasks, member)))
 }
 
@@ -111,6 +125,7 @@ struct Node<'a> {
     port: Arc<Port>,
     ref_time_tried: async_channel::Receiver<()>,
     cluster: Option<SharedCluster>,
+    aftermath: Aftermath,
 }
 
 impl Node<'_> {
@@ -136,9 +151,7 @@ impl Node<'_> {
                 None => future::pending().await,
             }
         };
-        let serving =
-            async { if self.become_ready().await? { self.open(executor).await } else { Ok(()) } };
-        let outcome = future::or(future::or(ended, dismissed), serving).await;
+        let outcome = future::or(future::or(ended, dismissed), self.serve(executor)).await;
         // From here on nobody is answered any more; what is queued for the disk is still written.
         self.raft.shutdown().await;
         drop(turns);
@@ -147,28 +160,82 @@ impl Node<'_> {
         outcome
     }
 
-    /// Waits until everything that was committed before the start is part of the state. False when the
-    /// process is asked to stop first.
-    async fn become_ready(&self) -> Result<bool, RunError> {
+    /// Serves until the process is asked to stop.
+    async fn serve<'e>(&self, executor: &LocalExecutor<'e>) -> Result<(), RunError> {
         // Nothing is ever sent: the channel closes.
         let _ = self.ref_time_tried.recv().await;
+        let mut caught_up = pin!(self.caught_up());
+        let opening = async {
+            let outcome = future::or(async { Some(caught_up.as_mut().await) }, async {
+                self.no_leader().await;
+                None
+            });
+            Some(outcome.await)
+        };
+        let stopped = async {
+            signals::stop_requested().await;
+            None
+        };
+        let Some(whole) = future::or(opening, stopped).await else { return Ok(()) };
+        if let Some(outcome) = whole {
+            outcome?;
+            self.make_ready();
+            let doors = self.open(executor)?;
+            self.announce();
+            signals::stop_requested().await;
+            return self.close(doors).await;
+        }
+        tracing::warn!(
+            "no leader is found: serving instances, and configs as far as they are known"
+        );
+        self.port.stage.open();
+        let doors = self.open(executor)?;
+        let ready = async {
+            caught_up.await?;
+            self.make_ready();
+            self.announce();
+            future::pending().await
+        };
+        let stopped = async {
+            signals::stop_requested().await;
+            Ok::<(), RunError>(())
+        };
+        future::or(ready, stopped).await?;
+        self.close(doors).await
+    }
+
+    /// Resolves when a member that was one before the start has looked for a leader in vain for a
+    /// while: what needs none does not wait any longer.
+    async fn no_leader(&self) {
+        if self.cluster.is_none() {
+            return future::pending().await;
+        }
+        loop {
+            smol::Timer::after(limits::LEADER_PATIENCE).await;
+            let metrics = self.raft.metrics();
+            if metrics.leader.is_none() && metrics.membership.contains(metrics.id) {
+                return;
+            }
+        }
+    }
+
+    fn make_ready(&self) {
+        self.port.stage.make_ready();
+        self.aftermath.caught_up();
+    }
+
+    /// Resolves once everything that was committed before the start is part of the state.
+    async fn caught_up(&self) -> Result<(), RunError> {
         if let Some(cluster) = &self.cluster {
-            let stopped = async {
-                signals::stop_requested().await;
-                false
-            };
-            let caught_up = async {
-                cluster.caught_up().await;
-                true
-            };
-            return Ok(future::or(caught_up, stopped).await);
+            cluster.caught_up().await;
+            return Ok(());
         }
         let mut version = 0;
         loop {
             let metrics = self.raft.metrics();
             let leads = metrics.role == engine::RoleKind::Leader;
             if leads && metrics.applied_index >= metrics.last_log.index {
-                return Ok(true);
+                return Ok(());
             }
             if metrics.membership.members().len() > 1 {
                 return Err(MemberError::NoKey.into());
@@ -181,8 +248,8 @@ impl Node<'_> {
         }
     }
 
-    /// Opens the doors, and closes them in order when the process is asked to stop.
-    async fn open<'e>(&self, executor: &LocalExecutor<'e>) -> Result<(), RunError> {
+    /// Opens the doors.
+    fn open<'e>(&self, executor: &LocalExecutor<'e>) -> Result<OpenDoors, RunError> {
         let server = Server::new(Arc::clone(&self.port), nacolet_api::Settings::default());
         let open = |address| {
             connection::listen(address).map_err(|source| RunError::Listen { address, source })
@@ -191,8 +258,6 @@ impl Node<'_> {
         for _ in 0..self.settings.threads.max(1) {
             doors.push(Doors { http: open(self.address)?, grpc: open(self.grpc)? });
         }
-        self.port.ready.store(true, Ordering::Release);
-        self.announce();
         let mut threads = Vec::new();
         let mut here = None;
         for (number, doors) in doors.into_iter().enumerate() {
@@ -202,12 +267,17 @@ impl Node<'_> {
                 threads.push(api_thread(number, doors, server.clone())?);
             }
         }
-        signals::stop_requested().await;
+        Ok(OpenDoors { server, here, threads })
+    }
+
+    /// Closes the doors in order.
+    async fn close(&self, doors: OpenDoors) -> Result<(), RunError> {
+        let OpenDoors { server, here, threads } = doors;
         tracing::info!("stopping");
         if let Some(cluster) = &self.cluster {
             cluster.hand_over().await;
         }
-        self.port.ready.store(false, Ordering::Release);
+        self.port.stage.close();
         server.stop();
         if let Some(door) = here {
             let address = self.address;
@@ -229,6 +299,16 @@ impl Node<'_> {
     }
 }
 
+/// Everything that serves connections.
+struct OpenDoors {
+    server: Server,
+    here: Option<smol::Task<io::Result<()>>>,
+    threads: Vec<ThreadEnd>,
+}
+
+/// Resolves when an api thread has ended.
+type ThreadEnd = Pin<Box<dyn Future<Output = ()>>>;
+
 /// The listeners of one api thread.
 struct Doors {
     http: TcpListener,
@@ -243,11 +323,7 @@ impl Doors {
 }
 
 /// One thread that serves connections; the future resolves when it has ended.
-fn api_thread(
-    number: usize,
-    doors: Doors,
-    server: Server,
-) -> Result<impl Future<Output = ()>, RunError> {
+fn api_thread(number: usize, doors: Doors, server: Server) -> Result<ThreadEnd, RunError> {
     let (done, ended) = async_channel::bounded::<()>(1);
     let serve = move || {
         if let Err(error) = smol::block_on(doors.serve(server)) {
@@ -258,12 +334,12 @@ fn api_thread(
     let name = format!("api-{number}");
     let thread: JoinHandle<()> =
         std::thread::Builder::new().name(name).spawn(serve).map_err(RunError::Thread)?;
-    Ok(async move {
+    Ok(Box::pin(async move {
         // Nothing is ever sent: the channel closes when the thread drops its end.
         let _ = ended.recv().await;
         // A panic ends the process before this point.
         let _ = thread.join();
-    })
+    }))
 }
 
 /// An address that this process serves, or will once it is ready.
@@ -313,6 +389,14 @@ fn random() -> Result<u64, RunError> {
     getrandom::u64().map_err(RunError::Random)
 }
 
+/// Raft on what was found on disk.
+struct Started {
+    raft: Raft<Machine>,
+    tasks: Tasks,
+    /// Configs that the end of the log writes, agreed or not.
+    unsettled: BTreeSet<ConfigKey>,
+}
+
 /// Reads back what is on disk and puts Raft on it; a new directory begins a cluster of one, unless the
 /// node joins another one.
 fn start_raft(
@@ -322,18 +406,19 @@ fn start_raft(
     shared: &Shared,
     aftermath: &Aftermath,
     before: &Before,
-) -> Result<(Raft<Machine>, Tasks), RunError> {
+) -> Result<Started, RunError> {
     let sizes =
         LogSettings { file_bytes: settings.log_file_bytes, purge_bytes: settings.log_purge_bytes };
     let snapshots = SnapshotStore::open(dir, abort_process)?;
-    let log = LogStore::open(dir, sizes, abort_process)?;
+    let (log, unsettled) = Tail::of(LogStore::open(dir, sizes, abort_process)?);
     let machine = Machine::new(shared.clone(), snapshots, aftermath.clone());
     let me = dir.node_id();
     let mut engine = engine::Config::new(me, seed);
     engine.snapshot_every_entries = settings.snapshot_entries;
     let mut config = nacolet_raft::Config::new(engine);
     config.bootstrap = before.first_membership();
-    Ok(Raft::new(config, log, machine, before.network(), clock::RaftTimer)?)
+    let (raft, tasks) = Raft::new(config, log, machine, before.network(), clock::RaftTimer)?;
+    Ok(Started { raft, tasks, unsettled: unsettled.take() })
 }
 
 fn facts(

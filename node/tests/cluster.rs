@@ -444,17 +444,69 @@ fn without_a_majority_writes_are_refused_in_time_and_reads_go_on() {
     assert_eq!(http.get(&format!("{CONFIGS}?dataId=k&group=g")), (200, "one".to_owned()));
     let linear = format!("{CONFIGS}?dataId=k&group=g&consistency=linear");
     assert_eq!(http.get(&linear).0, 503);
-    // A start needs the others: what is known to be committed without them may lack acknowledged
-    // writes, and clients would take a config that is not there for a removed one.
-    let peer = c.peer;
-    c.kill();
-    let mut child = site.command("c", peer, &[]).spawn().expect("the binary runs");
-    sleep(Duration::from_secs(2));
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
-    let mut line = String::new();
-    let mut output = child.stdout.take().expect("standard output is piped");
-    output.read_to_string(&mut line).expect("it is text");
-    assert_eq!(line, "", "it was never ready");
-    assert!(child.wait().expect("it ended").success(), "and stops well all the same");
+}
+
+/// Starts a member that finds no leader, and waits until it accepts connections.
+fn start_alone(site: &Site, name: &str, peer: u16) -> Member {
+    let http = format!("127.0.0.1:{}", free_port());
+    let mut command = site.command(name, peer, &[]);
+    command.env("NACOLET_HTTP_ADDR", &http).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().expect("the binary runs");
+    let member = Member { child, http, peer };
+    for _ in 0..400 {
+        if Http::connect(&member.http).is_ok() {
+            return member;
+        }
+        sleep(Duration::from_millis(25));
+    }
+    panic!("it never opens its doors");
+}
+
+#[test]
+fn a_member_that_starts_without_a_leader_serves_what_needs_none() {
+    const READY: &str = "/nacos/v1/console/health/readiness";
+    let site = Site::new("alone");
+    let [a, b, c] = site.three();
+    assert_eq!(a.publish("old", "one"), 200);
+    assert_eq!(a.publish("k", "one"), 200);
+    for number in 0..3 {
+        assert_eq!(b.publish("last", &number.to_string()), 200);
+    }
+    assert_eq!(b.publish("k", "two"), 200);
+    assert_eq!((c.read("k"), c.read("last")), ("two".to_owned(), "2".to_owned()));
+    let (peers, _) = ([a.peer, c.peer], [a, b, c].map(Member::kill));
+
+    let c = start_alone(&site, "c", peers[1]);
+    let mut http = c.http();
+    let get = |http: &mut Http, key: &str| http.get(&format!("{CONFIGS}?dataId={key}&group=g"));
+    assert_eq!(get(&mut http, "old"), (200, "one".to_owned()));
+    // Acknowledged, and not known here to be agreed: the newest or nothing, but never "not there" and
+    // never less than this member has shown before.
+    for (key, newest) in [("k", "two"), ("last", "2")] {
+        let (status, content) = get(&mut http, key);
+        assert!(status == 503 || (status, &*content) == (200, newest), "{key}: {status} {content}");
+    }
+    let (status, words) = get(&mut http, "never");
+    assert!(status == 503 && words.contains("may have missed writes"), "{status} {words}");
+    let page = format!("{CONFIGS}?search=blur&dataId=&group=&pageNo=1&pageSize=9");
+    assert_eq!(http.get(&page).0, 503);
+    assert_eq!(http.get(READY).0, 500);
+    let instance = "serviceName=s&ip=1.1.1.1&port=1";
+    assert_eq!(http.post("/nacos/v1/ns/instance", instance).0, 200);
+    assert!(http.get("/nacos/v1/ns/instance/list?serviceName=s").1.contains("1.1.1.1"));
+    assert_eq!(http.post(CONFIGS, "dataId=k&group=g&content=three").0, 503);
+
+    let a = site.start_at("a", peers[0], &[]);
+    for _ in 0..200 {
+        if http.get(READY).0 == 200 {
+            break;
+        }
+        sleep(Duration::from_millis(25));
+    }
+    assert_eq!(http.get(READY).0, 200);
+    assert_eq!(get(&mut http, "k"), (200, "two".to_owned()));
+    assert_eq!(get(&mut http, "last"), (200, "2".to_owned()));
+    assert_eq!(get(&mut http, "never").0, 404);
+    assert_eq!(a.publish("k", "three"), 200);
+    c.terminate();
 }

@@ -88,6 +88,9 @@ pub(super) fn query(zone: &Zone, client: &Client, payload: &Payload, query: &Que
     let (namespace, group) = (key.namespace.as_str(), key.group.as_str());
     let view = client
         .with_caller(tag, |caller| configs.view(namespace, group, key.data_id.as_str(), caller));
+    if let Err(failure) = zone.state.settled((&key).into(), view.is_some()) {
+        return failed(KIND, id, &failure.into(), NO_CONTENT);
+    }
     let Some(view) = view.filter(|view| view.gray.is_some() || wanted.is_none()) else {
         return failed(KIND, id, &Refusal::NOT_FOUND, NO_CONTENT);
     };

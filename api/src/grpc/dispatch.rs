@@ -3,7 +3,6 @@
 //! `GrpcRequestAcceptor`, in this order).
 
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 use hyper::body::Bytes;
 use serde::Deserialize;
@@ -56,7 +55,7 @@ pub(super) async fn answer(zone: &Rc<Zone>, client: &Rc<Client>, payload: &Paylo
         client.touch();
         return server_check(client, request_id(payload).as_deref());
     }
-    if !zone.state.port.ready.load(Ordering::Acquire) {
+    if !zone.state.port.stage.is_open() {
         return refused(Refusal::STARTING);
     }
     let Some(kind) = Kind::of(payload.kind()) else { return refused(Refusal::NO_HANDLER) };

@@ -56,8 +56,9 @@ pub(super) fn listen(
             key
         }
     };
-    // What it has may be older than what it is told now; the next notice is due when that changes.
-    let seen = seen(zone, client, &key);
+    // What it has may be older than what it is told now; the next notice is due when that changes. A
+    // node that is not ready may itself be behind and compares later.
+    let seen = if zone.state.port.stage.is_ready() { seen(zone, client, &key) } else { md5 };
     listens.insert(key, Listen { md5: seen, is_blank });
     Ok(seen != md5)
 }
@@ -174,7 +175,7 @@ pub(super) async fn follow_configs(zone: Rc<Zone>) {
 
 fn compare(zone: &Zone, client: &Client, key: &Rc<ConfigKey>) {
     let has = client.listens.borrow().get(key).map(|listen| listen.md5);
-    if has.is_some_and(|md5| md5 != seen(zone, client, key)) {
+    if zone.state.port.stage.is_ready() && has.is_some_and(|md5| md5 != seen(zone, client, key)) {
         client.owe(Subject::Config(Rc::clone(key)));
     }
 }

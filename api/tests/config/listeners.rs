@@ -42,6 +42,31 @@ fn a_difference_is_told_at_once_and_to_the_byte() {
     assert_eq!(world.send(poll(&gone, &[LONG])).text(), "none%02g%01\n", "removed meanwhile");
 }
 
+#[test]
+fn a_node_without_a_leader_since_its_start_guesses_nothing() {
+    let world = World::new();
+    world.publish("d", "hello");
+    world.stage.open();
+    let get = |data_id: &str| {
+        world.call("GET", &format!("/nacos/v1/cs/configs?dataId={data_id}&group=g")).status
+    };
+    assert_eq!((get("d"), get("none")), (200, 503));
+    let v3 = "/nacos/v3/client/cs/config?dataId=none&groupName=g";
+    let v2 = "/nacos/v2/cs/config?dataId=none&group=g";
+    let all = "/nacos/v1/cs/configs?search=blur&dataId=&group=&pageNo=1&pageSize=9";
+    for target in
+        [v3, v2, all, "/nacos/v1/cs/history/configs?tenant=", "/nacos/v1/console/namespaces"]
+    {
+        assert_eq!(world.call("GET", target).status, 503, "{target}");
+    }
+    let now = [LONG, ("Long-Pulling-Timeout-No-Hangup", "true")];
+    let list = [entry("d", "other"), entry("none", MD5_OF_HELLO)].concat();
+    assert_eq!(world.send(poll(&list, &now)).text(), "", "what it has may be the older one");
+    world.stage.make_ready();
+    assert_eq!(world.send(poll(&list, &now)).text(), "d%02g%01none%02g%01\n");
+    assert_eq!((get("d"), get("none")), (200, 404));
+}
+
 /// Runs a poll beside the test.
 fn hang(world: &World, list: &str) -> thread::JoinHandle<Reply> {
     let server = world.server.clone();

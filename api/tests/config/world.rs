@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nacolet_api::connection::{listen, loopback, serve};
 use nacolet_api::request::{ListenAnswer, Responder, Watcher, WatchersOf};
-use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, WriteError};
+use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError};
 use nacolet_config::{ListenInput, ListenOutput, Listeners, Store};
 use nacolet_model::{Instant, NodeId, RequestId, WallTime};
 use nacolet_registry::{Registry, RegistrySettings};
@@ -39,6 +38,7 @@ enum Control {
 pub(crate) struct World {
     pub(crate) server: Server,
     control: async_channel::Sender<Control>,
+    pub(crate) stage: Arc<Stage>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests over sockets run in real time")]
@@ -67,13 +67,16 @@ impl World {
             peer: None,
             started: WallTime(0),
         };
+        let stage = Stage::default();
+        stage.make_ready();
+        let stage = Arc::new(stage);
         let port = Port {
             configs: Arc::clone(&configs),
             registry: Arc::new(RwLock::new(Registry::new(RegistrySettings::default()))),
             requests,
             clock,
             facts: Arc::new(facts),
-            ready: Arc::new(AtomicBool::new(true)),
+            stage: Arc::clone(&stage),
             status: Arc::new(NodeStatus::default),
         };
         let core = Core {
@@ -86,7 +89,7 @@ impl World {
             unanswered: Vec::new(),
         };
         std::thread::spawn(move || block_on(core.run(inbox, orders)));
-        Self { server: Server::new(Arc::new(port), settings), control }
+        Self { server: Server::new(Arc::new(port), settings), control, stage }
     }
 
     pub(crate) fn mood(&self, mood: Mood) {

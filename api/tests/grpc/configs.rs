@@ -179,6 +179,26 @@ fn a_change_is_told_once_per_content_until_it_is_acknowledged() {
 }
 
 #[test]
+fn a_node_without_a_leader_since_its_start_guesses_nothing() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        publish(&mut client, json!({"content": "old"})).await;
+        world.stage().open();
+        assert_eq!(content(&mut client, json!({})).await["content"], "old");
+        // 300 would mean that it is not there, and clients would drop what they have.
+        let missing = content(&mut client, json!({"dataId": "none"})).await;
+        assert_eq!((&missing["resultCode"], &missing["errorCode"]), (&json!(500), &json!(503)));
+        let context =
+            |data_id| json!({"dataId": data_id, "group": "g", "tenant": "", "md5": "newer"});
+        let contexts = json!([context("d"), context("none")]);
+        assert_eq!(listen(&mut client, contexts.clone()).await, json!([]));
+        world.stage().make_ready();
+        assert_ne!(listen(&mut client, contexts).await, json!([]));
+    });
+}
+
+#[test]
 fn a_change_back_to_what_a_listener_said_it_had_is_told() {
     let world = World::new();
     run(async {

@@ -166,7 +166,7 @@ fn a_node_that_is_not_ready_says_so() {
     let world = World::new();
     run(async {
         let mut client = Client::set_up(world.address).await;
-        world.set_ready(false);
+        world.stage().close();
         let answer = client.ask("HealthCheckRequest", json!({})).await;
         assert_eq!(
             (answer.kind.as_str(), &answer.body["errorCode"]),

@@ -2,7 +2,6 @@
 //! engine on a port of its own.
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, RwLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use nacolet_api::connection::{listen, loopback};
 use nacolet_api::feed::Feed;
 use nacolet_api::request::Responder;
-use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, WriteError, grpc};
+use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError, grpc};
 use nacolet_config::Store;
 use nacolet_model::{Instant, NodeId, RequestId, WallTime};
 use nacolet_registry::{Counts, Input, Output, Registry, RegistryError, RegistrySettings, Reply};
@@ -46,13 +45,15 @@ impl World {
             peer: None,
             started: WallTime(0),
         };
+        let stage = Stage::default();
+        stage.make_ready();
         let port = Arc::new(Port {
             configs: Arc::new(RwLock::new(Store::new())),
             registry: Arc::new(RwLock::new(Registry::new(RegistrySettings::default()))),
             requests,
             clock,
             facts: Arc::new(facts),
-            ready: Arc::new(AtomicBool::new(true)),
+            stage: Arc::new(stage),
             status: Arc::new(NodeStatus::default),
         });
         let mut core = Core {
@@ -87,8 +88,9 @@ impl World {
         registry.counts()
     }
 
-    pub(crate) fn set_ready(&self, ready: bool) {
-        self.port.ready.store(ready, std::sync::atomic::Ordering::Release);
+    /// How far the node has come.
+    pub(crate) fn stage(&self) -> &Stage {
+        &self.port.stage
     }
 
     /// Stops the engine and waits until it is done.

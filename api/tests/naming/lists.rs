@@ -154,7 +154,7 @@ fn who_cannot_be_pushed_to_is_no_subscriber() {
 #[test]
 fn a_node_that_is_not_ready_gives_no_empty_lists() {
     let mut world = World::new();
-    world.port.ready.store(false, std::sync::atomic::Ordering::Release);
+    world.port.stage.close();
     let (status, text) = world.call("GET", "/v1/ns/instance/list?serviceName=s");
     assert_eq!((status, text.contains("STARTING")), (503, true), "{text}");
 }

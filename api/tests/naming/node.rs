@@ -1,6 +1,5 @@
 //! The node as a whole: health, members, switches, numbers, clients, Prometheus.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
@@ -17,7 +16,7 @@ fn probes_tell_alive_from_ready() {
         world.expect("GET", &format!("{path}liveness"), 200, body);
         world.expect("GET", &format!("{path}readiness"), 200, body);
     }
-    world.port.ready.store(false, Ordering::Release);
+    world.port.stage.close();
     for (path, body) in probes {
         world.expect("GET", &format!("{path}liveness"), 200, body);
         let (status, text) = world.call("GET", &format!("{path}readiness"));

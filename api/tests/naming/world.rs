@@ -2,14 +2,13 @@
 //! in the Raft log is applied at once, and time moves only when a test says so.
 
 use std::cell::Cell;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use nacolet_api::call::{Answer, Call};
 use nacolet_api::request::MemberStatus;
 use nacolet_api::udp::render_push;
-use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, WriteError};
+use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError};
 use nacolet_config::Store;
 use nacolet_model::{Instant, NodeId, RequestId, WallTime};
 use nacolet_registry::{
@@ -69,6 +68,8 @@ impl World {
                 up: true,
             }],
         };
+        let stage = Stage::default();
+        stage.make_ready();
         let port = Arc::new(Port {
             configs: Arc::new(RwLock::new(Store::new())),
             registry: Arc::new(RwLock::new(Registry::new(settings))),
@@ -83,7 +84,7 @@ impl World {
                 peer: None,
                 started: WallTime(EPOCH_MS),
             }),
-            ready: Arc::new(AtomicBool::new(true)),
+            stage: Arc::new(stage),
             status: Arc::new(status),
         });
         let server = Server::new(Arc::clone(&port), Settings::default());

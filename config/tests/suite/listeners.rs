@@ -182,6 +182,35 @@ fn keys_beyond_a_limit_are_refused_and_places_come_back() {
 }
 
 #[test]
+fn a_store_that_may_be_behind_tells_nobody_of_a_change() {
+    let (mut store, mut listeners) = (Store::new(), Listeners::blind());
+    let mut changes = Vec::new();
+    store.apply(1, write("public/G/a", "one"), &mut changes).expect("applied");
+    let held = |md5: &str| ListenInput::Listen {
+        request: RequestId(if md5 == "two" { 1 } else { 2 }),
+        keys: vec![ListenKey { key: key("public/G/a"), md5: Some(Md5::of(md5)) }],
+        ip: "10.0.0.1".into(),
+        tag: None,
+        deadline: Instant::from_millis(10),
+    };
+    let mut step = |store: &Store, input| {
+        let mut out = Vec::new();
+        listeners.step(Instant::ZERO, store, input, &mut out);
+        listeners.invariants();
+        out
+    };
+    for input in [held("two"), held("three"), ListenInput::Reloaded] {
+        assert_eq!(step(&store, input), []);
+    }
+    changes.clear();
+    store.apply(2, write("public/G/a", "two"), &mut changes).expect("applied");
+    assert_eq!(step(&store, ListenInput::Changed(changes)), []);
+    // The one that was ahead has what is there.
+    let answer = ListenOutput::Answer { request: RequestId(2), changed: vec![0] };
+    assert_eq!(step(&store, ListenInput::CaughtUp), [answer]);
+}
+
+#[test]
 fn a_change_that_is_taken_back_before_it_is_heard_of_wakes_nobody() {
     let (mut store, mut listeners) = (Store::new(), Listeners::new());
     let mut out = Vec::new();

@@ -1,0 +1,71 @@
+//! The end of the log that a start found: entries of which nobody here knows whether they are agreed.
+//! Whatever this node has ever shown was applied, and what is applied is durable in its own log first;
+//! so the configs that the state at the start may have too old are exactly those that these entries
+//! write.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use nacolet_config as config;
+use nacolet_model::ConfigKey;
+use nacolet_raft::{
+    Completion, Entry, EntryPayload, HardState, LogIndex, RaftLogStorage, Recovered, SnapshotMeta,
+    StorageError, engine::PersistId,
+};
+
+use crate::command::Command;
+
+/// A log that notes what its end writes when it is read back.
+pub(crate) struct Tail<L> {
+    log: L,
+    unsettled: Rc<RefCell<BTreeSet<ConfigKey>>>,
+}
+
+impl<L> Tail<L> {
+    /// The log, and where the note will be.
+    pub(crate) fn of(log: L) -> (Self, Rc<RefCell<BTreeSet<ConfigKey>>>) {
+        let unsettled = Rc::default();
+        (Self { log, unsettled: Rc::clone(&unsettled) }, unsettled)
+    }
+}
+
+/// The config that an entry writes.
+fn written(entry: &Entry) -> Option<ConfigKey> {
+    let EntryPayload::Command(bytes) = &entry.payload else { return None };
+    match postcard::from_bytes(bytes) {
+        Ok(Command::Config(config::Command::Publish(publish))) => Some(publish.key),
+        Ok(Command::Config(config::Command::Remove(remove))) => Some(remove.key),
+        // What cannot be decoded cannot be applied either, and the worker says so.
+        Ok(Command::Config(_) | Command::Registry(_)) | Err(_) => None,
+    }
+}
+
+impl<L: RaftLogStorage> RaftLogStorage for Tail<L> {
+    fn recover(&mut self, snapshot: Option<&SnapshotMeta>) -> Result<Recovered, StorageError> {
+        let recovered = self.log.recover(snapshot)?;
+        let covered = snapshot.map(|meta| meta.last.index).unwrap_or_default();
+        let settled = recovered.hard_state.commit_index.max(covered);
+        let end = recovered.entries.iter().filter(|entry| entry.id.index > settled);
+        self.unsettled.borrow_mut().extend(end.filter_map(written));
+        Ok(recovered)
+    }
+
+    fn append(
+        &mut self,
+        id: PersistId,
+        hard_state: Option<HardState>,
+        entries: Vec<Entry>,
+        done: Completion,
+    ) {
+        self.log.append(id, hard_state, entries, done);
+    }
+
+    fn purge(&mut self, index: LogIndex) {
+        self.log.purge(index);
+    }
+
+    fn reset(&mut self, id: PersistId, snapshot: &SnapshotMeta, done: Completion) {
+        self.log.reset(id, snapshot, done);
+    }
+}
