@@ -173,6 +173,7 @@ impl RaftStateMachine for Machine {
             Err(error) => Err(StorageError {
                 what: format!("the Raft snapshot cannot be loaded: {error}"),
                 advice: "start the version that wrote it, or restore a backup".to_owned(),
+                damaged: false,
             }),
         }
     }

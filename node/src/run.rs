@@ -23,6 +23,7 @@ use crate::cluster::SharedCluster;
 use crate::cluster::address::http_of;
 use crate::cluster::member::{Before, Member, MemberError};
 use crate::cluster::record::Record;
+use crate::cluster::refill;
 use crate::core::{Core, Parts};
 use crate::machine::{Aftermath, Machine, Shared};
 use crate::ref_time::RefTime;
@@ -50,12 +51,41 @@ pub(crate) enum RunError {
     Member(#[from] MemberError),
 }
 
-/// Runs a node until it is asked to stop.
+impl RunError {
+    /// Whether what was durable cannot be read any more.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Storage(error) | Self::Start(StartError::Storage(error)) => error.damaged,
+            Self::Start(StartError::Engine(error)) => *error != engine::StartError::Config,
+            Self::Start(StartError::Bootstrap(_))
+            | Self::Random(_)
+            | Self::Listen { .. }
+            | Self::Thread(_)
+            | Self::Fatal(_)
+            | Self::Member(_) => false,
+        }
+    }
+}
+
+/// Runs a node until it is asked to stop. A member whose data is damaged begins anew, once.
 ///
 /// # Errors
 /// See [`RunError`].
 pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
     raise_descriptor_limit();
+    match run(settings) {
+        Err(damage) if damage.is_damage() => {
+            if refill::prepare(settings, &damage, NodeId(random()?))? {
+                run(settings)
+            } else {
+                Err(damage)
+            }
+        }
+        outcome => outcome,
+    }
+}
+
+fn run(settings: &Settings) -> Result<(), RunError> {
     let seed = random()?;
     let dir = DataDir::open(&settings.data_dir, NodeId(random()?))?;
     let (http_claim, grpc_claim) = (claim(settings.http_addr)?, claim(settings.grpc_addr)?);

@@ -510,3 +510,71 @@ fn a_member_that_starts_without_a_leader_serves_what_needs_none() {
     assert_eq!(a.publish("k", "three"), 200);
     c.terminate();
 }
+
+/// Flips one bit in the middle of the newest file in a folder.
+fn damage(folder: &Path, ending: &str) {
+    let files = std::fs::read_dir(folder).expect("it is there").map(|entry| {
+        let path = entry.expect("it is readable").path();
+        path.to_str().expect("it is text").to_owned()
+    });
+    let newest = files.filter(|path| path.ends_with(ending)).max().expect("there is one");
+    let mut bytes = std::fs::read(&newest).expect("it is readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&newest, bytes).expect("it is writable");
+}
+
+#[test]
+fn a_member_whose_data_is_damaged_refills_from_the_others() {
+    let site = Site::new("damaged");
+    let [mut a, mut b, c] = site.three();
+    let write = |member: &Member, from: u32| {
+        for number in from..from + 20 {
+            assert_eq!(member.publish(&format!("k{number}"), &number.to_string()), 200);
+        }
+    };
+    write(&b, 0);
+    // The founder's log, while it leads; then another one's snapshot.
+    let (old, peer) = (a.id(), a.peer);
+    a.kill();
+    damage(&site.path("a/log"), ".raftlog");
+    write(&b, 20);
+    a = site.start_at("a", peer, &[]);
+    assert!(site.path("a/damaged/log").is_dir(), "it is kept");
+    assert_ne!(a.id(), old);
+    let is_whole = |status: &Value| roles(status) == ["follower", "follower", "leader"];
+    let status = a.until(is_whole);
+    assert!(!status.to_string().contains(&old), "{status:#}");
+
+    let (old, peer) = (b.id(), b.peer);
+    b.ok(&["snapshot"]);
+    b.kill();
+    damage(&site.path("b/snapshots"), ".snapshot");
+    write(&c, 40);
+    b = site.start_at("b", peer, &[]);
+    let status = b.until(is_whole);
+    assert!(!status.to_string().contains(&old), "{status:#}");
+    write(&b, 60);
+    for number in 0..80 {
+        for member in [&a, &b, &c] {
+            assert_eq!(member.read(&format!("k{number}")), number.to_string());
+        }
+    }
+    // A vote of the new ids counts.
+    c.kill();
+    assert_eq!(a.publish("k", "two of three"), 200);
+}
+
+#[test]
+fn a_node_that_is_alone_refuses_damaged_data() {
+    let site = Site::new("damaged-alone");
+    let node = site.start("a", &[]);
+    for number in 0..20 {
+        assert_eq!(node.publish("k", &number.to_string()), 200);
+    }
+    node.kill();
+    damage(&site.path("a/log"), ".raftlog");
+    let why = site.refused("a", &[]);
+    assert!(why.contains("is damaged") && why.contains("backup"), "{why}");
+    assert!(!site.path("a/damaged").exists());
+}

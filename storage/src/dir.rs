@@ -11,6 +11,7 @@
 //!   log/              raft-engine's files
 //!   snapshots/        Raft snapshot files, see snapshot.rs
 //!   reserve           1 MiB to give away when a start finds the disk full
+//!   damaged/          what a member could not use any more, see aside.rs
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use nacolet_model::{NodeId, limits};
 use nacolet_raft::StorageError;
 
+use crate::aside;
 use crate::codec;
 use crate::failpoint;
 
@@ -65,6 +67,7 @@ impl DataDir {
     pub fn open(path: &Path, fresh: NodeId) -> Result<Self, StorageError> {
         create_dir(path).map_err(|e| unusable(path, &e))?;
         let lock = lock(&path.join("lock"))?;
+        aside::finish(path)?;
         let node_id = identity(path, fresh)?;
         keep_reserve(&path.join("reserve"));
         Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), node_id, _lock: lock }) })
@@ -130,6 +133,7 @@ fn lock(path: &Path) -> Result<File, StorageError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StorageError {
             what: format!("another process uses the data directory of {}", path.display()),
             advice: "stop it first, or give this one another --data-dir".to_owned(),
+            damaged: false,
         }),
         Err(e) => Err(unusable(path, &e.into())),
     }
@@ -146,14 +150,17 @@ fn identity(dir: &Path, fresh: NodeId) -> Result<NodeId, StorageError> {
         None if dir.join("durable").exists() => {
             Err(damaged(&file, "it is missing although there is a log beside it"))
         }
-        None => match store_small(dir, "identity", &fresh.0.to_le_bytes()) {
-            Ok(()) => Ok(fresh),
-            Err(e) => Err(StorageError {
-                what: format!("{} cannot be written: {e}", file.display()),
-                advice: "make space or give write access to the data directory".to_owned(),
-            }),
-        },
+        None => store_identity(dir, fresh).map(|()| fresh),
     }
+}
+
+/// Makes `node` the identity.
+pub(crate) fn store_identity(dir: &Path, node: NodeId) -> Result<(), StorageError> {
+    store_small(dir, "identity", &node.0.to_le_bytes()).map_err(|e| StorageError {
+        what: format!("{} cannot be written: {e}", dir.join("identity.rec").display()),
+        advice: "make space or give write access to the data directory".to_owned(),
+        damaged: false,
+    })
 }
 
 /// A reserve that cannot be written is no reason to stay down: it is a help for another day.
@@ -185,7 +192,7 @@ fn record_path(dir: &Path, name: &str) -> Option<PathBuf> {
         .then(|| dir.join(format!("{name}.rec")))
 }
 
-fn store_small(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), SmallRecordError> {
+pub(crate) fn store_small(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), SmallRecordError> {
     if bytes.len() > limits::SMALL_RECORD_BYTES_MAX {
         return Err(SmallRecordError::TooLong);
     }
@@ -207,7 +214,7 @@ fn store_small(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), SmallRecordEr
     })
 }
 
-fn load_small(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+pub(crate) fn load_small(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
     let Some(path) = record_path(dir, name) else { return Ok(None) };
     match read_bounded(&path, limits::SMALL_RECORD_BYTES_MAX + codec::SMALL_HEAD_BYTES) {
         Ok(bytes) => match codec::decode_small(&bytes) {
@@ -273,6 +280,7 @@ pub(crate) fn damaged(path: &Path, how: &str) -> StorageError {
         advice: "a member of a cluster joins again with an empty data directory (move this one \
                  away); a single node needs its data directory restored from a backup"
             .to_owned(),
+        damaged: true,
     }
 }
 
@@ -286,5 +294,6 @@ pub(crate) fn unusable(path: &Path, error: &io::Error) -> StorageError {
     StorageError {
         what: format!("{} cannot be used: {error}", path.display()),
         advice: advice.to_owned(),
+        damaged: false,
     }
 }

@@ -3,7 +3,7 @@
 //! delegates to. Nothing here knows configs, instances, HTTP or an executor: slow work runs on the
 //! thread `log` or on short threads of its own, and comes back through completions and futures.
 //!
-//! Reading order: [`dir`] (the directory and its lock), `codec` (bytes), `log` (raft-engine), `recover`
+//! Reading order: [`dir`] (the directory and its lock), `aside` (what becomes of damaged data), `codec` (bytes), `log` (raft-engine), `recover`
 //! (what a restart finds), `writer` (the thread), [`snapshot`], `failpoint`.
 //!
 //! ```
@@ -19,6 +19,7 @@
 //! # Ok::<(), nacolet_raft::StorageError>(())
 //! ```
 
+mod aside;
 mod codec;
 pub mod dir;
 mod failpoint;

@@ -310,6 +310,7 @@ fn open_engine(
         return Err(StorageError {
             what: format!("the path {} is not UTF-8", log_dir.display()),
             advice: "choose another --data-dir".to_owned(),
+            damaged: false,
         });
     };
     let config = Config {

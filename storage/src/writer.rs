@@ -135,6 +135,7 @@ impl RaftLogStorage for LogStore {
             .map_err(|e| StorageError {
                 what: format!("the log thread cannot be started: {e}"),
                 advice: "give the process more memory or threads".to_owned(),
+                damaged: false,
             })?;
         self.phase = Phase::Running { orders, thread };
         Ok(recovered)
@@ -205,6 +206,7 @@ fn read_back(log: &mut Log, snapshot: Option<&SnapshotMeta>) -> Result<Recovered
             StorageError {
                 what: format!("{} cannot be reset: {how}", log.dir().log_dir().display()),
                 advice: "make space, then start again".to_owned(),
+                damaged: false,
             }
         })?;
     }

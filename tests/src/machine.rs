@@ -121,6 +121,7 @@ impl RaftStateMachine for Machine {
         let loaded = decode(&whole.blocks).ok_or_else(|| StorageError {
             what: "the Raft snapshot cannot be loaded".to_owned(),
             advice: "start the version that wrote it".to_owned(),
+            damaged: false,
         })?;
         self.replace(loaded);
         self.checkers.loaded(self.node, whole.meta.last.index, &self.shared);

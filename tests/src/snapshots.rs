@@ -64,7 +64,7 @@ fn parse(bytes: &[u8]) -> Option<Whole> {
 }
 
 fn damaged(what: &str) -> StorageError {
-    StorageError { what: what.to_owned(), advice: "restore a backup".to_owned() }
+    StorageError { what: what.to_owned(), advice: "restore a backup".to_owned(), damaged: true }
 }
 
 impl Snapshots {

@@ -149,6 +149,26 @@ impl Keeper {
         Ok(())
     }
 
+    /// Notes where the others are, in case that nothing but this note can be read one day.
+    fn remember(&self, membership: &Membership) {
+        let me = self.cluster.me();
+        let others = membership.addresses.iter().filter(|(node, _)| **node != me);
+        let contacts: Vec<String> =
+            others.map(|(_, address)| peer_of(address).to_owned()).collect();
+        let known = self.cluster.record.borrow().clone();
+        let is_new = match &known {
+            Some(known) => known.contacts != contacts,
+            None => !contacts.is_empty(),
+        };
+        if !is_new {
+            return;
+        }
+        let cluster = self.cluster.cluster_id();
+        if let Err(error) = self.store(Record { cluster, contacts, removed: false }) {
+            tracing::warn!(%error, "the addresses of the other members are not stored");
+        }
+    }
+
     fn refused(&mut self, why: String) -> Result<(), KeeperError> {
         if self.refusals == 0 {
             tracing::warn!(%why, "the cluster refuses this node");
@@ -176,6 +196,7 @@ impl Keeper {
             return if self.was_member { Err(self.removed()) } else { Ok(Next::Again) };
         }
         self.was_member = true;
+        self.remember(&membership);
         let known = membership.addresses.get(&me) == Some(&self.cluster.address);
         if metrics.role == engine::RoleKind::Leader {
             self.announced = true;

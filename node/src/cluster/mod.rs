@@ -17,6 +17,7 @@ pub(crate) mod member;
 pub(crate) mod network;
 pub(crate) mod operate;
 pub(crate) mod record;
+pub(crate) mod refill;
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -39,7 +40,7 @@ pub(crate) struct Cluster {
     /// How this node stands in the membership.
     pub(crate) address: String,
     pub(crate) dir: DataDir,
-    /// None for the founder.
+    /// None for a founder that is alone.
     pub(crate) record: RefCell<Option<Record>>,
     pub(crate) learner: bool,
 }

@@ -1,5 +1,5 @@
-//! What a member remembers beside the Raft log: to which cluster it belongs and whom to ask for it. The
-//! founder of a cluster has no record; the cluster has its id.
+//! What a member remembers beside the Raft log: to which cluster it belongs and whom to ask for it, should
+//! the log be of no use. A founder that is alone has no record; the cluster has its id.
 
 use nacolet_raft::StorageError;
 use nacolet_storage::{DataDir, SmallRecordError};
@@ -13,7 +13,7 @@ const NAME: &str = "member";
 pub(crate) struct Record {
     /// None while the node has asked to join and has no answer yet.
     pub(crate) cluster: Option<ClusterId>,
-    /// Peer addresses to ask while the membership is not known.
+    /// Peer addresses of the other members, or of those to ask while they are not known.
     pub(crate) contacts: Vec<String>,
     /// The node learned that it was removed.
     pub(crate) removed: bool,
@@ -31,6 +31,7 @@ impl Record {
             what: format!("the record of the membership cannot be read: {error}"),
             advice: "start the version that wrote it, or join again with an empty data directory"
                 .to_owned(),
+            damaged: false,
         })
     }
 

@@ -86,6 +86,9 @@ pub struct StorageError {
     pub what: alloc::string::String,
     /// What the operator can do.
     pub advice: alloc::string::String,
+    /// Whether bytes that were durable are wrong or missing: no retry will help, and a node with peers
+    /// has to get them from there.
+    pub damaged: bool,
 }
 
 /// The replicated application. Owned by one worker task; `apply` is total: whatever is in the log

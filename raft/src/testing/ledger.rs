@@ -145,6 +145,7 @@ impl RaftStateMachine for Ledger {
         shared.state = decode(&bytes).map_err(|error| StorageError {
             what: alloc::format!("{error}"),
             advice: "start anew".into(),
+            damaged: false,
         })?;
         Ok(Some(meta))
     }
