@@ -25,7 +25,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use nacolet_model::{Instant, limits};
 use nacolet_registry::ClientId;
@@ -74,7 +74,7 @@ pub(crate) struct Shared {
     connections: Tally,
     listens: Tally,
     subscriptions: Tally,
-    last_client: AtomicU64,
+    last_client: AtomicU32,
 }
 
 /// A bounded number.
@@ -130,11 +130,12 @@ impl Zone {
     fn open(&self, address: SocketAddr) -> Rc<Client> {
         let (now, wall) = self.state.now();
         self.clock.set(now);
-        let number = self.state.grpc.last_client.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = self.state.grpc.last_client.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let id = ClientId::new(self.state.port.facts.life, number);
         let ip = address_text(address.ip());
         let name = format!("{}_{ip}_{}", wall.as_millis(), address.port());
         let clock = Rc::clone(&self.clock);
-        let client = Rc::new(Client::new(ClientId(number), name.into(), ip, clock));
+        let client = Rc::new(Client::new(id, name.into(), ip, clock));
         self.clients.borrow_mut().insert(client.id, Rc::clone(&client));
         self.opened.ring();
         client

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 
 use hyper::Method;
 use nacolet_model::Namespace;
-use nacolet_registry::{Instance, Registry};
+use nacolet_registry::{DistroView, Instance, Registry};
 use serde_json::{Map, Value, json};
 
 use crate::call::{Answer, Call, JSON};
@@ -135,5 +135,24 @@ fn metrics(state: &State) -> String {
     page.gauge("members", "Members of the cluster.", members.len());
     let up = members.iter().filter(|member| member.up).count();
     page.gauge("members_up", "Members that answer.", up);
+    distro(&mut page, &state.registry().distro(), status.distro_dropped);
     page.text
+}
+
+/// How members share instances.
+fn distro(page: &mut Page, view: &DistroView, dropped: u64) {
+    let DistroView { peers, loaded, watchful, tombs, counts } = view;
+    let live = peers.iter().filter(|peer| peer.live).count();
+    page.gauge("distro_peers", "Other members.", peers.len());
+    page.gauge("distro_peers_live", "Other members that are heard.", live);
+    page.gauge("distro_loaded", "Whether this node holds all instances.", u8::from(*loaded));
+    page.gauge("distro_watchful", "Whether silent instances are removed.", u8::from(*watchful));
+    page.gauge("distro_tombs", "Instances that are gone and remembered.", tombs);
+    page.counter("distro_sent_total", "Changes sent, once for each receiver.", counts.sent);
+    page.counter("distro_received_total", "Changes received.", counts.received);
+    page.counter("distro_stale_total", "Changes received that were known.", counts.stale);
+    page.counter("distro_refused_total", "Changes received that were not taken.", counts.refused);
+    page.counter("distro_repaired_total", "Buckets that differed.", counts.repaired);
+    page.counter("distro_reasserted_total", "Instances that beats saved.", counts.reasserted);
+    page.counter("distro_dropped_total", "Messages dropped: too many waited.", dropped);
 }

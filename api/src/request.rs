@@ -9,7 +9,7 @@ use std::sync::{Arc, RwLock};
 use futures_channel::oneshot;
 use nacolet_config::{self as config, ListenKey, Md5};
 use nacolet_model::{ConfigKey, Instant, Namespace, NodeId, ServiceKey, WallTime};
-use nacolet_registry::{self as registry, ClientId, Subscriber};
+use nacolet_registry::{self as registry, ClientId, Life, Subscriber};
 
 use crate::feed::Feed;
 use crate::membership::{Ask, AskError, Told};
@@ -155,6 +155,8 @@ pub struct Facts {
     pub version: &'static str,
     /// Identity of this node.
     pub node: NodeId,
+    /// This life of it, other after every start.
+    pub life: Life,
     /// Host that others reach this node at.
     pub host: Box<str>,
     /// Bound address of the HTTP listener.
@@ -180,6 +182,8 @@ pub struct NodeStatus {
     pub last_applied: u64,
     /// Every member, this node included.
     pub members: Vec<MemberStatus>,
+    /// Messages about instances that came from other members faster than they were taken.
+    pub distro_dropped: u64,
 }
 
 /// One member as this node sees it.

@@ -360,6 +360,15 @@ pub const PEER_HELLO_BYTES_MAX: usize = 64;
 pub const PEER_FRAME_BYTES_MAX: usize = COMMAND_BYTES_MAX + (1 << 20);
 /// Frames waiting per peer and kind of traffic. Beyond: the oldest of a kind that repeats is dropped.
 pub const PEER_QUEUE_MAX: usize = 256;
+/// Distro messages that wait for one peer. Beyond: not sent, the registry is told and repairs.
+pub const DISTRO_QUEUE_MAX: usize = 256;
+/// Their bytes; a larger message goes alone. Same answer.
+pub const DISTRO_QUEUE_BYTES_MAX: usize = 4 << 20;
+/// Distro messages from all peers that wait for the core thread. Beyond: dropped and counted; the
+/// digests find what is missing.
+pub const DISTRO_INBOX_MAX: usize = 1_024;
+/// Their bytes as they came; same answer.
+pub const DISTRO_INBOX_BYTES_MAX: usize = 8 << 20;
 /// Incoming peer connections. Beyond: the newest is closed.
 pub const PEER_CONNECTIONS_MAX: usize = 16;
 /// Incoming peer connections that have not proved yet that they hold the cluster key. Beyond: the
@@ -389,6 +398,8 @@ pub const PEER_ADDRESS_BYTES_MAX: usize = 300;
 pub const CORE_QUEUE_MAX: usize = 1_024;
 /// Requests the core thread takes in one turn under one write lock.
 pub const CORE_TURN_MAX: usize = 256;
+/// Bytes of messages from other members in one turn; the last one may be beyond.
+pub const CORE_TURN_LETTER_BYTES_MAX: usize = 256 << 10;
 /// A write that is not answered after this long gets 503; its outcome is unknown to the caller.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A write or linearizable read waits this long for a leader: time for two elections. Beyond: 503.

@@ -10,12 +10,14 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use nacolet_api::WriteError;
 use nacolet_api::request::{ListenAnswer, Request, Responder, Watcher, WatchersOf};
 use nacolet_config::{self as config, ListenInput, ListenOutput, Listeners};
-use nacolet_model::{Instant, RequestId, limits};
+use nacolet_model::{Instant, NodeId, RequestId, limits};
 use nacolet_raft::{ClientWriteError, Raft, Refusal, RequestError};
 use nacolet_registry as registry;
 use smol::future;
 
 use crate::clock;
+use crate::cluster::address::peer_of;
+use crate::cluster::mailbox::Letter;
 use crate::cluster::{SharedCluster, operate};
 use crate::command::{Command, Refused, Response};
 use crate::feeds::Feeds;
@@ -27,6 +29,10 @@ use crate::udp::Udp;
 enum Event {
     /// An api thread asks for something.
     Request(Request),
+    /// Another member says something of Distro.
+    Letter(Letter),
+    /// Another member may have missed something of Distro.
+    Untold(NodeId),
     /// Raft has applied something that listeners or subscribers must hear.
     Applied,
     /// A push arrived at its subscriber.
@@ -65,6 +71,8 @@ pub(crate) struct Parts {
     pub(crate) ref_time: RefTime,
     /// None for a node that is alone.
     pub(crate) cluster: Option<SharedCluster>,
+    /// Taken once the registry holds what other members hold.
+    pub(crate) loading: Option<async_channel::Sender<()>>,
 }
 
 /// Everything the core task owns.
@@ -77,6 +85,10 @@ pub(crate) struct Core {
     writes: FuturesUnordered<Pin<Box<dyn Future<Output = Event>>>>,
     last_request: RequestId,
     last_swept: RequestId,
+    /// What this turn brings to the registry.
+    inputs: Vec<registry::Input>,
+    /// Raft changed the registry in this turn.
+    registry_applied: bool,
     outputs: Vec<registry::Output>,
     answers: Vec<ListenOutput>,
 }
@@ -92,6 +104,8 @@ impl Core {
             writes: FuturesUnordered::new(),
             last_request: RequestId(0),
             last_swept: RequestId(0),
+            inputs: Vec::new(),
+            registry_applied: false,
             outputs: Vec::new(),
             answers: Vec::new(),
         }
@@ -99,21 +113,34 @@ impl Core {
 
     /// Turns until every api thread is gone.
     pub(crate) async fn run(mut self) {
-        self.registry(registry::Input::WallClock(clock::wall()));
+        self.inputs.push(registry::Input::WallClock(clock::wall()));
+        self.end_turn();
         loop {
-            let mut event = self.next_event().await;
-            for _ in 0..limits::CORE_TURN_MAX {
-                if matches!(event, Event::Closed) {
+            let mut event = Some(self.next_event().await);
+            let (mut taken, mut letter_bytes) = (0, 0);
+            while let Some(next) = event {
+                if matches!(next, Event::Closed) {
                     return;
                 }
-                self.take(event);
-                event = match self.parts.requests.try_recv() {
-                    Ok(request) => Event::Request(request),
-                    Err(_) => break,
-                };
+                if let Event::Letter(letter) = &next {
+                    letter_bytes += letter.bytes;
+                }
+                self.take(next);
+                taken += 1;
+                let is_full = taken >= limits::CORE_TURN_MAX
+                    || letter_bytes >= limits::CORE_TURN_LETTER_BYTES_MAX;
+                event = if is_full { None } else { self.waiting(taken) };
             }
-            self.wake();
+            self.end_turn();
         }
+    }
+
+    /// Something that waits already: api threads and other members by turns.
+    fn waiting(&self, taken: usize) -> Option<Event> {
+        let request = || self.parts.requests.try_recv().ok().map(Event::Request);
+        let cluster = self.parts.cluster.as_ref();
+        let letter = || cluster?.mailbox.try_next().map(Event::Letter);
+        if taken.is_multiple_of(2) { request().or_else(letter) } else { letter().or_else(request) }
     }
 
     /// Sleeps until there is something to do.
@@ -125,6 +152,19 @@ impl Core {
             match applied.recv().await {
                 Ok(()) => Event::Applied,
                 Err(_) => future::pending().await,
+            }
+        };
+        let cluster = self.parts.cluster.as_ref();
+        let letter = async {
+            match cluster {
+                Some(cluster) => Event::Letter(cluster.mailbox.next().await),
+                None => future::pending().await,
+            }
+        };
+        let untold = async {
+            match cluster {
+                Some(cluster) => Event::Untold(cluster.transport.untold().await),
+                None => future::pending().await,
             }
         };
         let acked = async { Event::Acked(udp.acked().await) };
@@ -143,9 +183,9 @@ impl Core {
             }
             Event::Deadline
         };
-        let answers = future::or(written, applied);
-        let rare = future::or(future::or(acked, stored), alarm);
-        future::or(answers, future::or(request, rare)).await
+        let answers = future::or(future::or(written, applied), future::or(stored, untold));
+        let asked = future::or(request, letter);
+        future::or(answers, future::or(asked, future::or(acked, alarm))).await
     }
 
     fn registry_deadline(&self) -> Option<Instant> {
@@ -155,6 +195,10 @@ impl Core {
     fn take(&mut self, event: Event) {
         match event {
             Event::Request(request) => self.request(request),
+            Event::Letter(Letter { from, message, .. }) => {
+                self.inputs.push(registry::Input::Peer { from, message });
+            }
+            Event::Untold(to) => self.inputs.push(registry::Input::Unsent { to }),
             Event::Applied => {
                 let pending = self.parts.aftermath.take();
                 if pending.reloaded {
@@ -164,15 +208,18 @@ impl Core {
                     self.listen(ListenInput::CaughtUp);
                 }
                 self.feeds.tell(&pending, &self.parts.shared.registry);
+                self.registry_applied |= pending.services || pending.reloaded;
+                if pending.membership {
+                    self.members();
+                }
                 if !pending.changes.is_empty() {
                     self.listen(ListenInput::Changed(pending.changes));
                 }
                 self.outputs.extend(pending.outputs);
-                self.hand_out();
             }
-            Event::Acked(reference) => self.registry(registry::Input::Acked { reference }),
+            Event::Acked(reference) => self.inputs.push(registry::Input::Acked { reference }),
             Event::RefTimeStored(until) => {
-                self.registry(registry::Input::RefTimeReserved { until })
+                self.inputs.push(registry::Input::RefTimeReserved { until });
             }
             Event::Written(caller, result) => written(caller, result),
             // Deadlines are looked at once, at the end of the turn.
@@ -188,7 +235,7 @@ impl Core {
             Request::Registry { request, reply } => {
                 let id = self.fresh_id();
                 self.registrations.insert(id, reply);
-                self.registry(registry::Input::Request {
+                self.inputs.push(registry::Input::Request {
                     request: id,
                     at: clock::wall(),
                     body: request,
@@ -196,7 +243,7 @@ impl Core {
             }
             Request::Subscribe { service, clusters, subscriber } => {
                 let at = clock::wall();
-                self.registry(registry::Input::Subscribe { service, clusters, subscriber, at });
+                self.inputs.push(registry::Input::Subscribe { service, clusters, subscriber, at });
             }
             Request::Listen { keys, ip, tag, deadline, reply } => {
                 self.sweep_polls();
@@ -205,7 +252,7 @@ impl Core {
                 self.listen(ListenInput::Listen { request, keys, ip, tag, deadline });
             }
             Request::Follow { feed } => self.feeds.add(&feed),
-            Request::Gone { client } => self.registry(registry::Input::ClientGone(client)),
+            Request::Gone { client } => self.inputs.push(registry::Input::ClientGone(client)),
             Request::ReadIndex { reply } => {
                 let (raft, cluster) = (self.parts.raft.clone(), self.parts.cluster.clone());
                 self.writes.push(Box::pin(async move {
@@ -252,14 +299,48 @@ impl Core {
         }));
     }
 
-    fn registry(&mut self, input: registry::Input) {
+    /// Another membership is in force.
+    fn members(&mut self) {
+        let Some(cluster) = &self.parts.cluster else { return };
+        let membership = self.parts.aftermath.in_force.borrow();
+        // One that catches up passes through times when it was no member yet.
+        if !membership.contains(cluster.me()) {
+            return;
+        }
+        let members: Vec<NodeId> = membership.members().into_iter().collect();
+        let others = members.iter().filter(|node| **node != cluster.me());
+        cluster.transport.set_members(others.map(|node| {
+            (*node, membership.addresses.get(node).map_or("", |address| peer_of(address)))
+        }));
+        self.inputs.push(registry::Input::Members(members));
+    }
+
+    /// Lets the cores do what the turn brought and what is due; the registry under one write lock, so
+    /// that other members get one message for all of it.
+    fn end_turn(&mut self) {
         let now = clock::now();
-        let changed = {
-            let mut registry = write(&self.parts.shared.registry);
-            registry.step(now, input, &mut self.outputs);
-            registry.take_changed()
-        };
-        self.feeds.tell_services(&changed);
+        if self.listeners.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.listen(ListenInput::Wake);
+        }
+        let is_due = self.registry_deadline().is_some_and(|deadline| deadline <= now);
+        if is_due || self.registry_applied || !self.inputs.is_empty() {
+            self.registry_applied = false;
+            if is_due && self.inputs.is_empty() {
+                self.inputs.push(registry::Input::Wake);
+            }
+            let changed = {
+                let mut registry = write(&self.parts.shared.registry);
+                for input in self.inputs.drain(..) {
+                    registry.step(now, input, &mut self.outputs);
+                }
+                registry.flush(&mut self.outputs);
+                if registry.is_loaded() {
+                    self.parts.loading = None;
+                }
+                registry.take_changed()
+            };
+            self.feeds.tell_services(&changed);
+        }
         self.hand_out();
     }
 
@@ -267,6 +348,11 @@ impl Core {
     fn hand_out(&mut self) {
         for output in std::mem::take(&mut self.outputs) {
             match output {
+                registry::Output::Send { to, message } => {
+                    if let Some(cluster) = &self.parts.cluster {
+                        cluster.transport.tell(&to, &message);
+                    }
+                }
                 registry::Output::Reply { request, result } => {
                     if let Some(reply) = self.registrations.remove(&request) {
                         let _ = reply.send(result.map_err(WriteError::Refused));
@@ -287,7 +373,6 @@ impl Core {
                 }
                 registry::Output::ReserveRefTime { until } => self.parts.ref_time.store(until),
                 // A registry that is told of no members has nobody to send to.
-                registry::Output::Send { .. } => {}
             }
         }
     }
@@ -326,17 +411,6 @@ impl Core {
                 self.polls.remove(&id);
                 self.listen(ListenInput::Cancel(id));
             }
-        }
-    }
-
-    /// Lets both cores look at their deadlines.
-    fn wake(&mut self) {
-        let now = clock::now();
-        if self.listeners.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.listen(ListenInput::Wake);
-        }
-        if self.registry_deadline().is_some_and(|deadline| deadline <= now) {
-            self.registry(registry::Input::Wake);
         }
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Pending {
     pub(crate) reloaded: bool,
     /// The state is not behind any more.
     pub(crate) caught_up: bool,
+    /// Another membership is in force.
+    pub(crate) membership: bool,
 }
 
 impl Aftermath {
@@ -79,7 +81,8 @@ impl Aftermath {
             && pending.outputs.is_empty()
             && !pending.services
             && !pending.reloaded
-            && !pending.caught_up;
+            && !pending.caught_up
+            && !pending.membership;
         if !quiet {
             // A full channel means that the signal is given already.
             let _ = self.wake.try_send(());
@@ -204,6 +207,8 @@ impl RaftStateMachine for Machine {
         self.aftermath.in_force.borrow_mut().clone_from(membership);
         // A full channel means that the signal is given already.
         let _ = self.aftermath.membership.try_send(());
+        self.aftermath.pending.borrow_mut().membership = true;
+        self.aftermath.signal();
     }
 
     fn build_snapshot(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, atomic};
 use std::thread::JoinHandle;
 
 use nacolet_api::request::MemberStatus;
@@ -14,7 +14,7 @@ use nacolet_config as config;
 use nacolet_model::{ConfigKey, NodeId, limits};
 use nacolet_raft::engine;
 use nacolet_raft::{Fatal, Raft, StartError, Tasks};
-use nacolet_registry::{Registry, RegistrySettings};
+use nacolet_registry::{Life, Registry, RegistrySettings};
 use nacolet_storage::{DataDir, LogSettings, LogStore, SnapshotStore, abort_process};
 use nacolet_transport::Unreachable;
 use smol::{LocalExecutor, future};
@@ -91,12 +91,15 @@ fn run(settings: &Settings) -> Result<(), RunError> {
     let (http_claim, grpc_claim) = (claim(settings.http_addr)?, claim(settings.grpc_addr)?);
     let (address, grpc) = (http_claim.address, grpc_claim.address);
     let (ref_time, ref_time_floor) = RefTime::open(&dir)?;
+    let life = life()?;
     let shared = Shared {
         configs: Arc::new(RwLock::new(config::Store::new())),
         registry: Arc::new(RwLock::new(Registry::new(RegistrySettings {
             seed,
             ref_time_floor,
-            ..RegistrySettings::default()
+            node: dir.node_id(),
+            life,
+            clustered: settings.cluster.is_some(),
         }))),
     };
     let (aftermath, applied) = Aftermath::new();
@@ -112,13 +115,14 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         registry: Arc::clone(&shared.registry),
         requests,
         clock: clock::both,
-        facts: Arc::new(facts(settings, &dir, address, grpc, member.as_ref())),
+        facts: Arc::new(facts(settings, &dir, life, address, grpc, member.as_ref())),
         stage: Arc::new(Stage::new(unsettled)),
         status: status(&raft, own_http(settings, address), cluster.as_ref()),
     });
     let udp = Udp::bind(address.ip());
     let ref_time_tried = ref_time.tried();
     let caught_up = aftermath.clone();
+    let (loading, loaded) = async_channel::bounded(1);
     let core = Core::new(Parts {
         shared,
         raft: raft.clone(),
@@ -128,6 +132,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         udp,
         ref_time,
         cluster: cluster.clone(),
+        loading: Some(loading),
     });
     let executor = LocalExecutor::new();
     let peer = member.as_ref().map(|member| member.bound);
@@ -139,6 +144,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         raft,
         port,
         ref_time_tried,
+        loaded,
         cluster,
         aftermath: caught_up,
     };
@@ -154,6 +160,7 @@ struct Node<'a> {
     raft: Raft<Machine>,
     port: Arc<Port>,
     ref_time_tried: async_channel::Receiver<()>,
+    loaded: async_channel::Receiver<()>,
     cluster: Option<SharedCluster>,
     aftermath: Aftermath,
 }
@@ -244,6 +251,7 @@ impl Node<'_> {
             smol::Timer::after(limits::LEADER_PATIENCE).await;
             let metrics = self.raft.metrics();
             if metrics.leader.is_none() && metrics.membership.contains(metrics.id) {
+                let _ = self.loaded.recv().await;
                 return;
             }
         }
@@ -258,6 +266,8 @@ impl Node<'_> {
     async fn caught_up(&self) -> Result<(), RunError> {
         if let Some(cluster) = &self.cluster {
             cluster.caught_up().await;
+            // The same: the registry has what other members have.
+            let _ = self.loaded.recv().await;
             return Ok(());
         }
         let mut version = 0;
@@ -415,6 +425,16 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// A life that no other start of any member has had.
+fn life() -> Result<Life, RunError> {
+    loop {
+        match getrandom::u32().map_err(RunError::Random)? {
+            0 => {}
+            life => return Ok(Life(life)),
+        }
+    }
+}
+
 fn random() -> Result<u64, RunError> {
     getrandom::u64().map_err(RunError::Random)
 }
@@ -454,6 +474,7 @@ fn start_raft(
 fn facts(
     settings: &Settings,
     dir: &DataDir,
+    life: Life,
     address: SocketAddr,
     grpc: SocketAddr,
     member: Option<&Member>,
@@ -461,6 +482,7 @@ fn facts(
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         node: dir.node_id(),
+        life,
         host: own_host(settings, address).into(),
         http: address,
         grpc: Some(grpc),
@@ -500,6 +522,7 @@ fn status(
 ) -> Arc<dyn Fn() -> NodeStatus + Send + Sync> {
     let raft = raft.clone();
     let unreachable = cluster.map(|cluster| cluster.transport.unreachable());
+    let dropped = cluster.map(|cluster| cluster.mailbox.dropped()).unwrap_or_default();
     Arc::new(move || {
         let metrics = raft.metrics();
         let addresses = &metrics.membership.addresses;
@@ -522,6 +545,7 @@ fn status(
             commit_index: metrics.commit_index.0,
             last_applied: metrics.applied_index.0,
             members: voters.chain(learners).map(member).collect(),
+            distro_dropped: dropped.load(atomic::Ordering::Relaxed),
         }
     })
 }

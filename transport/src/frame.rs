@@ -81,6 +81,26 @@ impl Sealer {
         sealed
     }
 
+    /// Appends one frame whose body is encoded already.
+    ///
+    /// # Errors
+    /// The body is too large; `out` is as before.
+    pub fn seal_encoded(
+        &mut self,
+        kind: Kind,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
+        let start = out.len();
+        out.extend_from_slice(&[0, 0, 0, 0, VERSION, kind as u8]);
+        out.extend_from_slice(body);
+        let sealed = self.close(start, out);
+        if sealed.is_err() {
+            out.truncate(start);
+        }
+        sealed
+    }
+
     fn seal_body<T: Serialize>(
         &mut self,
         start: usize,
@@ -88,6 +108,11 @@ impl Sealer {
         out: &mut Vec<u8>,
     ) -> Result<(), FrameError> {
         postcard::serialize_with_flavor(body, Appender(out)).ok().ok_or(FrameError::Unencodable)?;
+        self.close(start, out)
+    }
+
+    /// Puts length and check around the body that begins behind the head at `start`.
+    fn close(&mut self, start: usize, out: &mut Vec<u8>) -> Result<(), FrameError> {
         let bytes = out.len() - start - HEAD_BYTES;
         if bytes > limits::PEER_FRAME_BYTES_MAX {
             return Err(FrameError::TooLarge { bytes });
@@ -133,6 +158,12 @@ pub struct Frame<'b> {
 }
 
 impl Frame<'_> {
+    /// Size of its body.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
     /// The message in it. What a newer version appended is ignored.
     ///
     /// # Errors
@@ -258,6 +289,18 @@ mod tests {
             104, 61, 68, 42,
         ];
         assert_eq!(frames[0], golden);
+    }
+
+    #[test]
+    fn a_body_that_is_encoded_already_makes_the_same_frame() {
+        let mut out = vec![9];
+        let body = postcard::to_allocvec("ab").unwrap();
+        Sealer::new(key(1)).seal_encoded(Kind::Raft, &body, &mut out).unwrap();
+        assert_eq!(out[1..], sealed(&["ab"])[0]);
+        let large = vec![0; limits::PEER_FRAME_BYTES_MAX + 1];
+        let refused = Sealer::new(key(1)).seal_encoded(Kind::Raft, &large, &mut out);
+        assert_eq!(refused, Err(FrameError::TooLarge { bytes: large.len() }));
+        assert_eq!(out[1..], sealed(&["ab"])[0], "nothing of it is left");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What members say to each other, over TCP: one connection per direction and pair, opened by the one
-//! who has something to say. Messages of Raft go one way; a call is answered on the connection that
+//! who has something to say. Messages of Raft and Distro go one way; a call is answered on the connection that
 //! brought it. Nothing is decoded before both sides have proved that they hold the cluster key, and
 //! every frame after that carries a keyed check.
 //!
 //! ```text
 //!  RaftNetwork ─┐ raft                                              raft ─► Handler::raft
+//!  tell ────────┤ distro                                          distro ─► Handler::distro
 //!  call ────────┤ calls ─► outgoing link ═══ TCP ═══► incoming link ─────► Handler::call
 //!  chunks ──────┘ bulk          ◄──────────── replies ──────────────┘
 //! ```

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use nacolet_model::{NodeId, limits};
 use nacolet_raft::Message;
+use nacolet_registry as registry;
 use smol::channel::Receiver;
 use smol::future;
 use smol::io::AsyncReadExt;
@@ -26,6 +27,9 @@ pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 pub trait Handler {
     /// A message of Raft from an authenticated member; it may be dropped.
     fn raft(&self, from: NodeId, message: Message);
+
+    /// A message of Distro from an authenticated member, and its size on the wire; it may be dropped.
+    fn distro(&self, from: NodeId, message: registry::Message, bytes: usize);
 
     /// A call from an authenticated node. A `guest` belongs to no cluster yet.
     fn call(&self, from: NodeId, guest: bool, call: Call) -> LocalFuture<Reply>;
@@ -148,11 +152,16 @@ impl Incoming {
                     self.shared.counters(|counters| counters.raft_frames += 1);
                     self.handler.raft(self.node, frame.decode()?);
                 }
+                Some(Kind::Distro) if !self.guest => {
+                    self.shared.counters(|counters| counters.distro_frames += 1);
+                    let bytes = frame.bytes();
+                    self.handler.distro(self.node, frame.decode()?, bytes);
+                }
                 Some(Kind::Call) => {
                     let (number, call) = frame.decode()?;
                     self.call(number, call);
                 }
-                Some(Kind::Raft | Kind::Reply) | None => {
+                Some(Kind::Raft | Kind::Distro | Kind::Reply) | None => {
                     self.shared.counters(|counters| counters.ignored_frames += 1);
                 }
             }

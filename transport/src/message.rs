@@ -21,6 +21,8 @@ pub enum Kind {
     Call = 2,
     /// The number of a call and its [`Reply`].
     Reply = 3,
+    /// [`nacolet_registry::Message`].
+    Distro = 4,
 }
 
 impl Kind {
@@ -32,6 +34,7 @@ impl Kind {
             1 => Some(Self::Raft),
             2 => Some(Self::Call),
             3 => Some(Self::Reply),
+            4 => Some(Self::Distro),
             _ => None,
         }
     }
@@ -267,9 +270,10 @@ mod tests {
 
     #[test]
     fn kinds_keep_their_numbers() {
-        for kind in [Kind::Introduction, Kind::Raft, Kind::Call, Kind::Reply] {
+        for kind in [Kind::Introduction, Kind::Raft, Kind::Call, Kind::Reply, Kind::Distro] {
             assert_eq!(Kind::of(kind as u8), Some(kind));
         }
-        assert_eq!(Kind::of(4), None);
+        assert_eq!(Kind::Distro as u8, 4);
+        assert_eq!(Kind::of(5), None);
     }
 }

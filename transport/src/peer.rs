@@ -1,6 +1,6 @@
 //! One outgoing link per peer: what is said to it waits in bounded queues, one per kind of traffic, and
-//! Raft's messages go first, so that a snapshot never delays a heartbeat by more than one chunk. The
-//! link connects when there is something to say, and after a failure not before a pause has passed;
+//! Raft's messages go first, so that a snapshot never delays a heartbeat by more than one chunk; those
+//! of Distro are next. The link connects when there is something to say, and after a failure not before a pause has passed;
 //! meanwhile it answers at once that nobody is there.
 //!
 //! ```text
@@ -52,6 +52,9 @@ pub enum CallError {
     Lost,
 }
 
+/// A message of Distro, encoded once for all peers that get it.
+pub(crate) type Encoded = Rc<[u8]>;
+
 type Answer = oneshot::Sender<Result<Reply, CallError>>;
 
 /// A call on its way out.
@@ -73,11 +76,14 @@ enum Status {
 struct LinkState {
     address: RefCell<String>,
     status: Cell<Status>,
+    /// Bytes of the Distro messages in the queue.
+    distro_bytes: Cell<usize>,
 }
 
 /// The end of a link that is spoken into. The link ends with the last of them.
 pub(crate) struct Peer {
     raft: Sender<Message>,
+    distro: Sender<Encoded>,
     calls: Sender<Ask>,
     bulk: Sender<Ask>,
     nudge: Sender<()>,
@@ -88,21 +94,27 @@ impl Peer {
     /// A link to `node` at `address`, and its future.
     pub(crate) fn new(shared: Rc<Shared>, node: NodeId, address: &str) -> (Rc<Self>, Link) {
         let (raft, raft_out) = channel::bounded(RAFT_QUEUE_MAX);
+        let (distro, distro_out) = channel::bounded(limits::DISTRO_QUEUE_MAX);
         let (calls, calls_out) = channel::bounded(limits::PEER_QUEUE_MAX);
         let (bulk, bulk_out) = channel::bounded(BULK_QUEUE_MAX);
         let (nudge, nudged) = channel::bounded(1);
         let address = RefCell::new(address.to_owned());
-        let state = Rc::new(LinkState { address, status: Cell::new(Status::Idle) });
+        let state = Rc::new(LinkState {
+            address,
+            status: Cell::new(Status::Idle),
+            distro_bytes: Cell::new(0),
+        });
         let link = Link {
             node,
-            queues: Queues { raft: raft_out, calls: calls_out, bulk: bulk_out },
+            queues: Queues { raft: raft_out, distro: distro_out, calls: calls_out, bulk: bulk_out },
             nudged,
             state: Rc::clone(&state),
             prng: shared.fork_prng(),
             shared,
             failures: Cell::new(0),
+            told: Cell::new(false),
         };
-        (Rc::new(Self { raft, calls, bulk, nudge, state }), link)
+        (Rc::new(Self { raft, distro, calls, bulk, nudge, state }), link)
     }
 
     /// Another address; an open connection to the old one is given up.
@@ -125,6 +137,17 @@ impl Peer {
 
     fn is_down(&self) -> bool {
         self.state.status.get() == Status::Down
+    }
+
+    /// Queues a message of Distro. False when the peer is away or too much waits for it already.
+    pub(crate) fn tell(&self, message: &Encoded) -> bool {
+        let waiting = self.state.distro_bytes.get();
+        let is_full = waiting > 0 && waiting + message.len() > limits::DISTRO_QUEUE_BYTES_MAX;
+        if self.is_down() || is_full || self.distro.try_send(Rc::clone(message)).is_err() {
+            return false;
+        }
+        self.state.distro_bytes.set(waiting + message.len());
+        true
     }
 
     pub(crate) async fn call(&self, call: Call) -> Result<Reply, CallError> {
@@ -181,11 +204,13 @@ impl RaftNetwork for PeerNetwork {
 /// Something to say.
 enum Item {
     Raft(Message),
+    Distro(Encoded),
     Ask(Ask),
 }
 
 struct Queues {
     raft: Receiver<Message>,
+    distro: Receiver<Encoded>,
     calls: Receiver<Ask>,
     bulk: Receiver<Ask>,
 }
@@ -194,17 +219,19 @@ impl Queues {
     /// What is waiting, the most urgent first.
     fn try_next(&self) -> Option<Item> {
         let raft = self.raft.try_recv().ok().map(Item::Raft);
+        let distro = || self.distro.try_recv().ok().map(Item::Distro);
         let calls = || self.calls.try_recv().ok().map(Item::Ask);
         let bulk = || self.bulk.try_recv().ok().map(Item::Ask);
-        raft.or_else(calls).or_else(bulk)
+        raft.or_else(distro).or_else(calls).or_else(bulk)
     }
 
     /// The next thing to say; none when nobody is left to say anything.
     async fn next(&self) -> Option<Item> {
         let raft = async { self.raft.recv().await.ok().map(Item::Raft) };
+        let distro = async { self.distro.recv().await.ok().map(Item::Distro) };
         let calls = async { self.calls.recv().await.ok().map(Item::Ask) };
         let bulk = async { self.bulk.recv().await.ok().map(Item::Ask) };
-        future::or(raft, future::or(calls, bulk)).await
+        future::or(raft, future::or(distro, future::or(calls, bulk))).await
     }
 }
 
@@ -257,6 +284,8 @@ pub(crate) struct Link {
     /// Attempts that failed since the link was last up for longer than a pause: one that is closed as
     /// soon as it is open counts as failed.
     failures: Cell<u32>,
+    /// A message of Distro went into the connection: whether it arrived is known to nobody.
+    told: Cell<bool>,
 }
 
 impl Link {
@@ -279,12 +308,15 @@ impl Link {
                         tracing::warn!(peer = %self.node, %error, "cannot be reached");
                     }
                     self.shared.unreachable.set(self.node, true);
-                    unreached(first);
+                    self.unreached(first);
                 }
             }
             self.state.status.set(Status::Down);
             while let Some(item) = self.queues.try_next() {
-                unreached(item);
+                self.unreached(item);
+            }
+            if self.told.take() {
+                self.shared.untold(self.node);
             }
             self.pause().await;
             self.state.status.set(Status::Idle);
@@ -384,6 +416,11 @@ impl Link {
     fn seal(&self, sealer: &mut Sealer, pending: &RefCell<Pending>, item: Item, out: &mut Vec<u8>) {
         let sealed = match item {
             Item::Raft(message) => sealer.seal(Kind::Raft, &message, out),
+            Item::Distro(message) => {
+                self.took_out(&message);
+                self.told.set(true);
+                sealer.seal_encoded(Kind::Distro, &message, out)
+            }
             Item::Ask(Ask { call, answer }) => {
                 // Whoever has given up is spared the work.
                 if answer.is_canceled() {
@@ -402,6 +439,25 @@ impl Link {
         if let Err(error) = sealed {
             self.shared.counters(|counters| counters.unsent += 1);
             tracing::warn!(peer = %self.node, %error, "not sent");
+        }
+    }
+
+    fn took_out(&self, message: &Encoded) {
+        let bytes = &self.state.distro_bytes;
+        bytes.set(bytes.get() - message.len());
+    }
+
+    /// Tells the sender of what will not be sent; a lost message of Raft needs no word.
+    fn unreached(&self, item: Item) {
+        match item {
+            Item::Raft(_) => {}
+            Item::Distro(message) => {
+                self.took_out(&message);
+                self.shared.untold(self.node);
+            }
+            Item::Ask(Ask { answer, .. }) => {
+                let _ = answer.send(Err(CallError::Unreachable));
+            }
         }
     }
 
@@ -438,12 +494,5 @@ impl Link {
             }
         }
         Ok(())
-    }
-}
-
-/// Tells the caller of what will not be sent; a lost message of Raft needs no word.
-fn unreached(item: Item) {
-    if let Item::Ask(Ask { answer, .. }) = item {
-        let _ = answer.send(Err(CallError::Unreachable));
     }
 }

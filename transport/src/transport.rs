@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use nacolet_model::{NodeId, Prng, limits};
 use nacolet_raft::RaftNetworkFactory;
+use nacolet_registry as registry;
 use smol::channel::{self, Receiver, Sender};
 use smol::future;
 use smol::io::AsyncReadExt;
@@ -18,7 +19,7 @@ use smol::net::{TcpListener, TcpStream};
 use crate::handshake::{self, ClusterKey, HandshakeError, Identity, Session};
 use crate::listen::{self, Handler, LocalFuture};
 use crate::message::{Call, ClusterId, Introduction, Kind, Reply};
-use crate::peer::{CallError, Peer, PeerNetwork};
+use crate::peer::{CallError, Encoded, Peer, PeerNetwork};
 use crate::socket;
 
 /// After an `accept` that failed (no descriptors left) the next one waits.
@@ -84,6 +85,10 @@ pub struct Counters {
     pub ignored_frames: u64,
     /// Frames with a message of Raft that arrived.
     pub raft_frames: u64,
+    /// Frames with a message of Distro that arrived.
+    pub distro_frames: u64,
+    /// Messages of Distro that did not go out to one peer: it is away, or too much waits for it.
+    pub distro_untold: u64,
     /// Messages that could not be encoded.
     pub unsent: u64,
 }
@@ -120,6 +125,12 @@ pub(crate) struct Shared {
     pub(crate) patience: Patience,
     prng: RefCell<Prng>,
     peers: RefCell<BTreeMap<NodeId, Weak<Peer>>>,
+    /// Those that Distro speaks to.
+    members: RefCell<BTreeMap<NodeId, Rc<Peer>>>,
+    /// Members that missed messages of Distro, until somebody asks.
+    untold: RefCell<BTreeSet<NodeId>>,
+    /// There are some.
+    untold_signal: (Sender<()>, Receiver<()>),
     /// Where callers say that they listen.
     learned: RefCell<BTreeMap<NodeId, String>>,
     /// The newest incoming link of each node; dropping the sender ends the link.
@@ -216,6 +227,14 @@ impl Shared {
         self.warn_once(kind, &format!("a peer connection was refused: {error}"));
     }
 
+    /// `node` missed a message of Distro.
+    pub(crate) fn untold(&self, node: NodeId) {
+        self.counters(|counters| counters.distro_untold += 1);
+        self.untold.borrow_mut().insert(node);
+        // A full channel means that the signal is given already.
+        let _ = self.untold_signal.0.try_send(());
+    }
+
     /// Makes this the link of `node`; an older one ends, and the receiver tells when this one must.
     pub(crate) fn register(&self, node: NodeId) -> Receiver<()> {
         let (newest, replaced) = channel::bounded(1);
@@ -284,6 +303,9 @@ impl Transport {
             patience: settings.patience,
             prng: RefCell::new(Prng::new(settings.seed)),
             peers: RefCell::default(),
+            members: RefCell::default(),
+            untold: RefCell::default(),
+            untold_signal: channel::bounded(1),
             learned: RefCell::default(),
             incoming: RefCell::default(),
             links,
@@ -319,6 +341,42 @@ impl Transport {
     #[must_use]
     pub fn introduced(&self, node: NodeId) -> String {
         self.shared.learned(node)
+    }
+
+    /// The peers that [`Self::tell`] may name, and where they listen. Links to them stay.
+    pub fn set_members<'a>(&self, members: impl IntoIterator<Item = (NodeId, &'a str)>) {
+        let members = members.into_iter();
+        let peers = members.map(|(node, address)| (node, self.peer(node, address))).collect();
+        *self.shared.members.borrow_mut() = peers;
+    }
+
+    /// Sends a message of Distro to members, encoded once. Whoever may miss it is named by
+    /// [`Self::untold`].
+    pub fn tell(&self, to: &[NodeId], message: &registry::Message) {
+        let encoded: Encoded = match postcard::to_allocvec(message) {
+            Ok(bytes) if bytes.len() <= limits::PEER_FRAME_BYTES_MAX => bytes.into(),
+            Ok(_) | Err(_) => {
+                self.shared.counters(|counters| counters.unsent += 1);
+                return self.shared.warn_once("distro", "a message of Distro does not fit a frame");
+            }
+        };
+        let members = self.shared.members.borrow();
+        for node in to {
+            if !members.get(node).is_some_and(|peer| peer.tell(&encoded)) {
+                self.shared.untold(*node);
+            }
+        }
+    }
+
+    /// Resolves with a member that may have missed messages of Distro since it was last named.
+    pub async fn untold(&self) -> NodeId {
+        loop {
+            if let Some(node) = self.shared.untold.borrow_mut().pop_first() {
+                return node;
+            }
+            // `shared` holds a sender.
+            let _ = self.shared.untold_signal.1.recv().await;
+        }
     }
 
     /// Asks `node`, which listens at `address`.

@@ -10,6 +10,7 @@ use nacolet_raft::{
     LogId, LogIndex, Message, MessageBody, RaftNetwork, RaftNetworkFactory, SnapshotChunk,
     SnapshotMeta, Term,
 };
+use nacolet_registry as registry;
 use nacolet_transport::handshake::{self, Identity};
 use nacolet_transport::message::Kind;
 use nacolet_transport::{
@@ -27,6 +28,7 @@ const CLUSTER: ClusterId = ClusterId(7);
 #[derive(Default)]
 struct Inbox {
     raft: RefCell<Vec<(NodeId, Message)>>,
+    distro: RefCell<Vec<(NodeId, registry::Message, usize)>>,
     calls: RefCell<Vec<(NodeId, bool, Call)>>,
 }
 
@@ -35,6 +37,10 @@ struct Recorder(Rc<Inbox>);
 impl Handler for Recorder {
     fn raft(&self, from: NodeId, message: Message) {
         self.0.raft.borrow_mut().push((from, message));
+    }
+
+    fn distro(&self, from: NodeId, message: registry::Message, bytes: usize) {
+        self.0.distro.borrow_mut().push((from, message, bytes));
     }
 
     fn call(&self, from: NodeId, guest: bool, call: Call) -> LocalFuture<Reply> {
@@ -167,6 +173,70 @@ fn messages_arrive_in_order_and_calls_are_answered() {
         let reply = a.transport.call(NodeId(2), "", Call::Write(vec![1; 1 << 20])).await.unwrap();
         assert_eq!(reply, Reply::Written { answer: vec![1; 1 << 20], applied: LogIndex(1) });
         assert!(a.transport.is_up(NodeId(2)) && !b.transport.is_up(NodeId(1)));
+    });
+}
+
+#[test]
+fn what_is_told_to_members_arrives_in_order_at_each_of_them() {
+    with_two(|executor, a, b| async move {
+        let c = start(&executor, 3).await;
+        a.transport.set_members([(NodeId(2), &*b.address), (NodeId(3), &*c.address)]);
+        let message = |hash| registry::Message::Digest { hashes: vec![hash], urgent: false };
+        for hash in 0..100 {
+            a.transport.tell(&[NodeId(2), NodeId(3)], &message(hash));
+        }
+        let expected: Vec<_> = (0..100).map(|hash| (NodeId(1), message(hash), 4)).collect();
+        for node in [&b, &c] {
+            until(|| node.inbox.distro.borrow().len() == 100).await;
+            assert_eq!(*node.inbox.distro.borrow(), expected);
+        }
+        assert!(future::poll_once(a.transport.untold()).await.is_none());
+        assert_eq!(c.transport.counters().distro_frames, 100);
+    });
+}
+
+#[test]
+fn whoever_misses_what_is_told_is_named() {
+    with_two(|executor, a, b| async move {
+        let message = registry::Message::Digest { hashes: vec![7; 64 << 10], urgent: false };
+        let [second, ninth] = [NodeId(2), NodeId(9)];
+        // Not a member.
+        a.transport.tell(&[ninth], &message);
+        assert_eq!(a.transport.untold().await, ninth);
+        // Nobody listens there.
+        a.transport.set_members([(second, "127.0.0.1:1")]);
+        a.transport.tell(&[second], &message);
+        assert_eq!(a.transport.untold().await, second);
+        a.transport.tell(&[second], &message);
+        assert_eq!(a.transport.untold().await, second);
+        // More at once than may wait: the first ones arrive, and the rest is known to be missing.
+        let (address, inbox) = (b.address.clone(), Rc::clone(&b.inbox));
+        a.transport.set_members([(second, &*address)]);
+        while b.inbox.distro.borrow().is_empty() {
+            a.transport
+                .tell(&[second], &registry::Message::Digest { hashes: vec![1], urgent: false });
+            smol::Timer::after(Duration::from_millis(5)).await;
+        }
+        while future::poll_once(a.transport.untold()).await.is_some() {}
+        let large = || inbox.distro.borrow().iter().filter(|(_, _, bytes)| *bytes > 9).count();
+        let fit = limits::DISTRO_QUEUE_BYTES_MAX / (64 << 10) - 1;
+        for _ in 0..=fit {
+            a.transport.tell(&[second], &message);
+        }
+        assert_eq!(a.transport.untold().await, second);
+        until(|| large() == fit).await;
+        // The room is free again.
+        a.transport.tell(&[second], &message);
+        until(|| large() == fit + 1).await;
+        assert!(future::poll_once(a.transport.untold()).await.is_none());
+        // A connection that breaks takes with it what nobody knows.
+        b.stop().await;
+        assert_eq!(a.transport.untold().await, second);
+        let b = start_at(&executor, &address, settings(2, "")).await;
+        while b.inbox.distro.borrow().is_empty() {
+            a.transport.tell(&[second], &message);
+            smol::Timer::after(Duration::from_millis(5)).await;
+        }
     });
 }
 
@@ -317,7 +387,13 @@ fn a_guest_may_join_and_nothing_else() {
         let mut network = guest.transport.networks(whole).connect(NodeId(2), &b.address);
         network.send(message(1)).await.unwrap();
         until(counted(&b, |counters| counters.ignored_frames)).await;
+        guest.transport.set_members([(NodeId(2), &*b.address)]);
+        guest
+            .transport
+            .tell(&[NodeId(2)], &registry::Message::Digest { hashes: vec![1], urgent: false });
+        until(|| b.transport.counters().ignored_frames == 2).await;
         assert!(b.inbox.raft.borrow().is_empty());
+        assert!(b.inbox.distro.borrow().is_empty());
         assert_eq!(b.inbox.calls.borrow().len(), 1);
     });
 }

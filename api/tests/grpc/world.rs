@@ -39,6 +39,7 @@ impl World {
         let facts = Facts {
             version: "0.1.0",
             node: NodeId(1),
+            life: nacolet_registry::Life(1),
             host: "127.0.0.1".into(),
             http: loopback(),
             grpc: None,

@@ -67,6 +67,7 @@ impl World {
                 voter: true,
                 up: true,
             }],
+            distro_dropped: 0,
         };
         let stage = Stage::default();
         stage.make_ready();
@@ -78,6 +79,7 @@ impl World {
             facts: Arc::new(Facts {
                 version: "0.1.0",
                 node: NodeId(1),
+                life: nacolet_registry::Life(1),
                 host: "10.0.0.9".into(),
                 http: "127.0.0.1:8848".parse().expect("an address"),
                 grpc: None,

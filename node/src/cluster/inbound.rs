@@ -3,9 +3,11 @@
 
 use nacolet_model::NodeId;
 use nacolet_raft::{ClientWriteError, Message, Refusal, RequestError};
+use nacolet_registry as registry;
 use nacolet_transport::{Call, Chunk, Handler, LocalFuture, Reply};
 
 use super::forward::Answer;
+use super::mailbox::Letter;
 use super::{Cluster, SharedCluster};
 use crate::command::Command;
 
@@ -16,6 +18,10 @@ impl Handler for Inbound {
     fn raft(&self, from: NodeId, message: Message) {
         // What does not fit is lost, as messages may be; Raft counts it.
         let _ = self.0.raft.receive(from, message);
+    }
+
+    fn distro(&self, from: NodeId, message: registry::Message, bytes: usize) {
+        self.0.mailbox.put(Letter { from, message, bytes });
     }
 
     fn call(&self, from: NodeId, _guest: bool, call: Call) -> LocalFuture<Reply> {

@@ -13,6 +13,7 @@ use nacolet_transport::{ClusterId, Patience, Runner, Settings, Transport};
 use super::address::{compose, peer_of};
 use super::inbound::Inbound;
 use super::keeper::{Keeper, KeeperError, Memberships};
+use super::mailbox::Mailbox;
 use super::network::Network;
 use super::record::Record;
 use super::{Cluster, KeyError, SharedCluster, read_key};
@@ -132,6 +133,7 @@ impl Before {
             transport: links.transport,
             raft: raft.clone(),
             applied: aftermath.applied.clone(),
+            mailbox: Mailbox::default(),
             address: links.address,
             dir: dir.clone(),
             record: record.into(),

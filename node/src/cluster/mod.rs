@@ -4,7 +4,8 @@
 //! ```text
 //!  core ── write, read_index ──► forward ──► Raft here, or Call to the leader
 //!  keeper: joins, announces a new address, asks for a vote, notices a removal
-//!  inbound: what peers send and ask ──► Raft, change
+//!  core ── Distro ──► transport                 inbound: what peers send and ask
+//!                                                 ──► Raft, change, mailbox ──► core
 //! ```
 
 pub(crate) mod address;
@@ -13,6 +14,7 @@ pub(crate) mod change;
 pub(crate) mod forward;
 pub(crate) mod inbound;
 pub(crate) mod keeper;
+pub(crate) mod mailbox;
 pub(crate) mod member;
 pub(crate) mod network;
 pub(crate) mod operate;
@@ -29,6 +31,7 @@ use nacolet_storage::DataDir;
 use nacolet_transport::{Call, CallError, ClusterKey, Reply, Transport};
 
 use self::applied::Applied;
+use self::mailbox::Mailbox;
 use self::record::Record;
 use crate::machine::Machine;
 
@@ -37,6 +40,8 @@ pub(crate) struct Cluster {
     pub(crate) transport: Transport,
     pub(crate) raft: Raft<Machine>,
     pub(crate) applied: Applied,
+    /// What others say of Distro.
+    pub(crate) mailbox: Mailbox,
     /// How this node stands in the membership.
     pub(crate) address: String,
     pub(crate) dir: DataDir,
