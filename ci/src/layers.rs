@@ -42,7 +42,8 @@ const CORE_DEPENDENCIES: [&str; 10] = [
 
 /// Heavy dependencies and the only folders that may name them, tests included.
 const HOMES: &[(&str, &[&str])] = &[
-    ("async-executor", &["node", "api", "transport", "storage", "tests"]),
+    // In the core `raft` for its benchmark.
+    ("async-executor", &["raft", "node", "api", "transport", "storage", "tests"]),
     ("async-io", &["node", "api", "transport", "storage", "tests"]),
     // Arrives with tide and surf; a second executor, so nobody calls it.
     ("async-std", &[]),

@@ -14,6 +14,7 @@ mod edge;
 mod interop;
 mod layers;
 mod mutants;
+mod oracle;
 mod process;
 mod server;
 mod sim;
@@ -37,6 +38,7 @@ usage: cargo ci <verb>
              simulated clusters from seeds, or the score of the planted bugs
   mutants [--only NAME]
              mistakes planted into the Raft crate one by one, and whether its tests notice
+  oracle     raft-rs plays the scenarios of the Raft crate, and every difference is explained
 ";
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["layers"] => tree::report("layers", &layers::problems(&tree::root())),
         ["tidy"] => tree::report("tidy", &tidy::problems(&tree::root())),
         ["edge"] => edge::run(),
+        ["oracle"] => oracle::run(),
         ["interop", rest @ ..] => interop::run(rest),
         ["sim", rest @ ..] => sim::run(rest),
         ["mutants", rest @ ..] => mutants::run(rest),
@@ -54,7 +57,7 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             true
         }
-        [verb @ ("check" | "layers" | "tidy" | "edge"), ..] => {
+        [verb @ ("check" | "layers" | "tidy" | "edge" | "oracle"), ..] => {
             eprintln!("`{verb}` takes no arguments\n\n{USAGE}");
             false
         }

@@ -98,16 +98,16 @@ fn sum_up(mutants: &[&Mutant], fates: &[Fate]) -> bool {
 /// Tries each mutant in turn in a copy of the tree.
 fn plant(root: &Path, mutants: &[&Mutant]) -> io::Result<Vec<Fate>> {
     let place = root.join("target/mutants");
-    let copy = Copy { root: root.to_path_buf(), copy: place.join("tree") };
-    copy.refresh()?;
-    let programs = match build(&copy.copy, &place) {
+    let copy = place.join("tree");
+    refresh(root, &copy)?;
+    let programs = match build(&copy, &place) {
         Ok(programs) => programs,
         Err(complaint) => return Err(io::Error::other(complaint)),
     };
     let mut limits = Vec::new();
     for program in &programs {
         let start = now();
-        if let Some(why) = fails(&copy.copy, program, Duration::MAX)? {
+        if let Some(why) = fails(&copy, program, Duration::MAX)? {
             return Err(io::Error::other(format!("fails without any mutant: {why}")));
         }
         limits.push((start.elapsed() * HANGS_AFTER_TIMES).max(HANGS_AFTER_MIN));
@@ -125,7 +125,6 @@ fn plant(root: &Path, mutants: &[&Mutant]) -> io::Result<Vec<Fate>> {
         println!("{number:>2} of {count}: {}: {word}{why} ({took})", mutant.name);
         fates.push(fate);
     }
-    copy.refresh()?;
     Ok(fates)
 }
 
@@ -133,62 +132,64 @@ fn seconds(since: Instant) -> String {
     format!("{:.1} s", since.elapsed().as_secs_f64())
 }
 
-fn attempt(copy: &Copy, place: &Path, mutant: &Mutant, limits: &[Duration]) -> io::Result<Fate> {
-    copy.refresh()?;
-    let file = copy.copy.join(SOURCES).join(&mutant.file);
+/// Plants one mistake, tries it and takes it out again.
+fn attempt(copy: &Path, place: &Path, mutant: &Mutant, limits: &[Duration]) -> io::Result<Fate> {
+    let file = copy.join(SOURCES).join(&mutant.file);
     let source = fs::read_to_string(&file)?;
-    match applied(&source, mutant) {
-        Ok(source) => fs::write(&file, source)?,
-        Err(why) => return Ok(Fate::Broken(why)),
-    }
-    let programs = match build(&copy.copy, place) {
+    let fate = match applied(&source, mutant) {
+        Ok(planted) => {
+            fs::write(&file, planted)?;
+            fate(copy, place, limits)
+        }
+        Err(why) => Ok(Fate::Broken(why)),
+    };
+    fs::write(&file, source)?;
+    fate
+}
+
+fn fate(copy: &Path, place: &Path, limits: &[Duration]) -> io::Result<Fate> {
+    let programs = match build(copy, place) {
         Ok(programs) => programs,
         Err(complaint) => return Ok(Fate::Broken(complaint)),
     };
     for (program, limit) in programs.iter().zip(limits) {
-        if let Some(why) = fails(&copy.copy, program, *limit)? {
+        if let Some(why) = fails(copy, program, *limit)? {
             return Ok(Fate::Killed(why));
         }
     }
     Ok(Fate::Survived)
 }
 
-/// A copy of the tree, in which only what differs is written: the rest need not be built again.
-struct Copy {
-    root: PathBuf,
-    copy: PathBuf,
-}
-
-impl Copy {
-    /// Makes the copy equal to the tree.
-    fn refresh(&self) -> io::Result<()> {
-        fs::create_dir_all(&self.copy)?;
-        let problem = |problem: Problem| io::Error::other(problem.to_string());
-        let files = tree::files(&self.root).map_err(problem)?;
-        for path in tree::files(&self.copy).map_err(problem)? {
-            if files.binary_search(&path).is_err() {
-                fs::remove_file(self.copy.join(path))?;
-            }
+/// Makes `copy` equal to the tree. Only what differs is written: the rest need not be built again.
+fn refresh(root: &Path, copy: &Path) -> io::Result<()> {
+    fs::create_dir_all(copy)?;
+    let problem = |problem: Problem| io::Error::other(problem.to_string());
+    let files = tree::files(root).map_err(problem)?;
+    for path in tree::files(copy).map_err(problem)? {
+        if files.binary_search(&path).is_err() {
+            fs::remove_file(copy.join(path))?;
         }
-        for path in files {
-            let (content, target) = (fs::read(self.root.join(&path))?, self.copy.join(&path));
-            if fs::read(&target).is_ok_and(|copied| copied == content) {
-                continue;
-            }
-            if let Some(folder) = target.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            fs::write(target, content)?;
-        }
-        Ok(())
     }
+    for path in files {
+        let (content, target) = (fs::read(root.join(&path))?, copy.join(&path));
+        if fs::read(&target).is_ok_and(|copied| copied == content) {
+            continue;
+        }
+        if let Some(folder) = target.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(target, content)?;
+    }
+    Ok(())
 }
 
 /// Builds the programs of tests, those that notice most first, or tells why that cannot be.
 fn build(copy: &Path, place: &Path) -> Result<Vec<PathBuf>, String> {
     let mut command = cargo();
     command.current_dir(copy).args(["test", "--locked", "--package", "nacolet-raft", "--no-run"]);
-    command.args(["--lib", "--tests", "--target-dir"]).arg(place.join("build"));
+    command
+        .args(["--lib", "--test", "engine", "--test", "runtime", "--target-dir"])
+        .arg(place.join("build"));
     // Each mutant is compiled anew and run once: the compiler would take longer than the tests save.
     command.args(["--config", "profile.dev.package.nacolet-raft.opt-level=0"]);
     command.args(["--config", "profile.dev.debug=false"]);

@@ -1,6 +1,6 @@
 //! Stories in plain text: `raft/scenarios/*.txt`. A line that begins with `>` is a command, `#` is a
 //! comment, and what follows a command is the trace it must leave. `UPDATE=1 cargo test` rewrites the
-//! traces; the difference is what gets reviewed.
+//! traces; the difference is what gets reviewed. `#~` explains where raft-rs differs: `cargo ci oracle`.
 //!
 //! ```text
 //! > cluster 1 2 3          voters; `+4` is a learner, `-5` a node outside; `1:1,1,2` gives node 1 a
