@@ -29,7 +29,6 @@ impl ClientId {
 
     /// The life that it is part of.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half fits")]
     pub const fn life(self) -> Life {
         Life((self.0 >> 32) as u32)
     }

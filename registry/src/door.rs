@@ -196,16 +196,16 @@ impl Registry {
         let service = self.catalog.get_mut(slot);
         let instance = service.and_then(|service| service.instances_mut().get_mut(at));
         let is_taken_over = instance.is_some_and(|instance| instance.set_owner(owner));
-        if put == Put::Same && !is_taken_over {
-            self.heard_here(now, slot, at..at + 1);
-            return;
-        }
+        // Another member may know already that the one that is here has gone: this is a new one, even
+        // where it looks the same.
         let counter = match put {
             Put::Same => self.ref_time.issue(now),
             Put::Added | Put::Changed { .. } => self.changed(now, slot),
         };
         self.registered(slot, at, counter);
-        self.look_at(now, slot, at..at + 1);
+        if put != Put::Same || is_taken_over {
+            self.look_at(now, slot, at..at + 1);
+        }
         if put == Put::Added {
             self.welcomed(now, slot);
         }

@@ -201,12 +201,10 @@ impl Instance {
         self.heard.swap(false, Memory::Relaxed)
     }
 
-    /// Notes a beat that is so old, unless a later one is known.
-    pub(crate) fn touch_before(&self, now: Instant, silence: Duration) {
-        if silence < self.silence(now) {
-            let ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
-            self.touch(Instant::from_millis(now.as_millis().saturating_sub(ms)));
-        }
+    /// Sets the time since the last beat.
+    pub(crate) fn set_silence(&self, now: Instant, silence: Duration) {
+        let ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        self.touch(Instant::from_millis(now.as_millis().saturating_sub(ms)));
     }
 
     /// Notes a beat.

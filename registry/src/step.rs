@@ -307,8 +307,10 @@ impl Registry {
         let counter = self.changed(now, slot);
         sick.iter().for_each(|key| self.altered(slot, key, counter));
         if !gone.is_empty() {
+            let service = self.catalog.get(slot).map(|service| service.key().clone());
             for (key, born) in gone {
-                self.buried(now, slot, key, born, Cause::Expired);
+                self.buried(now, slot, key.clone(), born, Cause::Expired);
+                service.iter().for_each(|service| self.revive(now, service, key.clone()));
             }
             self.thinned(now, slot);
         }

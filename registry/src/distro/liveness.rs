@@ -111,6 +111,7 @@ impl Registry {
         self.timetable.arm(&mut self.distro.armed, Some(next), Due::Distro);
         self.distro.ticks += 1;
         self.distro.tombs.expire(now);
+        self.prune_displaced();
         self.review(now);
         self.go_on_loading(now, out);
         let ping = Ping {
@@ -120,10 +121,10 @@ impl Registry {
         };
         let to = self.distro.peers.keys().copied().collect();
         out.push(Output::Send { to, message: Message::Ping(ping) });
-        if self.distro.ticks % HEARD_EVERY == 0 {
+        if self.distro.ticks.is_multiple_of(HEARD_EVERY) {
             self.report_beats(now, out);
         }
-        self.send_digests(self.distro.ticks % VERIFY_EVERY == 0, out);
+        self.send_digests(self.distro.ticks.is_multiple_of(VERIFY_EVERY), out);
     }
 
     /// This process was stopped for a while: the others were not silent, nobody listened.
@@ -231,7 +232,9 @@ impl Registry {
                 };
                 let Some(instance) = service.instances_mut().get_mut(at) else { continue };
                 let silence = core::time::Duration::from_millis(u64::from(silent_ms));
-                instance.touch_before(now, silence);
+                if silence < instance.silence(now) {
+                    instance.set_silence(now, silence);
+                }
                 let is_back = instance.ephemeral() && silence < instance.timers().timeout();
                 if is_back && instance.set_healthy(true) {
                     recovered.push((key, at));

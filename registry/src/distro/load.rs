@@ -147,8 +147,11 @@ impl Registry {
             {
                 (since, again)
             }
-            other => {
-                // A repetition, or the answer of somebody who was given up.
+            // A repetition, or the answer of somebody who was given up.
+            other @ (Loading::Asked { .. }
+            | Loading::Unknown
+            | Loading::Waiting { .. }
+            | Loading::Done) => {
                 self.distro.loading = other;
                 return;
             }

@@ -40,6 +40,7 @@ use self::verify::Comparison;
 use crate::catalog::Slot;
 use crate::client::ClientId;
 use crate::instance::Instance;
+use crate::spec::{InstanceKey, InstanceSpec};
 use crate::step::Registry;
 
 /// Who keeps an instance alive.
@@ -136,6 +137,9 @@ pub(crate) struct Distro {
     /// Changes that wait for the end of the turn.
     outbox: Vec<(ServiceKey, Change)>,
     tombs: Tombs,
+    /// What live connections of this node publish and another member seems to have registered later;
+    /// its clock may only be ahead. Each comes back when that one goes.
+    displaced: BTreeMap<(ServiceKey, InstanceKey), (ClientId, InstanceSpec)>,
     loading: Loading,
     /// Since when most members are out of sight.
     alone_since: Option<Instant>,
@@ -156,6 +160,7 @@ impl Distro {
             view,
             outbox: Vec::new(),
             tombs: Tombs::default(),
+            displaced: BTreeMap::new(),
             loading,
             alone_since: None,
             armed: None,

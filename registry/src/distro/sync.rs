@@ -231,17 +231,70 @@ impl Registry {
         }
         received.note(copy.version.counter);
         self.distro.tombs.open(service, &key);
+        self.note_displaced(service, &key, copy.owner);
         self.put_copy(now, service, copy);
+    }
+
+    /// Remembers what a live connection of this node published and is about to be overwritten.
+    fn note_displaced(&mut self, service: &ServiceKey, key: &InstanceKey, owner: u64) {
+        let known = self.catalog.of(service).and_then(|service| service.instance(key));
+        let Some((instance, mine)) = known.and_then(|known| Some((known, known.owner()?))) else {
+            return;
+        };
+        if mine.0 != owner && self.clients.publishes(mine, service, key) {
+            let name = (service.clone(), key.clone());
+            self.distro.displaced.insert(name, (mine, instance.to_spec()));
+        }
+    }
+
+    /// An instance is gone: what it displaced here comes back.
+    pub(crate) fn revive(&mut self, now: Instant, service: &ServiceKey, key: InstanceKey) {
+        if self.distro.displaced.is_empty() {
+            return;
+        }
+        let name = (service.clone(), key);
+        let Some((client, spec)) = self.distro.displaced.remove(&name) else { return };
+        if self.clients.publishes(client, service, &name.1) {
+            self.distro.counts.reasserted += 1;
+            self.distro.tombs.open(service, &name.1);
+            self.register_ephemeral(now, service, spec, Some(client));
+        }
+    }
+
+    /// Forgets what was displaced and is not published any more.
+    pub(crate) fn prune_displaced(&mut self) {
+        let clients = &self.clients;
+        self.distro
+            .displaced
+            .retain(|(service, key), (client, _)| clients.publishes(*client, service, key));
     }
 
     fn put_copy(&mut self, now: Instant, key: &ServiceKey, copy: Copy) {
         let slot = self.slot_for(key);
+        let instance_key = copy.spec.key();
+        let known = self.catalog.get(slot).and_then(|service| service.instance(&instance_key));
+        // A new registration and a recovery are signs of life, other changes are not.
+        let is_sign_of_life =
+            |known: &Instance| copy.spec.healthy && (known.born() != copy.born || !known.healthy());
+        let silence = known.filter(|known| !is_sign_of_life(known)).map(|known| known.silence(now));
+        let is_sick_elsewhere = !copy.spec.healthy
+            && copy.owner == 0
+            && known.is_some_and(|known| self.still_hears(now, key, &instance_key, known));
         let (put, at) = self.catalog.put_instance(slot, copy.spec, now);
         let Some(service) = self.catalog.get_mut(slot) else { return };
         service.digest = None;
         let Some(instance) = service.instances_mut().get_mut(at) else { return };
+        if let Some(silence) = silence {
+            instance.set_silence(now, silence);
+        }
         instance.set_owner((copy.owner != 0).then_some(ClientId(copy.owner)));
         instance.set_born(copy.born, copy.version);
+        if is_sick_elsewhere {
+            self.distro.counts.reasserted += 1;
+            instance.set_healthy(true);
+            let counter = self.ref_time.issue(now);
+            self.altered(slot, &instance_key, counter);
+        }
         self.look_at(now, slot, at..at + 1);
         if put == crate::service::Put::Added {
             self.welcomed(now, slot);
@@ -276,7 +329,12 @@ impl Registry {
             received.answers.push(copy_of(instance));
             return;
         }
-        if cause == Cause::Expired && self.still_hears(now, service, &key, instance) {
+        // A connection that lives publishes on, unless just this registration of it was taken out.
+        let is_meant = match cause {
+            Cause::Expired => false,
+            Cause::Deregistered => instance.owner().is_none() || instance.born() == covered,
+        };
+        if !is_meant && self.still_hears(now, service, &key, instance) {
             self.distro.counts.reasserted += 1;
             let counter = self.ref_time.issue(now);
             self.registered(slot, at, counter);
@@ -286,9 +344,10 @@ impl Registry {
         if let Some(found) = self.catalog.get_mut(slot) {
             found.digest = None;
         }
-        self.distro.tombs.bury(now, service, key, covered, cause);
+        self.distro.tombs.bury(now, service, key.clone(), covered, cause);
         received.note(covered.counter);
         received.thinned = true;
+        self.revive(now, service, key);
     }
 
     /// Whether a copy names a connection of this node that does not publish it (any more).
@@ -308,7 +367,12 @@ impl Registry {
         instance: &Instance,
     ) -> bool {
         match instance.owner() {
-            None => instance.healthy() && instance.silence(now) < instance.timers().timeout(),
+            // A second less, since a stamp may be that of a copy, which came a little later than
+            // the one that the responsible member judged by.
+            None => {
+                let silence = instance.silence(now) + limits::DISTRO_TICK;
+                instance.healthy() && silence < instance.timers().timeout()
+            }
             Some(client) => {
                 client.life() == self.distro.life && self.clients.publishes(client, service, key)
             }

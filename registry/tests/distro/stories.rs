@@ -1,0 +1,415 @@
+//! One promise each, told step by step.
+
+use nacolet_model::Duration;
+use nacolet_registry::Owner;
+
+use crate::world::{World, id, service};
+
+#[test]
+fn a_registration_is_on_every_member_after_one_message() {
+    let mut world = World::new(3, 1);
+    world.register(0, "orders", "a");
+    world.run(3);
+    assert_eq!(world.wrong("orders", &["a"]), []);
+    world.deregister(1, "orders", "a");
+    world.run(3);
+    assert_eq!(world.wrong("orders", &[]), []);
+}
+
+#[test]
+fn a_batch_of_one_turn_is_one_message_to_each() {
+    let mut world = World::new(3, 1);
+    let client = world.connect(0);
+    let before = world.messages;
+    world.publish(0, client, "orders", &["a", "b", "c"]);
+    assert_eq!(world.messages - before, 2);
+    world.run(3);
+    assert_eq!(world.wrong("orders", &["a", "b", "c"]), []);
+}
+
+#[test]
+fn beats_to_any_member_keep_an_instance_everywhere() {
+    let mut world = World::new(3, 1);
+    world.register(0, "orders", "a");
+    world.run(10);
+    for round in 0..60 {
+        assert_eq!(world.wrong("orders", &["a"]), [], "round {round}");
+        world.beat(round % 3, "orders", "a");
+        world.run(5_000);
+    }
+}
+
+#[test]
+fn the_responsible_member_learns_of_beats_that_come_elsewhere() {
+    let mut world = World::new(3, 1);
+    let name = world.service_of(2);
+    world.register(0, &name, "a");
+    world.run(10_000);
+    world.beat(0, &name, "a");
+    world.run(2_500);
+    let silence = world.silence(2, &name, "a");
+    assert!(silence < Duration::from_millis(2_600), "{silence:?}");
+}
+
+#[test]
+fn silence_ends_an_instance_on_every_member_at_once() {
+    let mut world = World::new(3, 1);
+    world.register(0, "orders", "a");
+    world.run(14_900);
+    assert_eq!(world.wrong("orders", &["a"]), []);
+    world.run(1_000);
+    assert_eq!(world.wrong("orders", &["-a"]), []);
+    world.beat(1, "orders", "a");
+    world.run(100);
+    assert_eq!(world.wrong("orders", &["a"]), [], "it came back");
+    world.run(29_900);
+    assert_eq!(world.wrong("orders", &["-a"]), []);
+    world.run(3_000);
+    assert_eq!(world.wrong("orders", &[]), []);
+}
+
+#[test]
+fn what_a_connection_published_goes_with_it_and_not_before() {
+    let mut world = World::new(3, 1);
+    let (one, other) = (world.connect(0), world.connect(1));
+    world.publish(0, one, "orders", &["a", "b"]);
+    world.publish(1, other, "orders", &["c"]);
+    world.run(600_000);
+    assert_eq!(world.wrong("orders", &["a", "b", "c"]), []);
+    world.publish(0, one, "orders", &["b"]);
+    world.run(10);
+    assert_eq!(world.wrong("orders", &["b", "c"]), []);
+    world.close(0, one);
+    world.run(10);
+    assert_eq!(world.wrong("orders", &["c"]), []);
+}
+
+#[test]
+fn members_know_whose_connection_an_instance_hangs_on() {
+    let mut world = World::new(3, 1);
+    let client = world.connect(0);
+    world.publish(0, client, "orders", &["a"]);
+    world.register(1, "orders", "b");
+    world.run(10);
+    let key = service("orders");
+    for member in 0..3 {
+        let registry = world.registry(member);
+        let found = registry.service("public", key.group.as_str(), "orders").expect("there");
+        let owner = |ip: &str| registry.owner(found.find(ip, 80, None).expect("there"));
+        assert_eq!(owner("a"), Owner::Connection { node: Some(id(0)), client });
+        assert_eq!(owner("b"), Owner::Beats);
+    }
+}
+
+#[test]
+fn a_client_that_moves_to_another_member_is_never_missing() {
+    let mut world = World::new(3, 1);
+    let old = world.connect(0);
+    world.publish(0, old, "orders", &["a"]);
+    world.run(10);
+    let new = world.connect(1);
+    world.publish(1, new, "orders", &["a"]);
+    world.run(10);
+    // The old connection is noticed late, and takes nothing with it.
+    world.close(0, old);
+    world.run(60_000);
+    assert_eq!(world.wrong("orders", &["a"]), []);
+    world.close(1, new);
+    world.run(10);
+    assert_eq!(world.wrong("orders", &[]), []);
+}
+
+#[test]
+fn a_close_that_crosses_the_new_registration_takes_nothing_with_it() {
+    let mut world = World::new(3, 1);
+    // The wall clock of the member with the old connection is far ahead.
+    world.set_wall(0, 500_000_000);
+    let old = world.connect(0);
+    world.publish(0, old, "orders", &["a"]);
+    world.run(10);
+    let new = world.connect(1);
+    world.publish(1, new, "orders", &["a"]);
+    world.close(0, old);
+    world.run(60_000);
+    assert_eq!(world.wrong("orders", &["a"]), []);
+}
+
+#[test]
+fn the_death_of_a_member_removes_its_dead_clients_in_35_s_and_nobody_else() {
+    for victim in 0..3 {
+        let mut world = World::new(3, 1);
+        let name = world.service_of(victim);
+        let (alive, other) = ((victim + 1) % 3, (victim + 2) % 3);
+        let gone = world.connect(victim);
+        let moves = world.connect(victim);
+        world.publish(victim, gone, &name, &["gone"]);
+        world.publish(victim, moves, &name, &["moves"]);
+        world.register(victim, &name, "beats");
+        world.register(victim, &name, "silent");
+        world.run(5_000);
+        world.beat(victim, &name, "beats");
+        world.beat(victim, &name, "silent");
+        world.kill(victim);
+        let listed = |world: &World, ip: &str| {
+            [alive, other].map(|member| world.list(member, &name).iter().any(|one| one == ip))
+        };
+        for second in 1..=35 {
+            world.run(1_000);
+            if second % 5 == 0 {
+                world.beat(alive, &name, "beats");
+            }
+            if second == 10 {
+                let client = world.connect(other);
+                world.publish(other, client, &name, &["moves"]);
+            }
+            assert_eq!(listed(&world, "beats"), [true, true], "second {second} of {victim}");
+            assert_eq!(listed(&world, "moves"), [true, true], "second {second} of {victim}");
+        }
+        assert_eq!(world.wrong(&name, &["beats", "moves"]), [], "{victim}");
+    }
+}
+
+#[test]
+fn the_restart_of_a_member_is_not_the_death_of_its_clients() {
+    let mut world = World::new(3, 1);
+    let client = world.connect(0);
+    world.publish(0, client, "orders", &["a"]);
+    world.run(1_000);
+    world.kill(0);
+    world.run(500);
+    world.start(0);
+    for _ in 0..8 {
+        world.run(1_000);
+        let missing = [1, 2].map(|member| world.list(member, "orders").is_empty());
+        assert_eq!(missing, [false, false]);
+    }
+    assert!(world.is_loaded(0));
+    let again = world.connect(0);
+    world.publish(0, again, "orders", &["a"]);
+    world.run(60_000);
+    assert_eq!(world.wrong("orders", &["a"]), []);
+}
+
+#[test]
+fn a_member_holds_everything_when_it_says_so() {
+    let mut world = World::new(3, 1);
+    let ips: Vec<String> = (0..3_000).map(|number| format!("i{number:04}")).collect();
+    let ips: Vec<&str> = ips.iter().map(String::as_str).collect();
+    let client = world.connect(0);
+    for service in 0..3 {
+        world.publish(0, client, &format!("s{service}"), &ips);
+    }
+    world.run(100);
+    world.kill(2);
+    world.run(5_000);
+    world.start(2);
+    while !world.is_loaded(2) {
+        world.run(1);
+    }
+    for service in 0..3 {
+        assert_eq!(world.list(2, &format!("s{service}")), ips);
+    }
+}
+
+#[test]
+fn a_cluster_that_starts_anew_is_ready_soon() {
+    let mut world = World::empty(3, 1);
+    (0..3).for_each(|member| world.start(member));
+    world.run(1_500);
+    assert!((0..3).all(|member| world.is_loaded(member)), "there is nothing to load");
+    let mut lonely = World::empty(3, 1);
+    lonely.start(1);
+    lonely.run(4_000);
+    assert!(!lonely.is_loaded(1), "somebody might have something");
+    lonely.run(2_500);
+    assert!(lonely.is_loaded(1), "nobody comes");
+}
+
+#[test]
+fn what_was_lost_on_the_way_is_found_and_repaired() {
+    let mut world = World::new(3, 1);
+    let client = world.connect(0);
+    world.publish(0, client, "old", &["x"]);
+    world.run(10);
+    world.cut(0, 1);
+    world.register(0, "orders", "a");
+    world.deregister(0, "old", "x");
+    world.run(10);
+    world.heal();
+    assert_eq!(world.list(1, "orders"), [""; 0]);
+    assert_eq!(world.list(1, "old"), ["x"]);
+    world.run(12_000);
+    assert_eq!(world.wrong("orders", &["a"]), []);
+    assert_eq!(world.wrong("old", &[]), []);
+    assert!(world.registry(1).distro().counts.repaired > 0);
+}
+
+#[test]
+fn members_at_rest_do_not_repair_anything() {
+    let mut world = World::new(3, 1);
+    world.register(0, "orders", "a");
+    let client = world.connect(1);
+    world.publish(1, client, "orders", &["b"]);
+    world.run(10);
+    let (bytes, counts) = (world.bytes, world.registry(0).distro().counts);
+    for _ in 0..12 {
+        world.beat(0, "orders", "a");
+        world.run(5_000);
+    }
+    assert_eq!(world.registry(0).distro().counts, counts);
+    let per_second = (world.bytes - bytes) / 60 / 6;
+    assert!(per_second < 1_024, "{per_second} bytes a second from one member to another");
+}
+
+#[test]
+fn a_late_copy_does_not_bring_anybody_back() {
+    let mut world = World::new(3, 1);
+    world.register(0, "orders", "a");
+    world.run(10);
+    // Member 2 does not hear that it went, and says what it has to member 1, which did.
+    world.cut(0, 2);
+    world.cut(1, 2);
+    world.deregister(0, "orders", "a");
+    world.run(2_000);
+    world.heal();
+    for _ in 0..200 {
+        world.run(100);
+        assert_eq!(world.list(0, "orders"), [""; 0]);
+        assert_eq!(world.list(1, "orders"), [""; 0]);
+    }
+    assert_eq!(world.wrong("orders", &[]), []);
+}
+
+#[test]
+fn a_minority_removes_nobody_for_three_minutes() {
+    let mut world = World::new(3, 1);
+    let client = world.connect(1);
+    world.publish(1, client, "orders", &["a"]);
+    world.register(1, "orders", "b");
+    world.run(10);
+    world.split(&[0]);
+    for _ in 0..34 {
+        world.run(5_000);
+        world.beat(2, "orders", "b");
+        assert_eq!(world.list(0, "orders"), ["a", "b"]);
+    }
+    world.heal();
+    world.run(12_000);
+    assert_eq!(world.wrong("orders", &["a", "b"]), []);
+}
+
+#[test]
+fn both_sides_of_a_partition_take_writes_and_agree_after_it() {
+    let mut world = World::new(3, 1);
+    let (mine, theirs) = (world.connect(0), world.connect(1));
+    world.publish(0, mine, "orders", &["a"]);
+    world.publish(1, theirs, "orders", &["b"]);
+    world.run(10);
+    world.split(&[0]);
+    world.run(5_000);
+    world.publish(0, mine, "orders", &["a", "c"]);
+    world.publish(1, theirs, "orders", &["d"]);
+    world.run(60_000);
+    assert_eq!(world.list(0, "orders"), ["a", "b", "c"], "the minority removes nobody");
+    assert_eq!(world.list(1, "orders"), ["d"], "the majority believes that member 0 died");
+    world.heal();
+    world.run(12_000);
+    assert_eq!(world.wrong("orders", &["a", "c", "d"]), [], "a was never gone");
+}
+
+#[test]
+fn whoever_hears_an_instance_keeps_it_when_another_member_ran_out_of_patience() {
+    let mut world = World::new(3, 1);
+    let name = world.service_of(2);
+    world.register(0, &name, "a");
+    world.run(10);
+    // The responsible member is heard, and hears nothing.
+    world.cut(0, 2);
+    for _ in 0..20 {
+        world.run(5_000);
+        world.beat(0, &name, "a");
+        assert_eq!(world.list(0, &name), ["a"]);
+    }
+    world.heal();
+    world.run(12_000);
+    assert_eq!(world.wrong(&name, &["a"]), []);
+}
+
+#[test]
+fn a_stop_of_30_s_removes_nobody() {
+    for stopped in 0..3 {
+        let mut world = World::new(3, 1);
+        let name = world.service_of(stopped);
+        let client = world.connect(stopped);
+        world.publish(stopped, client, &name, &["a"]);
+        world.register(1, &name, "b");
+        world.run(1_000);
+        world.pause(stopped, 20_000);
+        let beats_to = (stopped + 1) % 3;
+        for _ in 0..12 {
+            world.beat(beats_to, &name, "b");
+            world.run(5_000);
+            assert_eq!(world.wrong(&name, &["a", "b"]), [], "stopped {stopped}");
+        }
+    }
+}
+
+#[test]
+fn a_member_that_was_away_for_an_hour_brings_nobody_back() {
+    let mut world = World::new(3, 1);
+    let client = world.connect(1);
+    world.publish(1, client, "orders", &["a", "b"]);
+    let own = world.connect(0);
+    world.publish(0, own, "orders", &["own"]);
+    world.run(1_000);
+    world.pause(0, 3_600_000);
+    world.run(10_000);
+    world.publish(1, client, "orders", &["b"]);
+    world.run(3_589_500);
+    for _ in 0..300 {
+        world.run(100);
+        for member in [1, 2] {
+            assert!(!world.list(member, "orders").contains(&"a".to_owned()), "member {member}");
+        }
+    }
+    assert_eq!(world.wrong("orders", &["b", "own"]), [], "its own connection is still there");
+}
+
+#[test]
+fn the_wall_clock_of_a_member_does_not_matter() {
+    let mut world = World::new(3, 1);
+    world.set_wall(0, 0);
+    world.set_wall(1, 90_000_000_000);
+    world.register(0, "orders", "a");
+    world.run(10);
+    world.set_wall(0, 90_000_000_000);
+    world.set_wall(1, 0);
+    for round in 0..24 {
+        world.beat(round % 3, "orders", "a");
+        world.run(5_000);
+        assert_eq!(world.wrong("orders", &["a"]), []);
+    }
+}
+
+#[test]
+fn lists_of_all_members_become_newer_in_one_order() {
+    let mut world = World::new(3, 1);
+    world.set_wall(1, 900_000_000);
+    let (mut shown, mut last) = (Vec::new(), 0);
+    for round in 0..200_usize {
+        let writer = round % 3;
+        if round % 2 == 0 {
+            world.register(writer, "orders", &format!("i{}", round % 14));
+        } else {
+            world.deregister(writer, "orders", &format!("i{}", round % 7));
+        }
+        world.run(2_000);
+        let reader = round % 2 * 2;
+        let list = world.list(reader, "orders");
+        let ref_time = world.ref_time(reader, "orders");
+        if list != shown {
+            assert!(ref_time > last, "round {round}: {ref_time} after {last}");
+            (shown, last) = (list, ref_time);
+        }
+    }
+}
