@@ -6,64 +6,23 @@
 //! answered `RESTARTED`, or `CANNOT` when the server is somebody else's. Client libraries come from
 //! their public registries and are kept below `target/interop/`.
 
-use crate::process::{cargo, now, step};
+mod clients;
+
+use crate::process::now;
 use crate::server::{self, Server};
 use crate::tree;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use clients::{CLIENTS, Client};
+
 /// The longest silence of a client: a long poll of 30 s, twice.
 const SILENCE_MAX: Duration = Duration::from_secs(75);
-
-/// One client library and how to get and run its program.
-struct Client {
-    name: &'static str,
-    /// Library and version, as its registry names it.
-    library: &'static str,
-    prepare: fn(&Path) -> bool,
-    command: fn(&Path) -> Command,
-}
-
-const CLIENTS: [Client; 8] = [
-    Client { name: "plain", library: "urllib", prepare: |_| true, command: plain_command },
-    Client {
-        name: "python",
-        library: "nacos-sdk-python 1.0.0",
-        prepare: prepare_python,
-        command: python_command,
-    },
-    Client {
-        name: "python3",
-        library: "nacos-sdk-python 3.2.0",
-        prepare: prepare_python3,
-        command: python3_command,
-    },
-    Client { name: "go", library: "nacos-sdk-go 2.3.5", prepare: prepare_go, command: go_command },
-    Client { name: "node", library: "nacos 2.6.3", prepare: prepare_node, command: node_command },
-    Client {
-        name: "rust",
-        library: "nacos_rust_client 0.3.3",
-        prepare: prepare_rust,
-        command: rust_command,
-    },
-    Client {
-        name: "rustgrpc",
-        library: "nacos-sdk 0.8.0 and others",
-        prepare: prepare_rustgrpc,
-        command: rustgrpc_command,
-    },
-    Client {
-        name: "java",
-        library: "nacos-client 1.4.8",
-        prepare: prepare_java,
-        command: java_command,
-    },
-];
 
 /// What the clients are pointed at.
 enum Target {
@@ -246,157 +205,6 @@ fn restart(answers: &mut ChildStdin, server: Option<&mut Server>) -> std::io::Re
     answer.map(|_| ())
 }
 
-fn plain_command(root: &Path) -> Command {
-    let mut command = Command::new("python3");
-    command.args(["-u", "-B"]).arg(root.join("tests/interop/plain/main.py"));
-    command
-}
-
-/// Runs `install` unless the same version was installed before.
-fn once(folder: &Path, version: &str, install: impl FnOnce() -> bool) -> bool {
-    let mark = folder.join("installed");
-    if fs::read_to_string(&mark).is_ok_and(|installed| installed == version) {
-        return true;
-    }
-    if !install() {
-        return false;
-    }
-    match fs::write(&mark, version) {
-        Ok(()) => true,
-        Err(error) => {
-            println!("{}: {error}", mark.display());
-            false
-        }
-    }
-}
-
-fn prepare_python(root: &Path) -> bool {
-    prepare_pip(root, "python", "nacos-sdk-python==1.0.0")
-}
-
-fn prepare_python3(root: &Path) -> bool {
-    prepare_pip(root, "python3", "nacos-sdk-python==3.2.0")
-}
-
-/// A virtual environment with one package.
-fn prepare_pip(root: &Path, name: &str, package: &str) -> bool {
-    let folder = root.join("target/interop").join(name);
-    let venv = folder.join("venv");
-    once(&folder, package, || {
-        let pip = venv.join("bin/pip");
-        step("venv", Command::new("python3").args(["-m", "venv"]).arg(&venv))
-            && step("pip", Command::new(pip).args(["install", "--quiet", package]))
-    })
-}
-
-fn python_command(root: &Path) -> Command {
-    pip_command(root, "python")
-}
-
-fn python3_command(root: &Path) -> Command {
-    pip_command(root, "python3")
-}
-
-fn pip_command(root: &Path, name: &str) -> Command {
-    let folder = root.join("target/interop").join(name);
-    let mut command = Command::new(folder.join("venv/bin/python"));
-    command.args(["-u", "-B"]).arg(root.join("tests/interop").join(name).join("main.py"));
-    // Snapshots of contents and logs go to the working directory, and below the home folder.
-    command.env("HOME", &folder).current_dir(&folder);
-    command
-}
-
-fn prepare_node(root: &Path) -> bool {
-    let (source, folder) = (root.join("tests/interop/node"), root.join("target/interop/node"));
-    once(&folder, "nacos@2.6.3", || {
-        for file in ["package.json", "package-lock.json"] {
-            if let Err(error) = fs::copy(source.join(file), folder.join(file)) {
-                println!("{file}: {error}");
-                return false;
-            }
-        }
-        let quiet = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
-        step("npm", Command::new("npm").args(quiet).current_dir(&folder))
-    })
-}
-
-fn node_command(root: &Path) -> Command {
-    let folder = root.join("target/interop/node");
-    let mut command = Command::new("node");
-    command.arg(root.join("tests/interop/node/main.js"));
-    // The library keeps its cache below the home folder.
-    command.env("NODE_PATH", folder.join("node_modules")).env("HOME", &folder);
-    command.current_dir(folder);
-    command
-}
-
-fn prepare_rust(root: &Path) -> bool {
-    build_rust(root, "rust")
-}
-
-fn prepare_rustgrpc(root: &Path) -> bool {
-    build_rust(root, "rustgrpc")
-}
-
-fn build_rust(root: &Path, name: &str) -> bool {
-    let mut build = cargo();
-    build.current_dir(root.join("tests/interop").join(name));
-    build.args(["build", "--locked", "--quiet", "--target-dir"]);
-    step("rust client", build.arg(root.join("target/interop").join(name)))
-}
-
-fn rust_command(root: &Path) -> Command {
-    built_command(root, "rust", "nacolet-interop")
-}
-
-fn rustgrpc_command(root: &Path) -> Command {
-    built_command(root, "rustgrpc", "nacolet-interop-grpc")
-}
-
-fn built_command(root: &Path, name: &str, program: &str) -> Command {
-    let folder = root.join("target/interop").join(name);
-    let mut command = Command::new(folder.join("debug").join(program));
-    // Logs and snapshots of contents go below the home folder.
-    command.env("HOME", &folder).current_dir(folder);
-    command
-}
-
-fn prepare_go(root: &Path) -> bool {
-    let mut build = Command::new("go");
-    build.current_dir(root.join("tests/interop/go"));
-    build.args(["build", "-mod=readonly", "-o"]);
-    step("go client", build.arg(root.join("target/interop/go/client")).arg("."))
-}
-
-fn go_command(root: &Path) -> Command {
-    let folder = root.join("target/interop/go");
-    let mut command = Command::new(folder.join("client"));
-    // Snapshots of contents and logs go to the temporary folder.
-    command.env("TMPDIR", &folder).current_dir(folder);
-    command
-}
-
-fn prepare_java(root: &Path) -> bool {
-    let mut maven = Command::new("mvn");
-    maven.current_dir(root.join("tests/interop/java"));
-    maven.args(["--batch-mode", "--quiet", "-Dstyle.color=never", "process-classes"]);
-    let folder = root.join("target/interop/java");
-    maven.arg(format!("-Dinterop.target={}", folder.display()));
-    step("maven", &mut maven)
-}
-
-fn java_command(root: &Path) -> Command {
-    let folder = root.join("target/interop/java");
-    let mut command = Command::new("java");
-    command.arg("-cp").arg(format!("{0}/classes:{0}/libraries/*", folder.display()));
-    // Snapshots of contents and the library's log go below these.
-    command.arg(format!("-Duser.home={}", folder.display()));
-    command.arg(format!("-DJM.LOG.PATH={}", folder.display()));
-    command.arg("interop.Main");
-    command.current_dir(folder);
-    command
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,14 +221,6 @@ mod tests {
             ("", Line::Talk),
         ] {
             assert_eq!(Line::of(text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn every_client_has_a_program() {
-        for client in CLIENTS {
-            let folder = tree::root().join("tests/interop").join(client.name);
-            assert!(folder.is_dir(), "{} is missing", folder.display());
         }
     }
 }

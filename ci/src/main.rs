@@ -33,7 +33,8 @@ usage: cargo ci <verb>
   edge       static build for x86_64 musl, and its size
   interop [--base URL | --binary PATH] [client...]
              real Nacos clients against the release binary, a running server or another binary
-             clients: plain python node rust java python3 go rustgrpc (all when none is named)
+             clients: plain python python3 go node rust rustgrpc java java2 java3 (all when none
+             is named)
   sim [--seeds N] [--from S] [--nodes V] [--twice] [--planted [--only NAME]]
              simulated clusters from seeds, or the score of the planted bugs
   mutants [--only NAME]

@@ -1,0 +1,160 @@
+package interop;
+
+import static interop.ConfigCases.GROUP;
+import static interop.Harness.check;
+import static interop.Harness.equal;
+import static interop.Harness.eventually;
+import static interop.Harness.unique;
+
+import com.alibaba.nacos.api.NacosFactory;
+import com.alibaba.nacos.api.config.ConfigService;
+import com.alibaba.nacos.api.config.listener.AbstractFuzzyWatchEventWatcher;
+import com.alibaba.nacos.api.config.listener.ConfigFuzzyWatchChangeEvent;
+import com.alibaba.nacos.api.lock.LockService;
+import com.alibaba.nacos.api.lock.NacosLockFactory;
+import com.alibaba.nacos.api.naming.NamingService;
+import com.alibaba.nacos.api.naming.listener.FuzzyWatchChangeEvent;
+import com.alibaba.nacos.client.lock.core.NLockFactory;
+import java.util.List;
+import java.util.Set;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.TimeUnit;
+
+/** What came with 3.x: fuzzy watch and locks. */
+final class Extras {
+    private final String server;
+
+    Extras(String server) {
+        this.server = server;
+    }
+
+    void addTo(Harness harness) {
+        harness.add("fuzzy-watch-configs", this::fuzzyWatchConfigs);
+        harness.add("fuzzy-watch-services", this::fuzzyWatchServices);
+        harness.add("a-lock-is-held-by-one", this::lockIsHeldByOne);
+        harness.add("a-lock-expires", this::lockExpires);
+        harness.addAlone("fuzzy-watch-and-locks-after-a-restart", this::afterRestart);
+    }
+
+    /** Collects what a config watcher is told. */
+    private static final class Configs extends AbstractFuzzyWatchEventWatcher {
+        final List<String> events = new CopyOnWriteArrayList<>();
+
+        @Override
+        public void onEvent(ConfigFuzzyWatchChangeEvent event) {
+            events.add(event.getChangedType() + " " + event.getDataId());
+        }
+
+        void expect(long millis, String event) throws Exception {
+            eventually(millis, event + ", but " + events, () -> events.contains(event));
+        }
+    }
+
+    /** Collects what a service watcher is told. */
+    private static final class Services
+            extends com.alibaba.nacos.api.naming.listener.AbstractFuzzyWatchEventWatcher {
+        final List<String> events = new CopyOnWriteArrayList<>();
+
+        @Override
+        public void onEvent(FuzzyWatchChangeEvent event) {
+            events.add(event.getChangeType() + " " + event.getServiceName());
+        }
+
+        void expect(long millis, String event) throws Exception {
+            eventually(millis, event + ", but " + events, () -> events.contains(event));
+        }
+    }
+
+    private void fuzzyWatchConfigs() throws Exception {
+        ConfigService client = NacosFactory.createConfigService(Main.properties(server));
+        ConfigService other = NacosFactory.createConfigService(Main.properties(server));
+        String stem = unique("fuzzy");
+        for (int number = 0; number < 60; number++) {
+            check(other.publishConfig(stem + "." + number, GROUP, "x"), "publish");
+        }
+        Configs watcher = new Configs();
+        Set<String> keys = client.fuzzyWatchWithGroupKeys(stem + ".*", GROUP, watcher)
+                .get(10, TimeUnit.SECONDS);
+        equal(keys.size(), 60, "keys at the begin");
+        watcher.expect(5000, "ADD_CONFIG " + stem + ".59");
+        check(other.publishConfig(stem + ".new", GROUP, "x"), "publish");
+        watcher.expect(5000, "ADD_CONFIG " + stem + ".new");
+        check(other.publishConfig(unique("elsewhere"), GROUP, "x"), "publish");
+        check(other.removeConfig(stem + ".7", GROUP), "remove");
+        watcher.expect(5000, "DELETE_CONFIG " + stem + ".7");
+        equal(watcher.events.size(), 62, "events: " + watcher.events);
+        client.cancelFuzzyWatch(stem + ".*", GROUP, watcher);
+        eventually(10_000, "nothing after the watch is cancelled", () -> {
+            int before = watcher.events.size();
+            check(other.publishConfig(stem + "." + unique("later"), GROUP, "x"), "publish");
+            Thread.sleep(500);
+            return watcher.events.size() == before;
+        });
+        client.shutDown();
+        other.shutDown();
+    }
+
+    private void fuzzyWatchServices() throws Exception {
+        NamingService client = NacosFactory.createNamingService(Main.properties(server));
+        NamingService other = NacosFactory.createNamingService(Main.properties(server));
+        String stem = unique("fuzzy");
+        for (int number = 0; number < 25; number++) {
+            other.registerInstance(stem + "-" + number, "10.6.0.1", 1);
+        }
+        Services watcher = new Services();
+        equal(client.fuzzyWatchWithServiceKeys(stem + "*", GROUP, watcher)
+                .get(10, TimeUnit.SECONDS).getCount(), 25, "services at the begin");
+        other.registerInstance(stem + "-new", "10.6.0.1", 1);
+        watcher.expect(5000, "ADD_SERVICE " + stem + "-new");
+        other.deregisterInstance(stem + "-new", "10.6.0.1", 1);
+        // An empty service goes after a minute (Nacos).
+        watcher.expect(100_000, "DELETE_SERVICE " + stem + "-new");
+        client.shutDown();
+        other.shutDown();
+    }
+
+    private void lockIsHeldByOne() throws Exception {
+        LockService one = NacosLockFactory.createLockService(Main.properties(server));
+        LockService two = NacosLockFactory.createLockService(Main.properties(server));
+        String key = unique("lock");
+        check(one.lock(NLockFactory.getLock(key)), "the first takes it");
+        check(!two.lock(NLockFactory.getLock(key)), "the second does not");
+        check(!one.lock(NLockFactory.getLock(key)), "it is not reentrant");
+        check(one.unLock(NLockFactory.getLock(key)), "the first lets go");
+        check(!one.unLock(NLockFactory.getLock(key)), "there is nothing to let go any more");
+        check(two.lock(NLockFactory.getLock(key)), "now the second takes it");
+        one.shutdown();
+        two.shutdown();
+    }
+
+    private void lockExpires() throws Exception {
+        LockService client = NacosLockFactory.createLockService(Main.properties(server));
+        String key = unique("expiring");
+        check(client.lock(NLockFactory.getLock(key, 1500L)), "taken");
+        check(!client.lock(NLockFactory.getLock(key, 1500L)), "held");
+        long waited = eventually(5000, "expired", () -> client.lock(NLockFactory.getLock(key, 60_000L)));
+        check(waited > 1000, "expired after " + waited + " ms");
+        check(!client.lock(NLockFactory.getLock(key)), "held again");
+        client.shutdown();
+    }
+
+    private void afterRestart() throws Exception {
+        LockService locks = NacosLockFactory.createLockService(Main.properties(server));
+        ConfigService client = NacosFactory.createConfigService(Main.properties(server));
+        String stem = unique("restart");
+        Configs watcher = new Configs();
+        client.fuzzyWatch(stem + "*", GROUP, watcher);
+        check(locks.lock(NLockFactory.getLock(stem, 600_000L)), "taken before the restart");
+        Harness.restartServer();
+        eventually(20_000, "held after the restart", () -> {
+            LockService fresh = NacosLockFactory.createLockService(Main.properties(server));
+            boolean taken = fresh.lock(NLockFactory.getLock(stem, 600_000L));
+            fresh.shutdown();
+            check(!taken, "a lock was lost");
+            return true;
+        });
+        ConfigService other = NacosFactory.createConfigService(Main.properties(server));
+        check(other.publishConfig(stem + "-after", GROUP, "x"), "publish");
+        watcher.expect(30_000, "ADD_CONFIG " + stem + "-after");
+    }
+}
