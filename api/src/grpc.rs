@@ -3,17 +3,20 @@
 //! and its subscriptions, and all of that goes when it closes.
 //!
 //! Reading order: `wire` and `message` are what travels, `dispatch` finds the handler, `config` and
-//! `naming` are the handlers, `stream` and `watch` tell clients what changed, `outbox` says when and how
-//! often, `client` is one connection's state, `connection`, `socket` and `flood` its bytes.
+//! `naming` are the handlers, `lock` too; `stream`, `watch` and `fuzzy` tell clients what changed, `outbox` says when
+//! and how often, `client` is one connection's state, `connection`, `socket` and `flood` its bytes.
 
 mod client;
 mod config;
 mod connection;
 mod dispatch;
 mod flood;
+mod fuzzy;
+mod lock;
 mod message;
 mod naming;
 mod outbox;
+mod pattern;
 mod socket;
 mod stream;
 mod watch;
@@ -74,6 +77,8 @@ pub(crate) struct Shared {
     connections: Tally,
     listens: Tally,
     subscriptions: Tally,
+    watches: Tally,
+    patterns: fuzzy::Census,
     last_client: AtomicU32,
 }
 
@@ -97,6 +102,7 @@ struct Zone {
     state: Arc<State>,
     clients: RefCell<BTreeMap<ClientId, Rc<Client>>>,
     index: watch::Index,
+    patterns: fuzzy::Patterns,
     feed: Arc<Feed>,
     clock: Rc<Cell<Instant>>,
     /// Tells the sweeper that a connection came.
@@ -112,6 +118,7 @@ impl Zone {
             state,
             clients: RefCell::default(),
             index: watch::Index::default(),
+            patterns: fuzzy::Patterns::default(),
             feed: Arc::default(),
             clock,
             opened: Bell::new(),
@@ -144,6 +151,7 @@ impl Zone {
     /// Takes everything back that a connection had.
     async fn close(&self, client: &Client) {
         watch::forget(self, client);
+        fuzzy::forget(self, client);
         self.clients.borrow_mut().remove(&client.id);
         self.state.grpc.connections.give_back(1);
         if client.is_registered() {

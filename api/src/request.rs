@@ -8,6 +8,7 @@ use std::sync::{Arc, RwLock};
 
 use futures_channel::oneshot;
 use nacolet_config::{self as config, ListenKey, Md5};
+use nacolet_lock as lock;
 use nacolet_model::{ConfigKey, Instant, Namespace, NodeId, ServiceKey, WallTime};
 use nacolet_registry::{self as registry, ClientId, Life, Subscriber};
 
@@ -34,6 +35,13 @@ pub enum Request {
         request: registry::Request,
         /// Answered once it is done or known to fail.
         reply: Responder<Result<registry::Reply, WriteError<registry::RegistryError>>>,
+    },
+    /// A lock is taken or freed: agreed before the answer, which is whether it was.
+    Lock {
+        /// What to do. The node sets its stamp.
+        command: lock::Command,
+        /// Answered once it is applied or known to fail.
+        reply: Responder<Result<bool, WriteError<lock::CommandError>>>,
     },
     /// A list call with a UDP port asks for pushes. Fire and forget: the client polls anyway.
     Subscribe {

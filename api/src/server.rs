@@ -10,6 +10,7 @@ use futures_channel::oneshot;
 use hyper::header::{self, HeaderValue};
 use hyper::{StatusCode, Uri};
 use nacolet_config::{self as config, KeyRef};
+use nacolet_lock as lock;
 use nacolet_model::{Instant, WallTime, limits};
 use nacolet_registry as registry;
 use tide::http;
@@ -174,6 +175,16 @@ impl State {
     ) -> Result<registry::Reply, WriteError<registry::RegistryError>> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Registry { request, reply })?;
+        self.in_time(answer).await.unwrap_or(Err(WriteError::Unknown))
+    }
+
+    /// Takes or frees a lock; says whether it was taken or freed.
+    pub(crate) async fn write_lock(
+        &self,
+        command: lock::Command,
+    ) -> Result<bool, WriteError<lock::CommandError>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Lock { command, reply })?;
         self.in_time(answer).await.unwrap_or(Err(WriteError::Unknown))
     }
 

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
 use nacolet_config::{CommandError, PublishError};
+use nacolet_lock as lock;
 use nacolet_model::{IdError, WallTime, limits};
 use serde::Serialize;
 
@@ -285,6 +286,20 @@ impl From<CommandError> for Failure {
                 Code::SERVER_ERROR,
                 "the command was applied before",
             ),
+        }
+    }
+}
+
+impl From<lock::KeyError> for Failure {
+    fn from(error: lock::KeyError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<lock::CommandError> for Failure {
+    fn from(error: lock::CommandError) -> Self {
+        match error {
+            lock::CommandError::TooManyLocks => Self::unavailable(error.to_string()),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The pure crates, which are also built for bare metal. `model` is the words they share.
-pub(crate) const CORES: [&str; 4] = ["model", "raft", "config", "registry"];
+pub(crate) const CORES: [&str; 5] = ["model", "raft", "config", "registry", "lock"];
 
 /// For each folder, the folders it may depend on.
 const EDGES: &[(&str, &[&str])] = &[
@@ -18,11 +18,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("raft", &["model"]),
     ("config", &["model"]),
     ("registry", &["model"]),
+    ("lock", &["model"]),
     ("storage", &["model", "raft", "config", "registry"]),
     ("transport", &["model", "raft", "config", "registry"]),
-    ("api", &["model", "raft", "config", "registry"]),
-    ("node", &["model", "raft", "config", "registry", "storage", "transport", "api"]),
-    ("tests", &["model", "raft", "config", "registry", "storage", "transport", "api", "node"]),
+    ("api", &["model", "raft", "config", "registry", "lock"]),
+    ("node", &["model", "raft", "config", "registry", "lock", "storage", "transport", "api"]),
+    (
+        "tests",
+        &["model", "raft", "config", "registry", "lock", "storage", "transport", "api", "node"],
+    ),
     ("ci", &[]),
 ];
 

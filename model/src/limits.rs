@@ -178,6 +178,17 @@ pub const DISTRO_LOAD_PATIENCE: Duration = Duration::from_secs(5);
 
 const _: () = assert!(DISTRO_STALE_AFTER.as_secs() < DISTRO_TOMB_EXPIRY.as_secs());
 
+// ---- locks (Nacos 3.1) ----
+
+/// Locks held at once: at most 6 MB with the longest names. Beyond: 503.
+pub const LOCKS_MAX: usize = 10_000;
+/// Longest name of a lock, bytes. Beyond: 400.
+pub const LOCK_KEY_BYTES_MAX: usize = 512;
+/// A lock is held this long where the client says nothing (Nacos `nacos.lock.default_expire_time`).
+pub const LOCK_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// A lock is held at most this long (Nacos `nacos.lock.max_expire_time`). Beyond: cut.
+pub const LOCK_TIME_MAX: Duration = Duration::from_secs(1_800);
+
 // ---- HTTP (reliability B4) ----
 
 /// Request line and headers, bytes, counted while reading. Python 1.0 publishes 20 KiB of content in
@@ -267,6 +278,8 @@ pub const GRPC_NOTICES_UNDER_WAY_MAX: usize = 256;
 /// Changes of services within this time become one push per subscriber. Nacos waits 500 ms, the goal
 /// here is 100 ms from change to notice.
 pub const GRPC_PUSH_DEBOUNCE: Duration = Duration::from_millis(30);
+/// A new subscriber is pushed the list this much after the answer that had it too (Nacos).
+pub const GRPC_SUBSCRIBED_PUSH: Duration = Duration::from_millis(500);
 /// Configs that all connections listen to together. Beyond: 503.
 pub const GRPC_LISTENS_MAX: usize = 200_000;
 /// Services that all connections subscribe to together. Beyond: 503.
@@ -274,6 +287,19 @@ pub const GRPC_SUBSCRIPTIONS_MAX: usize = 100_000;
 /// Services that one connection subscribes to, or publishes instances of (reliability: 1,000).
 /// Beyond: 503.
 pub const SERVICES_PER_CLIENT_MAX: usize = 1_000;
+/// Patterns of each kind (configs, services) that are watched (Nacos). Beyond: error 50310.
+pub const FUZZY_PATTERNS_MAX: usize = 20;
+/// Names that one pattern means (Nacos). Beyond: error 50311, and the others are not told of.
+pub const FUZZY_MATCHES_MAX: usize = 500;
+/// Names that a client says it knows already. Beyond: error 50311.
+pub const FUZZY_RECEIVED_MAX: usize = 2 * FUZZY_MATCHES_MAX;
+/// Names in one message to a watching client.
+pub const FUZZY_BATCH_NAMES: usize = 50;
+/// Longest pattern, bytes: the longest identifiers. Beyond: 400.
+pub const FUZZY_PATTERN_BYTES_MAX: usize = 1_024;
+/// Clients that watch a pattern, counted once for each: some 40 MB when all patterns are full.
+/// Beyond: 503.
+pub const FUZZY_WATCHES_MAX: usize = 2_000;
 /// Names of changed configs or services that wait for one api thread. Beyond: it looks at everything.
 pub const FEED_KEYS_MAX: usize = 4_096;
 

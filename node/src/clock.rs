@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use nacolet_lock::Stamp;
 use nacolet_model::{Instant, WallTime};
 use nacolet_raft::{LocalBoxFuture, Timer};
 
@@ -13,6 +14,19 @@ static START: OnceLock<std::time::Instant> = OnceLock::new();
 pub(crate) fn now() -> Instant {
     let start = START.get_or_init(std::time::Instant::now);
     Instant::from_micros(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX))
+}
+
+static NAME: OnceLock<u64> = OnceLock::new();
+
+/// Gives the clock of this process a name that no other has; the first one stays.
+pub(crate) fn name(random: u64) {
+    // A second name comes from a second node in one process, which shares the clock.
+    let _ = NAME.set(random);
+}
+
+/// The time of locks, for a command that is about to be proposed.
+pub(crate) fn stamp() -> Stamp {
+    Stamp { clock: NAME.get().copied().unwrap_or_default(), millis: now().as_millis() }
 }
 
 /// Milliseconds since 1970 as the machine believes it; 0 on a board that starts before 1970.

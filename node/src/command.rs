@@ -2,8 +2,11 @@
 //! variants, never reorder.
 
 use nacolet_config as config;
+use nacolet_lock as lock;
 use nacolet_registry as registry;
 use serde::{Deserialize, Serialize};
+
+use crate::clock;
 
 /// What is replicated.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -12,6 +15,18 @@ pub(crate) enum Command {
     Config(config::Command),
     /// Of the registry: persistent instances, services, switches.
     Registry(registry::Command),
+    /// Of the locks.
+    Lock(lock::Command),
+}
+
+impl Command {
+    /// The last thing before it is proposed, by the member that proposes it.
+    pub(crate) fn stamp(&mut self) {
+        match self {
+            Self::Lock(command) => command.set_stamp(clock::stamp()),
+            Self::Config(_) | Self::Registry(_) => {}
+        }
+    }
 }
 
 /// What applying it answers. A wire format, as is `Refused`: a member that forwarded a command hears it
@@ -22,6 +37,8 @@ pub(crate) enum Response {
     Config(config::Response),
     /// Of the registry.
     Registry(registry::Reply),
+    /// Of the locks: whether it was taken, or freed.
+    Lock(bool),
 }
 
 /// How applying it refuses: nothing changed.
@@ -31,4 +48,6 @@ pub(crate) enum Refused {
     Config(config::CommandError),
     /// By the registry.
     Registry(registry::RegistryError),
+    /// By the locks.
+    Lock(lock::CommandError),
 }

@@ -10,6 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use nacolet_api::WriteError;
 use nacolet_api::request::{ListenAnswer, Request, Responder, Watcher, WatchersOf};
 use nacolet_config::{self as config, ListenInput, ListenOutput, Listeners};
+use nacolet_lock as lock;
 use nacolet_model::{Instant, NodeId, RequestId, limits};
 use nacolet_raft::{ClientWriteError, Raft, Refusal, RequestError};
 use nacolet_registry as registry;
@@ -50,12 +51,14 @@ enum Event {
 }
 
 type ConfigReply = Responder<Result<config::Response, WriteError<config::CommandError>>>;
+type LockReply = Responder<Result<bool, WriteError<lock::CommandError>>>;
 type RegistryReply = Responder<Result<registry::Reply, WriteError<registry::RegistryError>>>;
 
 /// Who waits for a write.
 enum Caller {
     Config(ConfigReply),
     Registry(RegistryReply),
+    Lock(LockReply),
     /// The registry itself; it asks again.
     Nobody,
 }
@@ -241,6 +244,9 @@ impl Core {
                     body: request,
                 });
             }
+            Request::Lock { command, reply } => {
+                self.write(Command::Lock(command), Caller::Lock(reply));
+            }
             Request::Subscribe { service, clusters, subscriber } => {
                 let at = clock::wall();
                 self.inputs.push(registry::Input::Subscribe { service, clusters, subscriber, at });
@@ -284,15 +290,16 @@ impl Core {
     }
 
     /// Sends a command through Raft; its caller is answered when the write comes back.
-    fn write(&mut self, command: Command, caller: Caller) {
+    fn write(&mut self, mut command: Command, caller: Caller) {
         if let Some(cluster) = self.parts.cluster.clone() {
             self.writes.push(Box::pin(async move {
-                let result = cluster.write(&command).await;
+                let result = cluster.write(command).await;
                 Event::Written(caller, result)
             }));
             return;
         }
         let raft = self.parts.raft.clone();
+        command.stamp();
         self.writes.push(Box::pin(async move {
             let result = raft.client_write(&command).await;
             Event::Written(caller, result)
@@ -450,7 +457,7 @@ fn written(caller: Caller, result: Result<Response, ClientWriteError<Refused>>) 
                 Err(ClientWriteError::Rejected(Refused::Config(error))) => {
                     Err(WriteError::Refused(error))
                 }
-                Ok(Response::Registry(_)) => Err(WriteError::Unknown),
+                Ok(Response::Registry(_) | Response::Lock(_)) => Err(WriteError::Unknown),
                 Err(error) => Err(failed(&error)),
             });
         }
@@ -460,7 +467,17 @@ fn written(caller: Caller, result: Result<Response, ClientWriteError<Refused>>) 
                 Err(ClientWriteError::Rejected(Refused::Registry(error))) => {
                     Err(WriteError::Refused(error))
                 }
-                Ok(Response::Config(_)) => Err(WriteError::Unknown),
+                Ok(Response::Config(_) | Response::Lock(_)) => Err(WriteError::Unknown),
+                Err(error) => Err(failed(&error)),
+            });
+        }
+        Caller::Lock(reply) => {
+            let _ = reply.send(match result {
+                Ok(Response::Lock(done)) => Ok(done),
+                Err(ClientWriteError::Rejected(Refused::Lock(error))) => {
+                    Err(WriteError::Refused(error))
+                }
+                Ok(Response::Config(_) | Response::Registry(_)) => Err(WriteError::Unknown),
                 Err(error) => Err(failed(&error)),
             });
         }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use nacolet_config as config;
+use nacolet_lock as lock;
 use nacolet_raft::{
     LocalBoxFuture, LogIndex, Membership, RaftStateMachine, SnapshotChunk, SnapshotError,
     SnapshotMeta, StorageError,
@@ -95,6 +96,8 @@ pub(crate) struct Machine {
     shared: Shared,
     snapshots: SnapshotStore,
     aftermath: Aftermath,
+    /// Nobody but this reads them.
+    locks: lock::Locks,
 }
 
 /// For reading; see [`write`].
@@ -109,11 +112,12 @@ pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 
 impl Machine {
     pub(crate) fn new(shared: Shared, snapshots: SnapshotStore, aftermath: Aftermath) -> Self {
-        Self { shared, snapshots, aftermath }
+        Self { shared, snapshots, aftermath, locks: lock::Locks::new() }
     }
 
     /// Replaces the state.
-    fn replace(&self, loaded: Loaded) {
+    fn replace(&mut self, loaded: Loaded) {
+        self.locks = loaded.locks;
         *write(&self.shared.configs) = loaded.configs;
         let outputs = &mut self.aftermath.pending.borrow_mut().outputs;
         write(&self.shared.registry).install(clock::now(), loaded.services, outputs);
@@ -124,27 +128,32 @@ impl Machine {
 struct Loaded {
     configs: config::Store,
     services: registry::Replicated,
+    locks: lock::Locks,
 }
 
 /// Decodes a snapshot; the whole is right or refused.
 fn decode(mut reader: SnapshotReader) -> Result<Loaded, LoadFailure> {
     let mut configs = config::Loader::new();
     let mut services = registry::Loader::new();
+    let mut locks = lock::Loader::new();
     while let Some(block) = reader.read_block().map_err(LoadFailure::File)? {
         match block.split_first() {
             Some((&CONFIGS, chunk)) => configs.push(chunk).map_err(LoadFailure::Configs)?,
             Some((&SERVICES, chunk)) => services.push(chunk).map_err(LoadFailure::Services)?,
+            Some((&LOCKS, chunk)) => locks.push(chunk).map_err(LoadFailure::Locks)?,
             _ => return Err(LoadFailure::Section),
         }
     }
     let configs = configs.finish().map_err(LoadFailure::Configs)?;
     let services = services.finish().map_err(LoadFailure::Services)?;
-    Ok(Loaded { configs, services })
+    let locks = locks.finish().map_err(LoadFailure::Locks)?;
+    Ok(Loaded { configs, services, locks })
 }
 
 /// Sections of a Raft snapshot: the first byte of each block. A disk format.
 const CONFIGS: u8 = 0;
 const SERVICES: u8 = 1;
+const LOCKS: u8 = 2;
 
 /// Why a snapshot is not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +164,8 @@ enum LoadFailure {
     Configs(config::LoadError),
     #[error(transparent)]
     Services(registry::LoadError),
+    #[error(transparent)]
+    Locks(lock::LoadError),
     #[error("a block of the Raft snapshot belongs to no section")]
     Section,
 }
@@ -195,6 +206,9 @@ impl RaftStateMachine for Machine {
                 let result = registry.apply(clock::now(), index.0, command, &mut pending.outputs);
                 result.map(Response::Registry).map_err(Refused::Registry)
             }
+            Command::Lock(command) => {
+                self.locks.apply(&command).map(Response::Lock).map_err(Refused::Lock)
+            }
         }
     }
 
@@ -217,10 +231,12 @@ impl RaftStateMachine for Machine {
     ) -> LocalBoxFuture<'static, Result<(), SnapshotError>> {
         let mut configs = read(&self.shared.configs).capture();
         let mut services = read(&self.shared.registry).capture();
+        let mut locks = self.locks.capture();
         self.snapshots.write(meta, move || {
             let section = |tag: u8| move |chunk: Vec<u8>| [&[tag], chunk.as_slice()].concat();
             let block = configs.next_chunk().map(section(CONFIGS));
-            block.or_else(|| services.next_chunk().map(section(SERVICES)))
+            let block = block.or_else(|| services.next_chunk().map(section(SERVICES)));
+            block.or_else(|| locks.next_chunk().map(section(LOCKS)))
         })
     }
 

@@ -87,6 +87,7 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
 
 fn run(settings: &Settings) -> Result<(), RunError> {
     let seed = random()?;
+    clock::name(random()?);
     let dir = DataDir::open(&settings.data_dir, NodeId(random()?))?;
     let (http_claim, grpc_claim) = (claim(settings.http_addr)?, claim(settings.grpc_addr)?);
     let (address, grpc) = (http_claim.address, grpc_claim.address);

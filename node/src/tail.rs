@@ -37,7 +37,7 @@ fn written(entry: &Entry) -> Option<ConfigKey> {
         Ok(Command::Config(config::Command::Publish(publish))) => Some(publish.key),
         Ok(Command::Config(config::Command::Remove(remove))) => Some(remove.key),
         // What cannot be decoded cannot be applied either, and the worker says so.
-        Ok(Command::Config(_) | Command::Registry(_)) | Err(_) => None,
+        Ok(Command::Config(_) | Command::Registry(_) | Command::Lock(_)) | Err(_) => None,
     }
 }
 

@@ -148,6 +148,8 @@ pub struct Registry {
     pub(crate) beats_to_tell: AtomicBool,
     /// Services whose list changed since somebody last asked.
     dirty: BTreeSet<Slot>,
+    /// Services that went since then.
+    forgotten: Vec<ServiceKey>,
     pub(crate) ref_time: RefTime,
     pub(crate) timetable: Timetable,
     /// Overrides whose instance is gone, and when they may be forgotten.
@@ -176,6 +178,7 @@ impl Registry {
             distro: Distro::new(settings.node, settings.life, settings.clustered),
             beats_to_tell: AtomicBool::new(false),
             dirty: BTreeSet::new(),
+            forgotten: Vec::new(),
             ref_time: RefTime::new(settings.ref_time_floor),
             timetable: Timetable::default(),
             orphans: BTreeMap::new(),
@@ -213,11 +216,15 @@ impl Registry {
         self.settle(now, out);
     }
 
-    /// The services whose list changed since the last call, for those who are told at once rather
-    /// than by [`Output::Push`]. A caller who never asks costs one small number per service.
+    /// The services that came, went or have another list since the last call, for those who are told
+    /// at once rather than by [`Output::Push`]. Whoever drives the registry asks after every step.
     pub fn take_changed(&mut self) -> Vec<ServiceKey> {
         let dirty = core::mem::take(&mut self.dirty);
-        dirty.into_iter().filter_map(|slot| Some(self.catalog.get(slot)?.key().clone())).collect()
+        let mut changed = core::mem::take(&mut self.forgotten);
+        changed.extend(
+            dirty.into_iter().filter_map(|slot| Some(self.catalog.get(slot)?.key().clone())),
+        );
+        changed
     }
 
     /// When [`Input::Wake`] is due; `None` while nothing can expire.
@@ -466,7 +473,11 @@ impl Registry {
         self.timetable.arm(&mut service.armed.orphans, None, Due::Orphans(slot));
         self.timetable.arm(&mut service.armed.push, None, Due::Push(slot));
         self.orphans.remove(&slot);
-        self.catalog.remove(slot);
+        if let Some(service) = self.catalog.remove(slot)
+            && self.forgotten.len() < limits::SERVICES_MAX
+        {
+            self.forgotten.push(service.key().clone());
+        }
     }
 
     /// Asserts what everything else relies on; for tests, after every step.

@@ -18,6 +18,7 @@ use nacolet_model::{ConfigKey, Instant, ServiceKey, limits};
 use nacolet_registry::ClientId;
 
 use super::outbox::Outbox;
+use super::pattern::{Pattern, Watch};
 use crate::server::State;
 
 /// What a client said when it set the connection up.
@@ -36,6 +37,8 @@ pub(super) enum Subject {
     Config(Rc<ConfigKey>),
     /// A service that it subscribes to.
     Service(Rc<Subscription>),
+    /// A pattern that it watches.
+    Pattern(Rc<Pattern>),
 }
 
 /// A service and which clusters of it, as the client spells them: lists are kept by that text.
@@ -81,6 +84,7 @@ pub(super) struct Client {
     pub(super) ip: Arc<str>,
     pub(super) listens: RefCell<BTreeMap<Rc<ConfigKey>, Listen>>,
     pub(super) subscriptions: RefCell<std::collections::BTreeSet<Rc<Subscription>>>,
+    pub(super) watches: RefCell<BTreeMap<Rc<Pattern>, Watch>>,
     pub(super) outbox: RefCell<Outbox<Subject>>,
     orders: RefCell<VecDeque<Order>>,
     last_notice: Cell<u64>,
@@ -108,6 +112,7 @@ impl Client {
             ip,
             listens: RefCell::default(),
             subscriptions: RefCell::default(),
+            watches: RefCell::default(),
             outbox: RefCell::default(),
             orders: RefCell::default(),
             last_notice: Cell::new(0),
@@ -221,6 +226,11 @@ impl Client {
         wake(&self.writer);
     }
 
+    /// Owes it a notice that may wait a little.
+    pub(super) fn owe_later(&self, subject: Subject) {
+        self.outbox.borrow_mut().owe(self.now() + limits::GRPC_SUBSCRIBED_PUSH, subject);
+    }
+
     /// The next notice to send and its number.
     pub(super) fn next_notice(&self) -> Option<(u64, Subject)> {
         let id = self.last_notice.get() + 1;
@@ -240,7 +250,15 @@ impl Client {
     pub(super) fn answered(&self, id: Option<u64>, is_ok: bool) {
         self.touch();
         if let Some(id) = id {
-            self.outbox.borrow_mut().answered(self.now(), id, is_ok);
+            let heard = self.outbox.borrow_mut().answered(self.now(), id, is_ok);
+            if let Some(Subject::Pattern(pattern)) = heard
+                && let Some(watch) = self.watches.borrow_mut().get_mut(&pattern)
+            {
+                watch.acknowledged();
+                if watch.is_owed() {
+                    self.outbox.borrow_mut().owe(self.now(), Subject::Pattern(pattern));
+                }
+            }
             wake(&self.writer);
         }
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::client::Client;
 use super::message::{Empty, Refusal, done, error, server_check};
 use super::wire::Payload;
-use super::{Zone, config, naming};
+use super::{Zone, config, fuzzy, lock, naming};
 
 /// The requests that have a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,9 @@ enum Kind {
     ServiceQuery,
     ServiceList,
     SubscribeService,
+    LockOperation,
+    ConfigFuzzyWatch,
+    NamingFuzzyWatch,
 }
 
 impl Kind {
@@ -42,6 +45,9 @@ impl Kind {
             "ServiceQueryRequest" => Self::ServiceQuery,
             "ServiceListRequest" => Self::ServiceList,
             "SubscribeServiceRequest" => Self::SubscribeService,
+            "LockOperationRequest" => Self::LockOperation,
+            "ConfigFuzzyWatchRequest" => Self::ConfigFuzzyWatch,
+            "NamingFuzzyWatchRequest" => Self::NamingFuzzyWatch,
             _ => return None,
         })
     }
@@ -89,6 +95,9 @@ async fn handle(
         Kind::ServiceQuery => naming::query(zone, &read(payload)?),
         Kind::ServiceList => naming::list(zone, &read(payload)?),
         Kind::SubscribeService => naming::subscribe(zone, client, &read(payload)?),
+        Kind::ConfigFuzzyWatch => fuzzy::watch_configs(zone, client, &read(payload)?),
+        Kind::NamingFuzzyWatch => fuzzy::watch_services(zone, client, &read(payload)?),
+        Kind::LockOperation => Box::pin(lock::operate(zone, read(payload)?)).await,
     })
 }
 

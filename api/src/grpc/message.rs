@@ -83,6 +83,12 @@ impl Refusal {
         Self { code: 302, message: Cow::Borrowed("RequestHandler Not Found") };
     pub(super) const NOT_FOUND: Self =
         Self { code: 300, message: Cow::Borrowed("config data not exist") };
+    pub(super) const TOO_MANY_PATTERNS: Self =
+        Self { code: 50310, message: Cow::Borrowed("fuzzy watch pattern over limit") };
+    pub(super) const TOO_MANY_MATCHES: Self = Self {
+        code: 50311,
+        message: Cow::Borrowed("fuzzy watch pattern matched count over limit"),
+    };
     pub(super) const OVERLOADED: Self =
         Self { code: 503, message: Cow::Borrowed("server is overloaded, try again later") };
 
@@ -149,8 +155,8 @@ pub(super) fn order(client: &Client, order: Order) -> Bytes {
         Order::SetupAck => {
             let ability_table = Abilities {
                 support_persistent_instance_by_grpc: true,
-                fuzzy_watch: false,
-                lock: false,
+                fuzzy_watch: true,
+                lock: true,
                 mcp: false,
             };
             request("SetupAckRequest", number, "internal", SetupAck { ability_table })

@@ -10,7 +10,7 @@ use nacolet_registry::{InstanceSpec, ListQuery, Request, ServiceQuery, ServiceVi
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::client::Client;
+use super::client::{Client, Subject};
 use super::config::{request, text};
 use super::message::{Refusal, done, error, failed};
 use super::{Zone, watch};
@@ -278,7 +278,14 @@ pub(super) fn subscribe(zone: &Zone, client: &Client, request: &Subscribing) -> 
         let target = target(&request.namespace, &request.group_name, &request.service_name)?;
         let clusters = clusters(&request.clusters)?;
         if request.subscribe.unwrap_or(true) {
-            watch::subscribe(zone, client, target.key()?, clusters)?;
+            let subscription = watch::subscribe(zone, client, target.key()?, clusters)?;
+            // A client that subscribes again after a loss throws the answer away, and waits for a push
+            // of what it missed (Java). That there is nothing it hears when there is something again.
+            let Target { namespace, group, name } = target;
+            let query = ListQuery { namespace, group, name, clusters, healthy_only: false };
+            if zone.state.registry().list(&query).hosts().next().is_some() {
+                client.owe_later(Subject::Service(subscription));
+            }
         } else {
             watch::unsubscribe(zone, client, &target.key()?, clusters);
         }

@@ -39,12 +39,18 @@ impl<S> Default for Outbox<S> {
 }
 
 impl<S: Ord + Clone> Outbox<S> {
-    /// Owes a notice about `subject`.
-    pub(super) fn owe(&mut self, now: Instant, subject: S) {
+    /// Owes a notice about `subject` from `at` on. One that is due later already comes sooner, unless
+    /// it was refused.
+    pub(super) fn owe(&mut self, at: Instant, subject: S) {
         match self.debts.get_mut(&subject) {
             Some(Debt { stage: Stage::Sent { changed, .. }, .. }) => *changed = true,
+            Some(Debt { stage: Stage::Due { at: later }, attempts: 0 }) if *later > at => {
+                let later = (*later, subject.clone());
+                self.due.remove(&later);
+                self.put(subject, at, 0);
+            }
             Some(Debt { stage: Stage::Due { .. }, .. }) => {}
-            None => self.put(subject, now, 0),
+            None => self.put(subject, at, 0),
         }
     }
 
@@ -65,10 +71,12 @@ impl<S: Ord + Clone> Outbox<S> {
         Some(subject)
     }
 
-    /// The client answered notice `id`. An unknown number is late, or nonsense.
-    pub(super) fn answered(&mut self, now: Instant, id: u64, is_ok: bool) {
-        let Some(subject) = self.sent.remove(&id) else { return };
-        let Some(debt) = self.debts.remove(&subject) else { return };
+    /// The client answered notice `id`; returns what it has heard of by that. An unknown number is
+    /// late, or nonsense.
+    pub(super) fn answered(&mut self, now: Instant, id: u64, is_ok: bool) -> Option<S> {
+        let subject = self.sent.remove(&id)?;
+        let debt = self.debts.remove(&subject)?;
+        let heard = is_ok.then(|| subject.clone());
         match debt.stage {
             Stage::Sent { changed: true, .. } if is_ok => self.put(subject, now, 0),
             Stage::Sent { .. } if !is_ok => {
@@ -76,6 +84,7 @@ impl<S: Ord + Clone> Outbox<S> {
             }
             Stage::Sent { .. } | Stage::Due { .. } => {}
         }
+        heard
     }
 
     /// Nothing is owed about `subject` any more.
@@ -148,6 +157,20 @@ mod tests {
         assert_eq!(outbox.next(at(1), 2, PATIENCE), Some('a'));
         outbox.answered(at(1), 2, true);
         assert!(outbox.debts.is_empty() && outbox.due.is_empty() && outbox.sent.is_empty());
+    }
+
+    #[test]
+    fn a_change_is_told_before_a_notice_that_may_wait() {
+        let mut outbox = Outbox::default();
+        outbox.owe(at(9), 'a');
+        assert_eq!(outbox.next(at(1), 1, PATIENCE), None);
+        outbox.owe(at(1), 'a');
+        outbox.owe(at(9), 'a');
+        assert_eq!(outbox.next(at(1), 1, PATIENCE), Some('a'));
+        outbox.answered(at(1), 1, false);
+        outbox.owe(at(1), 'a');
+        assert_eq!(outbox.next(at(1), 2, PATIENCE), None, "a refused one waits all the same");
+        assert_eq!((outbox.debts.len(), outbox.due.len()), (1, 1));
     }
 
     #[test]

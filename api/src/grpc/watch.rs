@@ -16,7 +16,8 @@ use smol::Timer;
 use super::client::{Client, Listen, Subject, Subscription};
 use super::message::{self, Refusal};
 use super::naming::ServiceInfo;
-use super::{Tally, Zone};
+use super::pattern::Kind;
+use super::{Tally, Zone, fuzzy};
 use crate::feed::News;
 
 /// Who subscribes to one service.
@@ -77,14 +78,14 @@ pub(super) fn subscribe(
     client: &Client,
     service: ServiceKey,
     clusters: &str,
-) -> Result<(), Refusal> {
+) -> Result<Rc<Subscription>, Refusal> {
     let mut subscriptions = client.subscriptions.borrow_mut();
     let mut index = zone.index.services.borrow_mut();
     let shared = index.get_key_value(&service).map(|(service, _)| Rc::clone(service));
     let service = shared.unwrap_or_else(|| Rc::new(service));
     let subscription = Rc::new(Subscription { service, clusters: clusters.into() });
-    if subscriptions.contains(&subscription) {
-        return Ok(());
+    if let Some(known) = subscriptions.get(&subscription) {
+        return Ok(Rc::clone(known));
     }
     let is_full = subscriptions.len() >= limits::SERVICES_PER_CLIENT_MAX;
     if is_full || !zone.state.grpc.subscriptions.take(limits::GRPC_SUBSCRIPTIONS_MAX) {
@@ -93,8 +94,8 @@ pub(super) fn subscribe(
     zone.feed.services.want();
     let interest = index.entry(Rc::clone(&subscription.service)).or_default();
     interest.insert((client.id, Rc::clone(&subscription)));
-    subscriptions.insert(subscription);
-    Ok(())
+    subscriptions.insert(Rc::clone(&subscription));
+    Ok(subscription)
 }
 
 /// Forgets a subscription; where none has these clusters, all to the service (Nacos keeps one).
@@ -161,6 +162,7 @@ pub(super) async fn follow_configs(zone: Rc<Zone>) {
                         compare(&zone, &client, key);
                     }
                 }
+                fuzzy::configs_changed(&zone, keys.iter());
             }
             News::Everything => {
                 let clients: Vec<_> = zone.clients.borrow().values().cloned().collect();
@@ -168,6 +170,7 @@ pub(super) async fn follow_configs(zone: Rc<Zone>) {
                     let keys: Vec<_> = client.listens.borrow().keys().cloned().collect();
                     keys.iter().for_each(|key| compare(&zone, &client, key));
                 }
+                fuzzy::everything_changed(&zone, Kind::Config);
             }
         }
     }
@@ -194,9 +197,11 @@ pub(super) async fn follow_services(zone: Rc<Zone>) {
                 services.iter().filter_map(|service| index.get(service)).for_each(|interest| {
                     owe_lists(&zone, interest);
                 });
+                fuzzy::services_changed(&zone, services.iter());
             }
             (News::Everything, _) | (_, News::Everything) => {
                 index.values().for_each(|interest| owe_lists(&zone, interest));
+                fuzzy::everything_changed(&zone, Kind::Service);
             }
         }
     }
@@ -266,12 +271,13 @@ pub(super) fn notice(
             };
             Some(message::request("NotifySubscriberRequest", number, "naming", notice))
         }
+        Subject::Pattern(pattern) => fuzzy::notice(client, number, pattern),
     }
 }
 
 impl Tally {
     /// Takes one place of `max`.
-    fn take(&self, max: usize) -> bool {
+    pub(super) fn take(&self, max: usize) -> bool {
         let is_free = self.grow(1) < max;
         if !is_free {
             self.give_back(1);

@@ -270,6 +270,7 @@ impl Core {
                 let _ = reply.send(Ok(nacolet_api::membership::Told::Status(status)));
             }
             Request::Registry { .. }
+            | Request::Lock { .. }
             | Request::Subscribe { .. }
             | Request::Follow { .. }
             | Request::Gone { .. } => {}

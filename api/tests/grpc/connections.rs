@@ -29,7 +29,8 @@ fn before_the_set_up_only_the_server_check_is_answered() {
             ("HealthCheckRequest", 301),
             ("ConfigQueryRequest", 301),
             ("InstanceRequest", 301),
-            ("LockOperationRequest", 302),
+            ("LockOperationRequest", 301),
+            ("QueryPromptRequest", 302),
             ("QueryMcpServerRequest", 302),
             ("", 302),
         ] {
@@ -44,7 +45,7 @@ fn before_the_set_up_only_the_server_check_is_answered() {
         client.open_stream().await;
         client.say("ConnectionSetupRequest", json!({}));
         client.until_registered().await;
-        let unknown = client.ask("NamingFuzzyWatchRequest", json!({})).await;
+        let unknown = client.ask("ReleaseMcpServerRequest", json!({})).await;
         assert_eq!(unknown.body["errorCode"], 302, "the stream lives and the truth is told");
         client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
     });
@@ -62,7 +63,7 @@ fn abilities_are_told_to_those_who_told_theirs() {
             ack["abilityTable"],
             json!({
                 "supportPersistentInstanceByGrpc": true,
-                "fuzzyWatch": false, "lock": false, "mcp": false,
+                "fuzzyWatch": true, "lock": true, "mcp": false,
             })
         );
         let mut other = Client::connect(world.address).await;

@@ -95,7 +95,7 @@ fn nonsense_on_the_stream_ends_it_only_when_it_is_no_message() {
     });
 }
 
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 14] = [
     "ConfigQueryRequest",
     "ConfigPublishRequest",
     "ConfigRemoveRequest",
@@ -107,9 +107,12 @@ const KINDS: [&str; 11] = [
     "ServiceListRequest",
     "SubscribeServiceRequest",
     "ServerCheckRequest",
+    "ConfigFuzzyWatchRequest",
+    "NamingFuzzyWatchRequest",
+    "LockOperationRequest",
 ];
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 25] = [
     "dataId",
     "group",
     "tenant",
@@ -130,6 +133,11 @@ const NAMES: [&str; 20] = [
     "requestId",
     "subscribe",
     "listen",
+    "groupKeyPattern",
+    "receivedGroupKeys",
+    "watchType",
+    "lockInstance",
+    "lockOperationEnum",
 ];
 
 #[test]
@@ -157,6 +165,10 @@ fn random_messages_never_end_the_server() {
             json!("batchRegisterInstance"),
             json!("\u{0}\u{1}"),
             json!({"tag": "x"}),
+            json!("public>>*>>*"),
+            json!("WATCH"),
+            json!("ACQUIRE"),
+            json!({"key": "a", "lockType": "NACOS_LOCK"}),
         ];
         let mut pick = |count: usize| {
             let below = u64::try_from(count).expect("small");

@@ -236,3 +236,27 @@ fn wrong_requests_are_told() {
         assert_eq!(world.counts().services, 0);
     });
 }
+
+#[test]
+fn a_subscriber_is_pushed_once_more_what_is_there() {
+    let world = World::new();
+    run(async {
+        let (mut provider, mut watcher) =
+            (Client::set_up(world.address).await, Client::set_up(world.address).await);
+        let empty = json!({"serviceName": "none", "subscribe": true});
+        watcher.done("SubscribeServiceRequest", empty, "SubscribeServiceResponse").await;
+        let register = json!({
+            "type": "registerInstance", "serviceName": "s", "instance": {"ip": "1.1.1.1", "port": 1},
+        });
+        provider.done("InstanceRequest", register, "InstanceResponse").await;
+        // As Java does after a loss: it throws the answer away.
+        let again = json!({"serviceName": "s", "subscribe": true});
+        watcher.done("SubscribeServiceRequest", again, "SubscribeServiceResponse").await;
+        let told = watcher.hears("NotifySubscriberRequest").await;
+        assert_eq!(told["serviceInfo"]["hosts"].as_array().map(Vec::len), Some(1));
+        assert!(
+            watcher.hears_nothing(Duration::from_millis(700)).await,
+            "nothing of the empty one"
+        );
+    });
+}

@@ -1,5 +1,6 @@
 //! gRPC over real sockets: the real cores behind the real port, a small h2 client in front.
 
+mod additions;
 mod client;
 mod configs;
 mod connections;

@@ -11,6 +11,7 @@ use nacolet_api::feed::Feed;
 use nacolet_api::request::Responder;
 use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError, grpc};
 use nacolet_config::Store;
+use nacolet_lock::{Locks, Stamp};
 use nacolet_model::{Instant, NodeId, RequestId, WallTime};
 use nacolet_registry::{Counts, Input, Output, Registry, RegistryError, RegistrySettings, Reply};
 
@@ -63,6 +64,7 @@ impl World {
             feeds: Vec::new(),
             waiting: None,
             index: 0,
+            locks: Locks::new(),
         };
         core.step(Input::WallClock(clock().1));
         std::thread::spawn(move || {
@@ -126,6 +128,7 @@ struct Core {
     feeds: Vec<Weak<Feed>>,
     waiting: Option<Responder<Result<Reply, WriteError<RegistryError>>>>,
     index: u64,
+    locks: Locks,
 }
 
 impl Core {
@@ -149,6 +152,10 @@ impl Core {
                 self.waiting = Some(reply);
                 let at = clock().1;
                 self.step(Input::Request { request: RequestId(1), at, body: request });
+            }
+            Request::Lock { mut command, reply } => {
+                command.set_stamp(Stamp { clock: 1, millis: clock().0.as_millis() });
+                let _ = reply.send(self.locks.apply(&command).map_err(WriteError::Refused));
             }
             Request::Follow { feed } => self.feeds.push(Arc::downgrade(&feed)),
             Request::Gone { client } => self.step(Input::ClientGone(client)),

@@ -156,6 +156,7 @@ impl World {
                 self.step(Input::Subscribe { service, clusters, subscriber, at });
             }
             Request::Config { .. }
+            | Request::Lock { .. }
             | Request::ReadIndex { .. }
             | Request::Cluster { .. }
             | Request::Listen { .. }

@@ -38,13 +38,13 @@ type Written = Result<Response, ClientWriteError<Refused>>;
 
 impl Cluster {
     /// Writes, wherever the leader is.
-    pub(crate) async fn write(&self, command: &Command) -> Written {
+    pub(crate) async fn write(&self, mut command: Command) -> Written {
         let deadline = clock::now() + limits::FORWARD_PATIENCE;
         loop {
             let leader = self.raft.current_leader().filter(|leader| *leader != self.me());
             let refused = match leader {
                 Some(leader) => {
-                    let Ok(bytes) = postcard::to_allocvec(command) else {
+                    let Ok(bytes) = postcard::to_allocvec(&command) else {
                         return Err(ClientWriteError::Unencodable);
                     };
                     match self.ask_leader(leader, Call::Write(bytes)).await {
@@ -63,13 +63,18 @@ impl Cluster {
                         }
                     }
                 }
-                None => match self.raft.client_write(command).await {
-                    Err(ClientWriteError::Refused(
-                        refusal @ (Refusal::NotLeader { .. } | Refusal::Transferring),
-                    )) => refusal,
-                    Err(ClientWriteError::Superseded { leader }) => Refusal::NotLeader { leader },
-                    outcome => return outcome,
-                },
+                None => {
+                    command.stamp();
+                    match self.raft.client_write(&command).await {
+                        Err(ClientWriteError::Refused(
+                            refusal @ (Refusal::NotLeader { .. } | Refusal::Transferring),
+                        )) => refusal,
+                        Err(ClientWriteError::Superseded { leader }) => {
+                            Refusal::NotLeader { leader }
+                        }
+                        outcome => return outcome,
+                    }
+                }
             };
             if clock::now() >= deadline {
                 return Err(Refusal::NotLeader { leader: refused_leader(refused) }.into());

@@ -63,9 +63,10 @@ impl Cluster {
             return self.not_leader();
         }
         // Decoded before it is proposed: what cannot be applied must not get into the log.
-        let Ok(command) = postcard::from_bytes::<Command>(bytes) else {
+        let Ok(mut command) = postcard::from_bytes::<Command>(bytes) else {
             return self.answered(&Answer::Unfit);
         };
+        command.stamp();
         match self.raft.client_write(&command).await {
             Ok(response) => self.answered(&Answer::Done(response)),
             Err(ClientWriteError::Rejected(refused)) => self.answered(&Answer::Rejected(refused)),

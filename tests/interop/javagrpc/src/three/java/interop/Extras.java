@@ -15,6 +15,10 @@ import com.alibaba.nacos.api.lock.NacosLockFactory;
 import com.alibaba.nacos.api.naming.NamingService;
 import com.alibaba.nacos.api.naming.listener.FuzzyWatchChangeEvent;
 import com.alibaba.nacos.client.lock.core.NLockFactory;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse.BodyHandlers;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -107,8 +111,13 @@ final class Extras {
         other.registerInstance(stem + "-new", "10.6.0.1", 1);
         watcher.expect(5000, "ADD_SERVICE " + stem + "-new");
         other.deregisterInstance(stem + "-new", "10.6.0.1", 1);
-        // An empty service goes after a minute (Nacos).
-        watcher.expect(100_000, "DELETE_SERVICE " + stem + "-new");
+        // An empty service goes after a minute, or when somebody removes it.
+        URI uri = URI.create("http://" + server.split(",")[0] + "/nacos/v1/ns/service?serviceName="
+                + stem + "-new");
+        HttpRequest remove = HttpRequest.newBuilder(uri).DELETE().build();
+        equal(HttpClient.newHttpClient().send(remove, BodyHandlers.ofString()).statusCode(), 200,
+                "the service is removed");
+        watcher.expect(5000, "DELETE_SERVICE " + stem + "-new");
         client.shutDown();
         other.shutDown();
     }
