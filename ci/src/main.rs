@@ -9,6 +9,7 @@
     reason = "a command-line tool speaks on its standard streams"
 )]
 
+mod chaos;
 mod check;
 mod edge;
 mod interop;
@@ -35,6 +36,8 @@ usage: cargo ci <verb>
              real Nacos clients against the release binary, a running server or another binary
              clients: plain python python3 go node rust rustgrpc java java2 java3 (all when none
              is named)
+  chaos [--cycles N] [--nodes N] [--faults F,...] [--seconds S] [--seed S] [--binary PATH]
+             real processes under faults: kill pause partition power full slow damage
   sim [--seeds N] [--from S] [--nodes V] [--twice] [--planted [--only NAME]]
              simulated clusters from seeds, or the score of the planted bugs
   mutants [--only NAME]
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         ["edge"] => edge::run(),
         ["oracle"] => oracle::run(),
         ["interop", rest @ ..] => interop::run(rest),
+        ["chaos", rest @ ..] => chaos::run(rest),
         ["sim", rest @ ..] => sim::run(rest),
         ["mutants", rest @ ..] => mutants::run(rest),
         [] | ["help" | "--help" | "-h"] => {

@@ -233,7 +233,11 @@ impl Client {
         match end {
             End::Void => checkers.refused(serial),
             End::Unknown => checkers.unknown(),
-            End::Written { .. } | End::Removed { .. } | End::Mismatch | End::Read(_) => {
+            End::Written { .. }
+            | End::Removed { .. }
+            | End::Done
+            | End::Mismatch
+            | End::Read(_) => {
                 checkers.acknowledged(serial);
             }
         }

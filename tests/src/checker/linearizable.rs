@@ -40,6 +40,8 @@ pub enum End {
     },
     /// Compare-and-set found something else.
     Mismatch,
+    /// It took effect; that is all that was said.
+    Done,
     /// Removed; whether something was there.
     Removed {
         /// Something was there.
@@ -88,16 +90,17 @@ pub enum Verdict {
 fn take_effect(value: Option<u64>, op: &Op) -> Option<Option<u64>> {
     let (after, fits) = match (op.action, op.end) {
         (Action::Write(new), End::Written { created }) => (Some(new), created == value.is_none()),
-        (Action::Write(new), End::Unknown) => (Some(new), true),
+        (Action::Write(new), End::Done | End::Unknown) => (Some(new), true),
         (Action::Cas { expected, new }, End::Written { created }) => {
             (Some(new), value == expected && !created)
         }
+        (Action::Cas { expected, new }, End::Done) => (Some(new), value == expected),
         (Action::Cas { expected, .. }, End::Mismatch) => (value, value != expected),
         (Action::Cas { expected, new }, End::Unknown) => {
             (if value == expected { Some(new) } else { value }, true)
         }
         (Action::Remove(_), End::Removed { existed }) => (None, existed == value.is_some()),
-        (Action::Remove(_), End::Unknown) => (None, true),
+        (Action::Remove(_), End::Done | End::Unknown) => (None, true),
         (Action::Read, End::Read(read)) => (value, read == value),
         _ => (value, false),
     };
@@ -149,10 +152,11 @@ pub fn check(history: &[Op], guess: impl Fn(&Op) -> u64) -> Verdict {
         let mut next: Vec<(&Op, Done, Option<u64>)> = next
             .filter_map(|(at, op)| Some((op, with(&done, at), take_effect(value, op)?)))
             .collect();
-        // What changes nothing may as well come first, whenever it comes in another order.
-        if let Some(at) =
-            next.iter().position(|(op, _, after)| op.answer != u64::MAX && *after == value)
-        {
+        // What changes nothing may as well come first, whenever it comes in another order; but for what
+        // could have changed something later, and did not say which.
+        if let Some(at) = next.iter().position(|(op, _, after)| {
+            op.answer != u64::MAX && op.end != End::Done && *after == value
+        }) {
             next = vec![next.swap_remove(at)];
         }
         // What is tried first is the last one on the stack.
@@ -249,8 +253,10 @@ mod tests {
     fn random_op(prng: &mut Prng, serial: u64) -> (Action, End) {
         let some = |prng: &mut Prng| prng.chance(3, 4).then(|| 1 + prng.below(4));
         let unknown = prng.chance(1, 5);
-        let (action, end) = match prng.below(4) {
+        let (action, end) = match prng.below(5) {
             0 => (Action::Write(serial), End::Written { created: prng.chance(1, 2) }),
+            4 if prng.chance(1, 2) => (Action::Write(serial), End::Done),
+            4 => (Action::Remove(serial), End::Done),
             1 => {
                 let action = Action::Cas { expected: some(prng), new: serial };
                 let end =
@@ -321,6 +327,18 @@ mod tests {
         let sees_8 = op(6, 7, Action::Read, End::Read(Some(8)));
         assert_eq!(check(&[unknown, other, sees_7], |_| 0), Verdict::Linearizable);
         assert_eq!(check(&[unknown, other, sees_7, sees_8], |_| 0), Verdict::Not);
+    }
+
+    #[test]
+    fn a_removal_that_does_not_say_what_it_removed_may_come_late() {
+        let wrote = op(1, 4, Action::Write(7), End::Done);
+        let removed = op(2, 5, Action::Remove(8), End::Done);
+        for value in [None, Some(7)] {
+            let read = op(6, 7, Action::Read, End::Read(value));
+            assert_eq!(check(&[wrote, removed, read], |_| 0), Verdict::Linearizable);
+        }
+        let other = op(6, 7, Action::Read, End::Read(Some(9)));
+        assert_eq!(check(&[wrote, removed, other], |_| 0), Verdict::Not);
     }
 
     #[test]

@@ -1,0 +1,212 @@
+//! Members as real processes, each behind a relay, and what can be asked of them.
+
+use std::fs::{self, File};
+use std::io::{Error, Result};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::disk::Disk;
+use crate::http::Http;
+use crate::now;
+use crate::relay::{Relays, known_as};
+
+const STATUS: &str = "/nacos/v3/admin/nacolet/cluster";
+const READY: &str = "/nacos/v1/console/health/readiness";
+/// A member is ready, or led, within this time after the last fault (P8: it heals alone).
+pub(crate) const HEALED_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// One member.
+pub(crate) struct Member {
+    pub(crate) http: SocketAddr,
+    pub(crate) disk: Disk,
+    peer: u16,
+    child: Option<Child>,
+}
+
+/// All of them.
+pub(crate) struct Cluster {
+    pub(crate) members: Vec<Member>,
+    pub(crate) relays: Relays,
+    binary: PathBuf,
+    folder: PathBuf,
+}
+
+/// A port that is free on all addresses that a member needs; never one that the system hands out.
+fn free_port(seed: &mut u16) -> u16 {
+    loop {
+        *seed = if *seed >= 31_000 { 10_000 } else { *seed + 1 };
+        let is_free = |ip: Ipv4Addr| TcpListener::bind((ip, *seed)).is_ok();
+        if is_free(Ipv4Addr::LOCALHOST) && (0..8).all(|member| is_free(known_as(member))) {
+            return *seed;
+        }
+    }
+}
+
+impl Cluster {
+    /// Starts members on these disks and waits until all of them vote.
+    pub(crate) fn start(binary: &Path, folder: &Path, disks: Vec<Disk>) -> Result<Self> {
+        fs::write(folder.join("key"), [7; 32])?;
+        let mut port = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap_or(0);
+        let relays = Relays::default();
+        let mut members = Vec::new();
+        for (number, disk) in disks.into_iter().enumerate() {
+            let http = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&mut port)));
+            let peer = free_port(&mut port);
+            relays.serve(number, peer)?;
+            members.push(Member { http, disk, peer, child: None });
+        }
+        let (binary, folder) = (binary.to_owned(), folder.to_owned());
+        let mut cluster = Self { members, relays, binary, folder };
+        for member in 0..cluster.members.len() {
+            cluster.run(member)?;
+            cluster.until_ready(member)?;
+        }
+        cluster.until("every member votes", |cluster| {
+            let votes = |text: &String| text.matches("\"role\":\"follower\"").count() + 1;
+            let wanted = cluster.members.len();
+            (0..wanted)
+                .all(|member| cluster.status(member).is_ok_and(|text| votes(&text) == wanted))
+        })?;
+        Ok(cluster)
+    }
+
+    /// Starts one member.
+    pub(crate) fn run(&mut self, number: usize) -> Result<()> {
+        let first = format!("{}:{}", known_as(0), self.members[0].peer);
+        let member = &mut self.members[number];
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join(format!("{number}.log")))?;
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["serve", "--threads", "1", "--grpc-addr", "127.0.0.1:0"])
+            .args(["--http-addr", &member.http.to_string()])
+            .args(["--peer-addr", &format!("127.0.0.1:{}", member.peer)])
+            .args(["--advertise-host", &known_as(number).to_string()])
+            .arg("--cluster-key-file")
+            .arg(self.folder.join("key"))
+            .arg("--data-dir")
+            .arg(member.disk.data())
+            // Rotation, purges and snapshots happen all the time.
+            .env("NACOLET_SNAPSHOT_ENTRIES", "400")
+            .env("NACOLET_LOG_FILE_BYTES", "131072")
+            .env("NACOLET_LOG_PURGE_BYTES", "262144")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        if number > 0 && !member.disk.data().exists() {
+            command.args(["--join", &first]);
+        }
+        member.child = Some(command.spawn()?);
+        Ok(())
+    }
+
+    pub(crate) fn pid(&self, member: usize) -> Option<u32> {
+        self.members[member].child.as_ref().map(Child::id)
+    }
+
+    /// Sends a signal to a member's process.
+    pub(crate) fn signal(&self, member: usize, signal: &str) -> Result<()> {
+        let pid = self.pid(member).ok_or_else(|| Error::other("it does not run"))?;
+        let sent = Command::new("kill").args([signal, &pid.to_string()]).status()?.success();
+        if sent { Ok(()) } else { Err(Error::other("no such process")) }
+    }
+
+    /// Signal 9, and waits until it is gone.
+    pub(crate) fn kill(&mut self, member: usize) -> Result<()> {
+        let Some(mut child) = self.members[member].child.take() else { return Ok(()) };
+        if let Some(status) = child.try_wait()? {
+            return Err(Error::other(format!("member {member} had ended by itself: {status}")));
+        }
+        child.kill()?;
+        child.wait().map(|_| ())
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn ask(&self, member: usize, target: &str) -> Result<(u16, String)> {
+        let mut http = Http::connect(self.members[member].http, Duration::from_secs(6))?;
+        http.call("GET", target, "", "")
+    }
+
+    pub(crate) fn status(&self, member: usize) -> Result<String> {
+        self.ask(member, STATUS).map(|(_, text)| text)
+    }
+
+    /// The member that leads, as any of them knows; tells the relays who is who by the way.
+    pub(crate) fn leader(&self) -> Option<usize> {
+        let mut ids = Vec::new();
+        let mut leaders = Vec::new();
+        for member in 0..self.members.len() {
+            let Ok(text) = self.status(member) else { continue };
+            let Some(id) = own_id(&text) else { continue };
+            if let Ok(node) = u64::from_str_radix(&id, 16) {
+                self.relays.name(node, member);
+            }
+            ids.push((id, member));
+            leaders.extend(field(&text, "leader"));
+        }
+        leaders.iter().find_map(|leader| Some(ids.iter().find(|(id, _)| id == leader)?.1))
+    }
+
+    /// Waits until a member says that it is ready.
+    pub(crate) fn until_ready(&mut self, member: usize) -> Result<()> {
+        self.until(&format!("member {member} is ready"), |cluster| {
+            cluster.ask(member, READY).is_ok_and(|(status, _)| status == 200)
+        })
+    }
+
+    /// Waits until all members are ready and one leads.
+    pub(crate) fn until_healed(&mut self) -> Result<Duration> {
+        let begun = now();
+        for member in 0..self.members.len() {
+            self.until_ready(member)?;
+        }
+        self.until("somebody leads", |cluster| cluster.leader().is_some())?;
+        Ok(begun.elapsed())
+    }
+
+    fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Result<()> {
+        let begun: Instant = now();
+        while !is_so(self) {
+            for (number, member) in self.members.iter_mut().enumerate() {
+                if let Some(status) =
+                    member.child.as_mut().and_then(|c| c.try_wait().ok().flatten())
+                {
+                    return Err(Error::other(format!("member {number} ended: {status}")));
+                }
+            }
+            if begun.elapsed() > HEALED_WITHIN {
+                return Err(Error::other(format!("not within {HEALED_WITHIN:?}: {what}")));
+            }
+            sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.members.iter_mut().filter_map(|member| member.child.as_mut()) {
+            // It may be gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The text of a field of a flat piece of JSON.
+fn field(text: &str, name: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!("\"{name}\":\""))?;
+    rest.split('"').next().map(str::to_owned)
+}
+
+/// The node id of whoever answers: the last of that name, behind the list of members.
+fn own_id(text: &str) -> Option<String> {
+    let (_, rest) = text.rsplit_once("\"node_id\":\"")?;
+    rest.split('"').next().map(str::to_owned)
+}

@@ -1,0 +1,122 @@
+//! `cargo ci chaos`: real processes under faults, and the promises P1 to P5 and P8 of the test programme
+//! checked on everything that clients saw.
+//!
+//! ```text
+//! cycle = load on all members ── fault ── mended ── healed (P8) ── more load ── stop
+//!         ── read every key everywhere (P1, P4) ── judge every history (P2)
+//! meanwhile, for the whole run: a value that only grows, watched by a reader (P3) and a listener (P5)
+//! on every member
+//! ```
+//!
+//! Read `faults` first, then `clients`; `relay` is the network, `disk` the power plug.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks on its standard streams"
+)]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "an outcome that an answer cannot have is as good as unknown"
+)]
+
+mod clients;
+mod cluster;
+mod disk;
+mod faults;
+mod history;
+mod http;
+mod relay;
+mod run;
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use faults::{Fault, has};
+use run::Plan;
+
+const USAGE: &str = "\
+usage: cargo ci chaos [--cycles N] [--nodes N] [--faults F,F,...] [--seconds S] [--seed S]
+                      [--binary PATH]
+
+  --cycles   faults in all (14); kinds take turns
+  --nodes    members (3)
+  --faults   kill pause partition power full slow damage (all)
+  --seconds  begins no cycle after so many
+  --seed     of the choices; timing stays that of the machine
+  --binary   the node (target/debug/nacolet)
+";
+/// Set for the copy of this process that has a mount namespace of its own.
+const INSIDE: &str = "NACOLET_CHAOS_INSIDE";
+
+#[expect(clippy::disallowed_methods, reason = "real processes run in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn parse(words: &[String]) -> Option<Plan> {
+    let mut plan = Plan {
+        cycles: 14,
+        nodes: 3,
+        faults: Fault::ALL.to_vec(),
+        seconds: Duration::MAX,
+        seed: 1,
+        binary: PathBuf::from("target/debug/nacolet"),
+        images: false,
+    };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let value = words.next()?;
+        match word.as_str() {
+            "--cycles" => plan.cycles = value.parse().ok()?,
+            "--nodes" => plan.nodes = value.parse().ok().filter(|nodes| (1..=7).contains(nodes))?,
+            "--faults" => {
+                plan.faults = value.split(',').map(Fault::parse).collect::<Option<_>>()?
+            }
+            "--seconds" => plan.seconds = Duration::from_secs(value.parse().ok()?),
+            "--seed" => plan.seed = value.parse().ok()?,
+            "--binary" => plan.binary = value.into(),
+            _ => return None,
+        }
+    }
+    Some(plan)
+}
+
+const NAMESPACE: [&str; 3] = ["--mount", "--propagation", "private"];
+
+/// Whether this process may mount, and loop devices are there. What is tried goes with its namespace.
+fn may_mount() -> bool {
+    let tools = ["umount", "mkfs.ext4"].into_iter().all(has);
+    let mut command = Command::new("unshare");
+    command.args(NAMESPACE).args(["mount", "-t", "tmpfs", "tmpfs", "/tmp"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mounted = command.status().is_ok_and(|status| status.success());
+    mounted && tools && Path::new("/dev/loop-control").exists()
+}
+
+/// The same in a mount namespace, where nothing mounted outlives this process.
+fn inside(words: &[String]) -> io::Result<bool> {
+    let mut command = Command::new("unshare");
+    command.args(NAMESPACE).arg(env::current_exe()?).args(words).env(INSIDE, "1");
+    command.status().map(|status| status.success())
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let Some(mut plan) = parse(&words) else {
+        eprint!("{USAGE}");
+        return ExitCode::FAILURE;
+    };
+    plan.images = env::var_os(INSIDE).is_some();
+    let outcome = if !plan.images && may_mount() { inside(&words) } else { run::run(&plan) };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("chaos: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
