@@ -104,6 +104,7 @@ fn impossible_changes_are_refused() {
 
 #[test]
 fn no_change_leaves_two_majorities_that_do_not_meet() {
+    // Anchor 34, the arithmetic; Raft paper §6.
     // Every pair of configurations that a change passes through shares a voter in any two quorums.
     let quorums = |membership: &Membership| -> alloc::vec::Vec<u16> {
         let bit = |set: &BTreeSet<NodeId>| set.iter().map(|id| 1_u16 << id.0).sum::<u16>();

@@ -158,6 +158,7 @@ mod tests {
 
     #[test]
     fn chunks_of_two_snapshots_never_mix() {
+        // Anchor 49.
         let mut incoming = Incoming::default();
         assert_eq!(offer(&mut incoming, 1, 0), Verdict::Store);
         incoming.stored(4, false);

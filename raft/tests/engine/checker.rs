@@ -101,6 +101,11 @@ impl Checker {
 
     /// A message leaves: what it promises must be durable.
     pub(crate) fn check_send(&mut self, node: &Node, to: NodeId, message: &Message) {
+        if let MessageBody::AppendEntries { previous, entries, .. } = &message.body {
+            // Anchor 27: entries start right behind the entry that the message names.
+            let places = (previous.index.0 + 1..).map(LogIndex);
+            assert!(entries.iter().map(|entry| entry.id.index).eq(places.take(entries.len())));
+        }
         let state = &node.disk.hard_state;
         let of_own_term = match &message.body {
             MessageBody::RequestPreVote { .. } | MessageBody::PreVoteReply { granted: true } => {

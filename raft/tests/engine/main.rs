@@ -11,6 +11,7 @@ mod checker;
 mod election;
 mod members;
 mod node;
+mod paper;
 mod reads;
 mod replication;
 mod rig;

@@ -67,6 +67,13 @@ pub(crate) fn bodies(outputs: &[Output], to: u64) -> Vec<MessageBody> {
     sent(outputs).into_iter().filter(|(node, _)| *node == id(to)).map(|(_, m)| m.body).collect()
 }
 
+/// Anchor 71: a turn leaves nothing behind; another one in which nothing happens has no outputs.
+pub(crate) fn assert_drained(engine: &Engine, now: Instant) {
+    let mut left = Vec::new();
+    engine.clone().flush(now, &mut left);
+    assert_eq!(left, [], "outputs were left behind");
+}
+
 #[derive(Debug)]
 pub(crate) struct Rig {
     pub(crate) engine: Engine,
@@ -110,6 +117,7 @@ impl Rig {
         }
         self.engine.flush(self.now, &mut out);
         self.engine.invariants();
+        assert_drained(&self.engine, self.now);
         for output in &out {
             if let Output::Persist { id, .. } = output {
                 self.ordered = *id;

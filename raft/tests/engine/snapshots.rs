@@ -153,6 +153,55 @@ fn a_follower_can_catch_up_when_no_snapshot_was_built_yet() {
 }
 
 #[test]
+fn a_restart_after_a_purge_rebuilds_the_same_state() {
+    // Anchor 48: what is purged is in a durable snapshot. That no purge goes further is checked by the
+    // disk at each one.
+    let mut world = World::quiet_with(3, 3, small);
+    for round in 0..30 {
+        let node = id(1 + round % 3);
+        let purged = world.nodes[&node].disk.purged;
+        let went_on = |world: &World| world.nodes[&node].disk.purged > purged;
+        for _ in 0..100 {
+            world.write();
+            if world.run_until(20, went_on) {
+                break;
+            }
+        }
+        assert!(went_on(&world), "node {node} purges");
+        world.crash(node);
+        world.restart(node);
+        world.await_leader();
+        let last = world.write().index;
+        assert!(world.run_until(2_000, |world| world.status(node).applied_index >= last));
+    }
+    world.run_for(2_000);
+    let machine = &world.nodes[&id(1)].machine;
+    assert!(world.nodes.values().all(|node| node.machine == *machine));
+}
+
+#[test]
+fn a_leader_is_elected_when_all_logs_were_compacted_away() {
+    // Anchor 3: the end of a log that is empty is the end of its snapshot.
+    let mut world = World::quiet_with(3, 3, |config| {
+        small(config);
+        config.tail_entries_max = 0;
+        config.snapshot_every_entries = 1;
+    });
+    for _ in 0..10 {
+        world.write();
+    }
+    world.run_for(2_000);
+    let leader = world.leader().unwrap();
+    assert!(world.alive().iter().all(|node| {
+        let status = world.status(*node);
+        status.tail_base == status.last && status.snapshot == status.last
+    }));
+    world.crash(leader);
+    world.await_leader();
+    world.write();
+}
+
+#[test]
 fn a_trigger_during_a_build_is_not_lost() {
     // Anchor 50 (openraft#1829).
     let mut rig = Rig::new(&[1], &[]);

@@ -11,6 +11,7 @@ use nacolet_raft::{LogId, LogIndex, Membership, MembershipChange, SnapshotMeta, 
 
 use crate::checker::Checker;
 use crate::node::{Machine, Node, Write};
+use crate::rig::assert_drained;
 
 /// How bad the world is.
 #[derive(Clone, Debug)]
@@ -332,6 +333,7 @@ impl World {
         }
         engine.flush(self.now, &mut out);
         engine.invariants();
+        assert_drained(&engine, self.now);
         self.checker.check_status(&engine.status(), &self.nodes);
         let deadline = engine.next_deadline();
         self.nodes.get_mut(&node).unwrap().engine = Some(engine);

@@ -113,5 +113,6 @@ fn run(seed: u64) {
 
 #[test]
 fn no_acknowledged_write_is_lost_and_none_is_applied_twice() {
+    // Anchor 57: what ended as unknown may have happened, once; what was refused has not.
     (0..SEEDS).for_each(run);
 }

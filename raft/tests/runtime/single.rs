@@ -220,6 +220,7 @@ fn a_command_that_is_too_large_never_leaves_the_handle() {
 
 #[test]
 fn reports_of_durability_may_come_in_any_order() {
+    // Anchor 25 (openraft#1960).
     let mut random = Prng::new(1);
     for _ in 0..50 {
         let mut node = Node::leader();
@@ -260,6 +261,7 @@ fn a_log_storage_that_falls_behind_is_not_handed_more_than_it_may_hold() {
 
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
+    // Anchor 70.
     let mut node = Node::leader();
     let first = node.add(1);
     assert_eq!(node.outcome(&first), Ok(1));
@@ -355,6 +357,7 @@ fn everybody_who_waits_is_told_when_the_node_is_shut_down() {
 
 #[test]
 fn everybody_who_waits_is_told_when_raft_core_is_dropped() {
+    // Anchor 72.
     let mut node = Node::leader();
     node.log.set_mode(WriteMode::Manual);
     let in_the_log = node.add(1);
@@ -370,6 +373,7 @@ fn everybody_who_waits_is_told_when_raft_core_is_dropped() {
 
 #[test]
 fn a_restart_applies_again_what_was_acknowledged_and_nothing_twice() {
+    // Anchor 59.
     let mut node = Node::leader();
     for amount in 1..=4 {
         let written = node.add(amount);
@@ -407,6 +411,7 @@ fn a_snapshot_is_built_beside_applying() {
 
 #[test]
 fn a_trigger_during_a_build_is_answered_by_another_one() {
+    // Anchor 50 (openraft#1829).
     let mut node = Node::leader();
     let first = node.add(1);
     node.outcome(&first).unwrap();
@@ -467,6 +472,7 @@ fn metrics_are_a_value_whose_changes_can_be_awaited() {
 
 #[test]
 fn a_read_waits_until_what_was_committed_is_applied() {
+    // Anchor 56.
     let (mut crew, timer) = (Crew::default(), ManualTimer::default());
     let ledger = Ledger::default();
     let (raft, tasks) =
@@ -520,6 +526,7 @@ fn requests_that_make_no_sense_are_refused() {
 
 #[test]
 fn everybody_who_waits_is_told_when_the_state_machine_panics() {
+    // Anchor 72.
     let (mut crew, timer) = (Crew::default(), ManualTimer::default());
     let ledger = Ledger::default();
     let (raft, tasks) =
@@ -547,6 +554,7 @@ fn everybody_who_waits_is_told_when_the_state_machine_panics() {
 
 #[test]
 fn a_log_storage_that_dies_ends_the_node_and_every_wait() {
+    // Anchor 58: a failed sync ends the storage, and with it the node.
     let mut node = Node::leader();
     node.log.set_mode(WriteMode::Manual);
     let written = node.add(1);
