@@ -359,3 +359,44 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
         chunk.await.ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lone::NoNetwork;
+    use super::*;
+    use crate::testing::{Ledger, ManualTimer};
+
+    #[test]
+    fn a_repeated_order_goes_on_where_the_snapshot_under_way_is() {
+        let waker = Arc::<AtomicWaker>::default();
+        let (worker, _orders) = queue(None, &waker);
+        let (notices, noticed) = queue(None, &waker);
+        let (_, inbox) = queue(None, &waker);
+        let order = |id, offset| {
+            let meta = SnapshotMeta { id, ..SnapshotMeta::default() };
+            let (to, term, notices) = (NodeId(2), Term(1), Some(notices.clone()));
+            Box::new(Transfer { to, term, meta, offset, failures: 0, retry_at: None, notices })
+        };
+        let mut core = ReplicationCore::<Ledger, _, _> {
+            peer: NodeId(2),
+            network: NoNetwork,
+            timer: ManualTimer::default(),
+            inbox,
+            waker,
+            worker,
+            notices: notices.clone(),
+            transfer: None,
+            reachable: true,
+        };
+        core.begin(order(7, 300));
+        core.begin(order(7, 0));
+        assert_eq!(core.transfer.as_ref().map(|transfer| transfer.offset), Some(300));
+        core.begin(order(8, 0));
+        assert_eq!(core.transfer.as_ref().map(|transfer| transfer.offset), Some(0));
+        assert!(noticed.is_empty(), "what another order goes on with has not ended");
+        drop(core);
+        let end = noticed.take();
+        assert!(matches!(end, Some(Notice::SnapshotSent { delivered: false, .. })));
+        assert!(noticed.is_empty(), "and the end is told once");
+    }
+}
