@@ -62,6 +62,7 @@ mod members;
 pub mod membership;
 mod naming;
 mod operator;
+mod owners;
 mod prometheus;
 mod refused;
 mod service;

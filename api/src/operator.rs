@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hyper::{Method, StatusCode};
-use nacolet_registry::{Counts, Registry, Request, Switches};
+use nacolet_registry::{Counts, Owner, Registry, Request, Switches};
 use serde_json::{Value, json};
 
 use crate::call::{Answer, Call};
@@ -138,17 +138,33 @@ fn switch_domain(state: &State) -> Value {
 struct Owners {
     ephemeral: usize,
     persistent: usize,
+    /// Connections to any member that published something.
+    connections: usize,
+    /// Instances that this node watches over: those of its services, and of its connections.
+    watched: usize,
 }
 
 fn owners(state: &State, registry: &Registry) -> Owners {
-    let mut clients = BTreeSet::new();
+    let (mut clients, mut connections, mut watched) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let me = state.port.facts.node;
     for service in registry.all_services() {
-        clients.extend(service.instances().iter().map(ClientId::of));
+        let is_responsible = registry.responsible(service.key()) == me;
+        for instance in service.instances() {
+            clients.insert(ClientId::of(instance));
+            watched += usize::from(match registry.owner(instance) {
+                Owner::Beats => is_responsible,
+                Owner::Connection { node, client } => {
+                    connections.insert(client);
+                    node.map_or(is_responsible, |node| node == me)
+                }
+            });
+        }
     }
     let subscribers = registry.all_subscribers(state.now().0);
     clients.extend(subscribers.map(|view| ClientId::subscribing(view.subscriber)));
     let ephemeral = clients.iter().filter(|client| client.ephemeral).count();
-    Owners { ephemeral, persistent: clients.len() - ephemeral }
+    let (persistent, connections) = (clients.len() - ephemeral, connections.len());
+    Owners { ephemeral, persistent, connections, watched }
 }
 
 /// Numbers of the registry; only the status unless more is asked for, because clients poll it.
@@ -164,16 +180,16 @@ fn metrics_of(state: &State, params: &Params<'_>) -> Value {
         return json!({ "status": status });
     }
     let counts = registry.counts();
-    let Owners { ephemeral, persistent } = owners(state, &registry);
+    let Owners { ephemeral, persistent, connections, watched } = owners(state, &registry);
     let load = Load::now();
     json!({
         "status": status,
         "serviceCount": counts.services,
         "instanceCount": counts.instances,
         "subscribeCount": counts.subscribers,
-        "responsibleInstanceCount": counts.instances,
+        "responsibleInstanceCount": watched,
         "clientCount": ephemeral + persistent,
-        "connectionBasedClientCount": 0,
+        "connectionBasedClientCount": connections,
         "ephemeralIpPortClientCount": ephemeral,
         "persistentIpPortClientCount": persistent,
         "responsibleClientCount": ephemeral + persistent,

@@ -28,6 +28,7 @@ pub(crate) fn page(routes: &mut Routes) {
     crate::capacity::routes(routes);
     crate::config_v2::routes(routes);
     crate::membership::routes(routes);
+    crate::owners::routes(routes);
     crate::namespace::routes(routes);
     crate::naming::routes(routes);
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
+use serde_json::Value;
 use support::Http;
 use support::site::{Member, Site};
 
@@ -143,6 +144,18 @@ fn what_one_member_is_told_all_members_list() {
     assert_eq!(gone.expect("an answer").0, 200);
     for member in [&a, &b] {
         until(member, "s", |list| !list.contains("10.0.0.1"));
+    }
+    // All members name the same one as responsible.
+    let responsible = |member: &Member| {
+        let target = "/nacos/v3/admin/nacolet/service?serviceName=s";
+        let (status, answer) = member.http().get(target);
+        assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).expect("it is JSON");
+        answer["data"]["responsible"].clone()
+    };
+    assert!([&a, &b, &c].iter().any(|one| responsible(&a)["address"] == *one.http));
+    for member in [&b, &c] {
+        assert_eq!(responsible(member), responsible(&a));
     }
     // Persistent ones are agreed, through any member.
     let form = "serviceName=p&ip=10.0.0.2&port=80&ephemeral=false";

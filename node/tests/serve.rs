@@ -64,6 +64,7 @@ fn services_are_registered_and_shown_from_the_command_line() {
     ok(&node, &register);
     let shown = ok(&node, &["service", "show", "web"]);
     assert!(shown.contains("10.0.0.7") && shown.contains("zone"), "{shown}");
+    assert!(shown.contains("raft") && shown.contains(&node.address), "{shown}");
     let listed = ok(&node, &["service", "ls"]);
     assert!(listed.contains("web"), "{listed}");
     ok(&node, &[["service", "deregister", "web"].as_slice(), &address].concat());

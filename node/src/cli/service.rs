@@ -1,5 +1,6 @@
 //! `nacolet service ...`: services and instances over the public HTTP API.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -12,6 +13,8 @@ use super::{Target, print_json, print_line, print_table};
 const INSTANCE: &str = "/nacos/v1/ns/instance";
 const LIST: &str = "/nacos/v1/ns/instance/list";
 const BEAT: &str = "/nacos/v1/ns/instance/beat";
+/// Who keeps the instances alive.
+const OWNERS: &str = "/nacos/v3/admin/nacolet/service";
 const CATALOG: &str = "/nacos/v1/ns/catalog/services";
 
 /// What can be done with services.
@@ -28,7 +31,7 @@ pub(crate) enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Print a service's instances as clients see them
+    /// Print a service's instances as clients see them, and who keeps them alive
     Show {
         service: String,
         #[command(flatten)]
@@ -179,8 +182,51 @@ fn print_hosts(list: &Value) -> Result<(), CliError> {
 }
 
 async fn show(target: &Target, service: &str, healthy: bool, json: bool) -> Result<(), CliError> {
-    let list = hosts(&target.client()?, target, service, healthy).await?;
-    if json { print_json(&list) } else { print_hosts(&list) }
+    let client = target.client()?;
+    let mut list = hosts(&client, target, service, healthy).await?;
+    let params = [
+        ("serviceName", service),
+        ("groupName", target.group.as_str()),
+        ("namespaceId", target.namespace.as_str()),
+    ];
+    let owners = client.call(Method::Get, OWNERS, &params, &[]).await?.success(service)?;
+    let mut owners: Value = owners.json()?;
+    let mut owners = owners["data"].take();
+    add_owners(&mut list, &mut owners);
+    if json {
+        return print_json(&list);
+    }
+    let responsible = &list["responsible"];
+    let (address, node) = (text(responsible, "address"), text(responsible, "nodeId"));
+    print_line(&format!("responsible: {address} (node {node})"))?;
+    let rows: Vec<Vec<String>> =
+        list["hosts"].as_array().into_iter().flatten().map(shown).collect();
+    print_table(
+        &["IP", "PORT", "CLUSTER", "WEIGHT", "HEALTHY", "KEPT BY", "MEMBER", "METADATA"],
+        &rows,
+    )
+}
+
+fn shown(host: &Value) -> Vec<String> {
+    let mut row = ["ip", "port", "clusterName", "weight", "healthy"].map(|field| text(host, field));
+    let member = text(&host["member"], "address");
+    let mut rest = [text(host, "keptBy"), member, text(host, "metadata")];
+    row.iter_mut().chain(&mut rest).map(std::mem::take).collect()
+}
+
+/// Puts who keeps an instance alive beside each instance of a list.
+fn add_owners(list: &mut Value, owners: &mut Value) {
+    list["responsible"] = owners["responsible"].take();
+    let name = |one: &Value| (text(one, "ip"), text(one, "port"), text(one, "clusterName"));
+    let of: BTreeMap<_, &Value> =
+        owners["instances"].as_array().into_iter().flatten().map(|one| (name(one), one)).collect();
+    for host in list["hosts"].as_array_mut().into_iter().flatten() {
+        // One that came between the two calls has none.
+        if let Some(owner) = of.get(&name(host)) {
+            host["keptBy"] = owner["keptBy"].clone();
+            host["member"] = owner["member"].clone();
+        }
+    }
 }
 
 /// `key=value` words as the JSON object that Nacos takes.
