@@ -7,6 +7,8 @@
 //! instances beat A B C [count=20000] [seconds=60] [pid=1,2,3] [kill=1]
 //!     registers with all and beats every five seconds; kills the first process half way, and a third
 //!     of the clients with it
+//! instances hold A B C [count=20000]
+//!     registers with all what needs no beat for an hour, and ends
 //! ```
 #![expect(clippy::disallowed_methods, reason = "a load tool has no other clock")]
 #![expect(clippy::print_stdout, reason = "its figures")]
@@ -23,6 +25,9 @@ use std::time::{Duration, Instant};
 const INSTANCE: &str = "/nacos/v1/ns/instance";
 const BEAT_EVERY: Duration = Duration::from_secs(5);
 const THREADS: usize = 16;
+/// Metadata by which an instance needs a beat once an hour.
+const HOUR: &str = "&metadata=%7B%22preserved.heart.beat.timeout%22%3A%223600000%22%2C\
+                    %22preserved.ip.delete.timeout%22%3A%223600000%22%7D";
 /// Instances of one service.
 const PER_SERVICE: usize = 10;
 
@@ -145,7 +150,8 @@ fn main() {
     match verb.as_str() {
         "visible" if args.members.len() > 1 => visible(&args),
         "beat" if !args.members.is_empty() => beat(&args),
-        _ => println!("instances visible|beat HOST:PORT... [name=value]..."),
+        "hold" if !args.members.is_empty() => drop(register(&args, HOUR)),
+        _ => println!("instances visible|beat|hold HOST:PORT... [name=value]..."),
     }
 }
 
@@ -186,13 +192,14 @@ fn visible(args: &Args) {
         at(1000),
         all as f64 / took
     );
-    let mut sum = 0.0;
-    for (pid, before) in pids.iter().zip(before) {
-        let spent = usage(pid).cpu - before.cpu;
-        sum += spent;
-        println!("cpu pid={pid} us_per_register={:.1}", spent * 1e6 / all as f64);
-    }
-    println!("cpu all us_per_register={:.1}", sum * 1e6 / all as f64);
+    say_cpu(&pids, &before, all);
+}
+
+/// CPU of all processes for each of so many registrations.
+fn say_cpu(pids: &[String], before: &[Usage], registered: u64) {
+    let spent = pids.iter().zip(before).map(|(pid, before)| usage(pid).cpu - before.cpu);
+    let each: Vec<f64> = spent.map(|spent| spent * 1e6 / registered as f64).collect();
+    println!("cpu us_per_register={:.1} of_which={each:.1?}", each.iter().sum::<f64>());
 }
 
 fn time_one(pool: &mut Pool<'_>, number: usize) -> Duration {
@@ -229,6 +236,7 @@ fn load(address: &str, thread: usize, rate: usize, end: Instant, registered: &At
 struct Clients {
     members: Vec<String>,
     count: usize,
+    metadata: &'static str,
     /// The first member is dead, and every third client with it.
     killed: AtomicBool,
     beats: AtomicU64,
@@ -238,6 +246,14 @@ struct Clients {
 }
 
 impl Clients {
+    fn threads(self: &Arc<Self>, work: fn(&Self, usize)) -> Vec<std::thread::JoinHandle<()>> {
+        let thread = |number| {
+            let clients = Arc::clone(self);
+            spawn(move || work(&clients, number))
+        };
+        (0..THREADS).map(thread).collect()
+    }
+
     fn is_dead(&self, number: usize) -> bool {
         self.killed.load(Ordering::Relaxed) && number % 3 == 0
     }
@@ -259,25 +275,32 @@ fn form(number: usize) -> String {
     format!("serviceName=s{service}&ip={ip}&port=80")
 }
 
-fn beat(args: &Args) {
-    let seconds = u64::try_from(args.number("seconds", 60)).unwrap_or(60);
+/// Registers everything with all members by turns.
+fn register(args: &Args, metadata: &'static str) -> Arc<Clients> {
     let clients = Arc::new(Clients {
         members: args.members.clone(),
         count: args.number("count", 20_000),
+        metadata,
         killed: AtomicBool::new(false),
         beats: AtomicU64::new(0),
         lost: AtomicU64::new(0),
         ended: AtomicBool::new(false),
     });
-    let work = |thread: usize, work: fn(&Clients, usize)| {
-        let clients = Arc::clone(&clients);
-        spawn(move || work(&clients, thread))
-    };
-    let begin = Instant::now();
-    let registering: Vec<_> = (0..THREADS).map(|thread| work(thread, register_all)).collect();
+    let (begin, pids) = (Instant::now(), args.pids());
+    let before: Vec<Usage> = pids.iter().map(|pid| usage(pid)).collect();
+    let registering = clients.threads(register_all);
     registering.into_iter().for_each(|thread| thread.join().expect("all are registered"));
     println!("registered count={} in_s={:.1}", clients.count, begin.elapsed().as_secs_f64());
-    let beating: Vec<_> = (0..THREADS).map(|thread| work(thread, beat_all)).collect();
+    // What was sent last may still be on its way.
+    sleep(Duration::from_millis(500));
+    say_cpu(&pids, &before, u64::try_from(clients.count).unwrap_or_default());
+    clients
+}
+
+fn beat(args: &Args) {
+    let seconds = u64::try_from(args.number("seconds", 60)).unwrap_or(60);
+    let clients = register(args, "");
+    let beating = clients.threads(beat_all);
     sleep(BEAT_EVERY);
     let (pids, begin) = (args.pids(), Instant::now());
     let before: Vec<Usage> = pids.iter().map(|pid| usage(pid)).collect();
@@ -303,7 +326,8 @@ fn beat(args: &Args) {
 fn register_all(clients: &Clients, thread: usize) {
     let mut pool = Pool { members: &clients.members, open: BTreeMap::new() };
     for number in (thread..clients.count).step_by(THREADS) {
-        let answer = pool.call(clients.member(number), "POST", INSTANCE, &form(number));
+        let form = format!("{}{}", form(number), clients.metadata);
+        let answer = pool.call(clients.member(number), "POST", INSTANCE, &form);
         answer.expect("it is registered");
     }
 }

@@ -251,7 +251,7 @@ fn start_alone(site: &Site, name: &str, peer: u16) -> Member {
     let mut command = site.command(name, peer, &[]);
     command.env("NACOLET_HTTP_ADDR", &http).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().expect("the binary runs");
-    let member = Member { child, http, peer };
+    let member = Member { child, http, grpc: String::new(), peer };
     for _ in 0..400 {
         if Http::connect(&member.http).is_ok() {
             return member;

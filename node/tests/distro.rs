@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::Http;
+use support::grpc::Grpc;
 use support::site::{Member, Site};
 
 const INSTANCE: &str = "/nacos/v1/ns/instance";
@@ -193,6 +194,43 @@ fn who_beats_stays_listed_while_members_are_killed_and_come_back() {
     clients.talk_to(&[&a, &b, &c]);
     sleep(LONG);
     clients.finish();
+}
+
+#[test]
+fn an_instance_lives_as_long_as_its_connection_to_any_member() {
+    let site = Site::new("distro-grpc");
+    let [a, b, c] = site.three();
+    let (mut first, mut second) = (Grpc::connect(&a.grpc), Grpc::connect(&b.grpc));
+    first.register("s", "10.0.0.1");
+    second.register("s", "10.0.0.2");
+    for member in [&a, &b, &c] {
+        until(member, "s", |list| list.contains("10.0.0.1") && list.contains("10.0.0.2"));
+    }
+    let owners = "/nacos/v3/admin/nacolet/service?serviceName=s";
+    let answer = c.http().get(owners).1;
+    assert!(answer.contains(&a.http) && answer.contains(&b.http), "{answer}");
+    // One that comes back meanwhile has them as well, and leaves them alone.
+    let peer = c.peer;
+    c.kill();
+    let c = site.start_at("c", peer, &[]);
+    assert!(list(&mut c.http(), "s").contains("10.0.0.1"));
+    drop(first);
+    for member in [&a, &b, &c] {
+        until(member, "s", |list| !list.contains("10.0.0.1"));
+    }
+    // Of a member that dies the connections are gone, and their clients have some time to come back.
+    b.kill();
+    let mut back = Grpc::connect(&c.grpc);
+    back.register("s", "10.0.0.2");
+    for _ in 0..LONG.as_millis() / 250 {
+        for member in [&a, &c] {
+            let list = list(&mut member.http(), "s");
+            assert!(list.contains("10.0.0.2"), "{list}");
+        }
+        sleep(Duration::from_millis(250));
+    }
+    drop(back);
+    until(&a, "s", |list| !list.contains("10.0.0.2"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Real processes for tests: a node on a free port with a data directory of its own, and a plain
 //! HTTP/1.1 client on a standard socket, so that nothing of the product is trusted twice.
 
+pub(crate) mod grpc;
 pub(crate) mod site;
 
 use std::io::{BufRead, BufReader, Read, Write};

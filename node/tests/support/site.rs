@@ -22,6 +22,7 @@ pub(crate) struct Site {
 pub(crate) struct Member {
     pub(crate) child: Child,
     pub(crate) http: String,
+    pub(crate) grpc: String,
     pub(crate) peer: u16,
 }
 
@@ -77,7 +78,9 @@ impl Site {
             panic!("{name} did not start: {why}");
         };
         let http = rest.split('/').next().expect("an address").to_owned();
-        Member { child, http, peer }
+        let grpc = line.split("gRPC on ").nth(1).and_then(|rest| rest.split(',').next());
+        let grpc = grpc.expect("an address").to_owned();
+        Member { child, http, grpc, peer }
     }
 
     pub(crate) fn start(&self, name: &str, arguments: &[&str]) -> Member {

@@ -1,0 +1,126 @@
+//! One connection of a Nacos 2.x client, written by hand: HTTP/2 with headers that need no decoding, and
+//! the two messages that registering takes.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+
+/// An open connection; what it registered goes with it.
+pub(crate) struct Grpc {
+    stream: TcpStream,
+    last_id: u32,
+}
+
+fn field(number: u8, value: &[u8], out: &mut Vec<u8>) {
+    out.push(number << 3 | 2);
+    let mut length = value.len();
+    while length >= 0x80 {
+        out.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
+        length >>= 7;
+    }
+    out.push(u8::try_from(length).expect("seven bits"));
+    out.extend_from_slice(value);
+}
+
+/// One message with its gRPC prefix.
+fn message(kind: &str, json: &str) -> Vec<u8> {
+    let (mut metadata, mut body, mut payload) = (Vec::new(), Vec::new(), Vec::new());
+    field(3, kind.as_bytes(), &mut metadata);
+    field(2, json.as_bytes(), &mut body);
+    field(2, &metadata, &mut payload);
+    field(3, &body, &mut payload);
+    let length = u32::try_from(payload.len()).expect("it is small");
+    [&[0], length.to_be_bytes().as_slice(), &payload].concat()
+}
+
+impl Grpc {
+    /// Connects and sets up.
+    pub(crate) fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).expect("the member accepts connections");
+        stream.set_nodelay(true).expect("the socket is open");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("the socket is open");
+        let mut grpc = Self { stream, last_id: 1 };
+        grpc.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("it is taken");
+        grpc.frame(SETTINGS, 0, 0, &[]);
+        grpc.head(1, "/BiRequestStream/requestBiStream");
+        grpc.frame(DATA, 0, 1, &message("ConnectionSetupRequest", r#"{"labels":{}}"#));
+        // The two streams may overtake each other.
+        while !grpc.ask("HealthCheckRequest", "{}").contains("HealthCheckResponse") {}
+        grpc
+    }
+
+    /// Registers an instance that lives as long as this connection.
+    pub(crate) fn register(&mut self, service: &str, ip: &str) {
+        let request = format!(
+            r#"{{"namespace":"","groupName":"DEFAULT_GROUP","serviceName":"{service}",
+                "type":"registerInstance","instance":{{"ip":"{ip}","port":80}}}}"#
+        );
+        let answer = self.ask("InstanceRequest", &request);
+        assert!(answer.contains("\"resultCode\":200"), "{answer}");
+    }
+
+    /// One unary call, and what came back as text.
+    fn ask(&mut self, kind: &str, json: &str) -> String {
+        self.last_id += 2;
+        let id = self.last_id;
+        self.head(id, "/Request/request");
+        self.frame(DATA, END_STREAM, id, &message(kind, json));
+        let mut body = Vec::new();
+        loop {
+            let (kind, flags, of, payload) = self.read();
+            match kind {
+                SETTINGS if flags & ACK == 0 => self.frame(SETTINGS, ACK, 0, &[]),
+                PING if flags & ACK == 0 => self.frame(PING, ACK, 0, &payload),
+                DATA if of == id => body.extend_from_slice(&payload),
+                _ => {}
+            }
+            if of == id && flags & END_STREAM != 0 && (kind == DATA || kind == HEADERS) {
+                return String::from_utf8_lossy(&body).into_owned();
+            }
+        }
+    }
+
+    fn head(&mut self, id: u32, path: &str) {
+        let headers = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", path),
+            (":authority", "test"),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+        ];
+        let mut block = Vec::new();
+        for (name, value) in headers {
+            // A literal that is not indexed: two texts, each behind its length.
+            block.push(0);
+            for text in [name, value] {
+                block.push(u8::try_from(text.len()).expect("it is short"));
+                block.extend_from_slice(text.as_bytes());
+            }
+        }
+        self.frame(HEADERS, END_HEADERS, id, &block);
+    }
+
+    fn frame(&mut self, kind: u8, flags: u8, id: u32, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).expect("it is small").to_be_bytes();
+        let head = [&length[1..], &[kind, flags], &id.to_be_bytes()].concat();
+        self.stream.write_all(&[&head, payload].concat()).expect("it is taken");
+    }
+
+    fn read(&mut self) -> (u8, u8, u32, Vec<u8>) {
+        let mut head = [0; 9];
+        self.stream.read_exact(&mut head).expect("the connection stays open");
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).expect("it is small")];
+        self.stream.read_exact(&mut payload).expect("the connection stays open");
+        (head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
+    }
+}
