@@ -36,6 +36,8 @@ use watch::Watch;
 const BACKLOG: i32 = 1_024;
 /// Pause after an accept that failed for want of descriptors or memory.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Pause before a torn first word is looked at again.
+const TORN_PREFACE_PAUSE: Duration = Duration::from_millis(10);
 /// How often, and how long each time, a connection waits for a place before it is closed.
 const SEAT_TRIES: u32 = 20;
 /// See `SEAT_TRIES`.
@@ -237,6 +239,16 @@ async fn run(zone: Rc<Zone>, stream: Async<TcpStream>, address: SocketAddr, seat
         return;
     }
     let watch = zone.open();
+    let state = &zone.server.state;
+    if state.port.facts.grpc.is_some() && speaks_http2(&stream, &watch).await {
+        zone.close(&watch);
+        drop(seat);
+        // Where too many wait the newest is closed, as by the listener of gRPC.
+        if state.handed_over.0.try_send((stream, address)).is_err() {
+            tracing::debug!("a gRPC connection of the HTTP port found no place");
+        }
+        return;
+    }
     let stream = Rc::new(stream);
     converse(&zone, &stream, address, &watch).await;
     if watch.lingers() {
@@ -244,6 +256,31 @@ async fn run(zone: Rc<Zone>, stream: Async<TcpStream>, address: SocketAddr, seat
     }
     zone.close(&watch);
     drop(seat);
+}
+
+/// Whether the client begins with HTTP/2 by prior knowledge (RFC 9113 §3.3): no method of HTTP/1.1 is
+/// called `PRI`. Takes nothing from the socket. Who says nothing in time is left to HTTP/1.1.
+async fn speaks_http2(stream: &Async<TcpStream>, watch: &Watch) -> bool {
+    const PREFACE: &[u8] = b"PRI ";
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let readable = poll_fn(|cx| {
+            watch.park(cx.waker());
+            if watch.is_over() { Poll::Ready(None) } else { stream.poll_readable(cx).map(Some) }
+        });
+        if !matches!(readable.await, Some(Ok(()))) {
+            return false;
+        }
+        match stream.get_ref().peek(&mut first) {
+            Ok(count) if count == PREFACE.len() => return first == PREFACE,
+            // It came torn: the rest is not far, and the socket stays readable meanwhile.
+            Ok(count) if count > 0 && PREFACE.starts_with(&first[..count]) => {
+                Timer::after(TORN_PREFACE_PAUSE).await;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => return false,
+        }
+    }
 }
 
 async fn converse(

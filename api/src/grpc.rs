@@ -186,7 +186,14 @@ impl Zone {
 async fn accept<'e>(listener: &Async<TcpListener>, zone: &Rc<Zone>, executor: &LocalExecutor<'e>) {
     let mut told = false;
     loop {
-        match listener.accept().await {
+        // A channel whose both ends live in the state is never closed.
+        let handed = async {
+            match zone.state.handed_over.1.recv().await {
+                Ok(handed) => Ok(handed),
+                Err(_) => smol::future::pending().await,
+            }
+        };
+        match smol::future::or(listener.accept(), handed).await {
             Ok((stream, address)) => {
                 told = false;
                 // The newest is closed when all places are taken: those inside are being served.

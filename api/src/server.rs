@@ -1,6 +1,7 @@
 //! One server for all api threads: the state that handlers see, and the way of a call to its handler,
 //! by the short cut or through tide's router.
 
+use std::net::{SocketAddr, TcpStream};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
@@ -13,6 +14,7 @@ use nacolet_config::{self as config, KeyRef};
 use nacolet_lock as lock;
 use nacolet_model::{Instant, WallTime, limits};
 use nacolet_registry as registry;
+use smol::Async;
 use tide::http;
 
 use crate::call::{Answer, Call, address_text};
@@ -97,6 +99,9 @@ impl Default for Settings {
 /// How a write to the configs ends.
 pub(crate) type ConfigWritten = Result<config::Response, WriteError<config::CommandError>>;
 
+/// A socket and who is at its other end.
+pub(crate) type Handed = (Async<TcpStream>, SocketAddr);
+
 /// What handlers see.
 pub(crate) struct State {
     pub(crate) port: Arc<Port>,
@@ -109,6 +114,8 @@ pub(crate) struct State {
     long_polls: AtomicUsize,
     connections: AtomicUsize,
     bodies_bytes: AtomicUsize,
+    /// Connections of the HTTP port that speak HTTP/2, for whichever thread serves gRPC next.
+    pub(crate) handed_over: (async_channel::Sender<Handed>, async_channel::Receiver<Handed>),
     /// Closed when the server stops; nothing is ever sent.
     stop: (async_channel::Sender<()>, async_channel::Receiver<()>),
 }
@@ -303,6 +310,7 @@ impl Server {
             long_polls: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             bodies_bytes: AtomicUsize::new(0),
+            handed_over: async_channel::bounded(limits::GRPC_HANDED_OVER_MAX),
             stop: async_channel::bounded(1),
         });
         let mut routes = Routes::new(Arc::clone(&state));

@@ -236,6 +236,8 @@ pub const JSON_DEPTH_MAX: usize = 16;
 
 /// gRPC connections of all threads together. Beyond: the newest is closed.
 pub const GRPC_CONNECTIONS_MAX: usize = 6_000;
+/// Connections of the HTTP port that wait for a thread to speak gRPC with them. Beyond: close.
+pub const GRPC_HANDED_OVER_MAX: usize = 64;
 /// Calls in progress on one connection. Beyond: HTTP/2 refuses the stream.
 pub const GRPC_STREAMS_MAX: u32 = 64;
 /// One message of a client, bytes (Nacos `max-inbound-message-size`). Beyond: RESOURCE_EXHAUSTED.

@@ -73,6 +73,48 @@ fn abilities_are_told_to_those_who_told_theirs() {
     });
 }
 
+#[test]
+fn the_http_port_speaks_grpc_with_those_who_begin_with_it() {
+    let world = World::with(impatient());
+    run(async {
+        let mut client = Client::set_up(world.http).await;
+        let register = json!({
+            "type": "registerInstance", "serviceName": "s", "instance": {"ip": "1.1.1.1", "port": 1},
+        });
+        client.done("InstanceRequest", register, "InstanceResponse").await;
+        assert_eq!(world.counts().instances, 1);
+        client.hears("ClientDetectionRequest").await;
+        client.vanish().await;
+    });
+    eventually("it goes with its connection", || world.counts().instances == 0);
+    // HTTP/1.1 is served as before, and so is a word that only begins like the other one.
+    let answer = |bytes: &[&[u8]]| {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(world.http).expect("connects");
+        for part in bytes {
+            stream.write_all(part).expect("sends");
+            stream.flush().expect("sends");
+            std::thread::yield_now();
+        }
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).expect("an answer");
+        String::from_utf8_lossy(&head).into_owned()
+    };
+    let get = b"GET /nacos/v1/console/health/readiness HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(answer(&[get]), "HTTP/1.1 200");
+    assert_eq!(answer(&[b"P", b"RI", b"NT / HTTP/1.1\r\nHost: x\r\n\r\n"]), "HTTP/1.1 501");
+}
+
+#[test]
+fn beyond_the_places_the_newest_connection_of_the_http_port_is_closed_too() {
+    let world = World::with(Settings { grpc_connections_max: 1, ..impatient() });
+    run(async {
+        let first = Client::set_up(world.address).await;
+        assert!(crate::client::closes_on(world.http, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+        first.vanish().await;
+    });
+}
+
 fn impatient() -> Settings {
     Settings {
         tick: Duration::from_millis(10),

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, RwLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nacolet_api::connection::{listen, loopback};
+use nacolet_api::connection::{self, listen, loopback};
 use nacolet_api::feed::Feed;
 use nacolet_api::request::Responder;
 use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError, grpc};
@@ -25,6 +25,8 @@ fn clock() -> (Instant, WallTime) {
 
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
+    /// The HTTP port.
+    pub(crate) http: SocketAddr,
     pub(crate) server: Server,
     port: Arc<Port>,
     engine: Option<JoinHandle<()>>,
@@ -43,7 +45,7 @@ impl World {
             life: nacolet_registry::Life(1),
             host: "127.0.0.1".into(),
             http: loopback(),
-            grpc: None,
+            grpc: Some(loopback()),
             peer: None,
             started: WallTime(0),
         };
@@ -75,13 +77,17 @@ impl World {
         let server = Server::new(Arc::clone(&port), settings);
         let listener = listen(loopback()).expect("binds");
         let address = listener.local_addr().expect("has an address");
+        let http_listener = listen(loopback()).expect("binds");
+        let http = http_listener.local_addr().expect("has an address");
         let engine = {
             let server = server.clone();
             std::thread::spawn(move || {
-                smol::block_on(grpc::serve(listener, server)).expect("serves");
+                let http = connection::serve(http_listener, server.clone());
+                let both = smol::future::try_zip(grpc::serve(listener, server), http);
+                smol::block_on(both).expect("serves");
             })
         };
-        Self { address, server, port, engine: Some(engine) }
+        Self { address, http, server, port, engine: Some(engine) }
     }
 
     /// What the registry holds.
