@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -169,6 +170,25 @@ fn whoever_does_not_belong_is_refused_with_a_sentence() {
     std::fs::write(site.path("key"), "short\n").expect("the folder is writable");
     let why = site.refused("short", &join);
     assert!(why.contains("at least 32 bytes"), "{why}");
+}
+
+#[test]
+fn strangers_at_the_peer_port_are_logged_once_and_cost_nothing() {
+    let site = Site::new("knocking");
+    let a = site.start("a", &[]);
+    for knock in 0..30_u8 {
+        let mut stream = std::net::TcpStream::connect(a.peer_address()).expect("it listens");
+        // The member may have closed before all of it is sent.
+        let _ = stream.write_all(&[knock; 200]);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut words = Vec::new();
+        let _ = stream.read_to_end(&mut words);
+        assert!(words.is_empty(), "strangers get no word");
+    }
+    assert_eq!(a.publish("k", "one"), 200);
+    let log = a.terminate();
+    let refusals = log.lines().filter(|line| line.contains("only counted")).count();
+    assert_eq!(refusals, 1, "{log}");
 }
 
 fn copy(from: &Path, to: &Path) {

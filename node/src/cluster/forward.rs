@@ -41,6 +41,7 @@ impl Cluster {
     pub(crate) async fn write(&self, mut command: Command) -> Written {
         let deadline = clock::now() + limits::FORWARD_PATIENCE;
         loop {
+            let version = self.raft.metrics().version;
             let leader = self.raft.current_leader().filter(|leader| *leader != self.me());
             let refused = match leader {
                 Some(leader) => {
@@ -79,7 +80,7 @@ impl Cluster {
             if clock::now() >= deadline {
                 return Err(Refusal::NotLeader { leader: refused_leader(refused) }.into());
             }
-            self.look_again().await;
+            self.look_again(version).await;
         }
     }
 
@@ -87,6 +88,7 @@ impl Cluster {
     pub(crate) async fn read_index(&self) -> Result<(), RequestError> {
         let deadline = clock::now() + limits::FORWARD_PATIENCE;
         loop {
+            let version = self.raft.metrics().version;
             let leader = self.raft.current_leader().filter(|leader| *leader != self.me());
             let refused = match leader {
                 Some(leader) => match self.ask_leader(leader, Call::ReadIndex).await {
@@ -113,18 +115,19 @@ impl Cluster {
             if clock::now() >= deadline {
                 return Err(refused.into());
             }
-            self.look_again().await;
+            self.look_again(version).await;
         }
     }
 
     /// Resolves once this node is a member and has applied what the leader had committed.
     pub(crate) async fn caught_up(&self) {
         loop {
+            let version = self.raft.metrics().version;
             let is_member = self.raft.metrics().membership.contains(self.me());
             if is_member && self.read_index().await.is_ok() {
                 return;
             }
-            self.look_again().await;
+            self.look_again(version).await;
         }
     }
 
@@ -163,9 +166,8 @@ impl Cluster {
         }
     }
 
-    /// Waits a little for another state of affairs.
-    async fn look_again(&self) {
-        let version = self.raft.metrics().version;
+    /// Waits a little for another state of affairs than the one that was looked at.
+    async fn look_again(&self, version: u64) {
         let changed = async {
             // Without an answer the timer decides.
             if self.raft.metrics_changed(version).await.is_err() {
@@ -177,7 +179,7 @@ impl Cluster {
         };
         future::or(changed, tired).await;
         // A leader that was just found may not have heard of itself yet; and a hot loop helps nobody.
-        smol::Timer::after(LOOK_EVERY / 10).await;
+        smol::Timer::after(LOOK_EVERY / 20).await;
     }
 
     /// Waits until this node has applied what the leader has, for a bounded time: the write is durable

@@ -181,18 +181,25 @@ impl Member {
         assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
     }
 
-    pub(crate) fn terminate(mut self) {
+    /// Signal 15, and what it has logged.
+    pub(crate) fn terminate(mut self) -> String {
         self.signal("-TERM");
         assert!(self.child.wait().expect("it ended").success());
+        self.log()
     }
 
     /// Waits for its own end and returns its last words.
     pub(crate) fn last_words(mut self) -> String {
         assert!(!self.child.wait().expect("it ended").success());
-        let mut why = String::new();
-        let mut errors = self.child.stderr.take().expect("standard error is piped");
-        errors.read_to_string(&mut why).expect("it is text");
-        why
+        self.log()
+    }
+
+    fn log(&mut self) -> String {
+        let mut log = String::new();
+        if let Some(mut errors) = self.child.stderr.take() {
+            errors.read_to_string(&mut log).expect("it is text");
+        }
+        log
     }
 }
 

@@ -127,6 +127,13 @@ impl Cluster {
         child.wait().map(|_| ())
     }
 
+    /// Waits until a member that was asked to stop has done so well.
+    pub(crate) fn ended(&mut self, member: usize) -> Result<()> {
+        let Some(mut child) = self.members[member].child.take() else { return Ok(()) };
+        let status = child.wait()?;
+        if status.success() { Ok(()) } else { Err(Error::other(format!("it ended: {status}"))) }
+    }
+
     /// One request on a connection of its own.
     pub(crate) fn ask(&self, member: usize, target: &str) -> Result<(u16, String)> {
         let mut http = Http::connect(self.members[member].http, Duration::from_secs(6))?;

@@ -23,6 +23,7 @@ mod clients;
 mod cluster;
 mod disk;
 mod faults;
+mod gap;
 mod history;
 mod http;
 mod relay;
@@ -40,11 +41,14 @@ use run::Plan;
 const USAGE: &str = "\
 usage: cargo ci chaos [--cycles N] [--nodes N] [--faults F,F,...] [--seconds S] [--seed S]
                       [--binary PATH]
+       cargo ci chaos --gaps N [--nodes N] [--binary PATH]
 
   --cycles   faults in all (14); kinds take turns
   --nodes    members (3)
   --faults   kill pause partition power full slow damage (all)
   --seconds  begins no cycle after so many
+  --gaps     instead: so many times each, how long writes pause when the leader is killed, stopped
+             by SIGTERM, and asked to hand over
   --seed     of the choices; timing stays that of the machine
   --binary   the node (target/debug/nacolet)
 ";
@@ -65,6 +69,7 @@ fn parse(words: &[String]) -> Option<Plan> {
         seed: 1,
         binary: PathBuf::from("target/debug/nacolet"),
         images: false,
+        gaps: 0,
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -76,6 +81,7 @@ fn parse(words: &[String]) -> Option<Plan> {
                 plan.faults = value.split(',').map(Fault::parse).collect::<Option<_>>()?
             }
             "--seconds" => plan.seconds = Duration::from_secs(value.parse().ok()?),
+            "--gaps" => plan.gaps = value.parse().ok()?,
             "--seed" => plan.seed = value.parse().ok()?,
             "--binary" => plan.binary = value.into(),
             _ => return None,
@@ -110,7 +116,11 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     plan.images = env::var_os(INSIDE).is_some();
-    let outcome = if !plan.images && may_mount() { inside(&words) } else { run::run(&plan) };
+    let outcome = match () {
+        () if plan.gaps > 0 => gap::run(&plan),
+        () if !plan.images && may_mount() => inside(&words),
+        () => run::run(&plan),
+    };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) seconds: Duration,
     pub(crate) seed: u64,
     pub(crate) binary: PathBuf,
+    /// Pauses to measure, instead of cycles.
+    pub(crate) gaps: u64,
     /// Disks may be mounted.
     pub(crate) images: bool,
 }
