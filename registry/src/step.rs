@@ -365,7 +365,10 @@ impl Registry {
     /// and as new as what that one shows.
     pub(crate) fn changed_elsewhere(&mut self, now: Instant, slot: Slot, counter: u64) {
         let shown = self.catalog.get(slot).map_or(0, Service::last_ref_time);
-        let value = counter.max(shown + 1);
+        // A list that is new here may have been shown before, by an earlier life or another member,
+        // and have lost its newest instances since: later than all that was ever heard of.
+        let before = if shown == 0 { self.ref_time.last() } else { shown };
+        let value = counter.max(before + 1);
         self.ref_time.observe(value);
         self.show_change(now, slot, value);
     }
