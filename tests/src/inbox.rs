@@ -9,10 +9,11 @@ use std::task::{Context, Poll, Waker};
 
 use futures_channel::oneshot::Sender;
 use nacolet_config::{Change, ListenKey};
-use nacolet_model::{ConfigKey, Instant};
+use nacolet_model::{ConfigKey, NodeId, ServiceKey};
 use nacolet_registry as registry;
 
 use crate::machine::Command;
+use crate::post::Place;
 
 /// What a client asks of a node, and where the answer goes.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub enum Request {
     Listen(Vec<ListenKey>, nacolet_model::Duration, Sender<Vec<u32>>),
     /// A write to the registry.
     Registry(Box<registry::Request>, Sender<Result<registry::Reply, RegistryFailure>>),
+    /// The instances of a service.
+    List(ServiceKey, Sender<ListAnswer>),
 }
 
 /// What became of a write.
@@ -37,7 +40,7 @@ pub enum WriteAnswer {
     /// Applied, and refused by the application.
     Rejected(crate::machine::Refused),
     /// Certainly no effect; the leader, if known.
-    Refused(Option<nacolet_model::NodeId>),
+    Refused(Option<NodeId>),
     /// Nobody knows.
     Unknown,
 }
@@ -48,7 +51,16 @@ pub enum RegistryFailure {
     /// By the registry.
     Refused(registry::RegistryError),
     /// By the log.
-    Log(Option<nacolet_model::NodeId>),
+    Log(Option<NodeId>),
+}
+
+/// The list of a service as one node has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListAnswer {
+    /// Its reference time.
+    pub ref_time: u64,
+    /// Ports, and whether each is healthy.
+    pub hosts: Vec<(u16, bool)>,
 }
 
 /// A config as one node has it.
@@ -75,6 +87,21 @@ pub enum Event {
     Reloaded,
     /// The ceiling of reference times is durable.
     RefTimeStored(u64),
+    /// A membership took effect.
+    Members(Vec<NodeId>),
+    /// Another registry says something.
+    Peer {
+        /// Who.
+        from: NodeId,
+        /// What, encoded.
+        bytes: Rc<[u8]>,
+        /// Where it waited.
+        place: Place,
+    },
+    /// A message to another registry was lost on the way out.
+    Unsent(NodeId),
+    /// A connection that published instances has closed.
+    Closed(registry::ClientId),
 }
 
 #[derive(Default)]
@@ -129,14 +156,5 @@ impl Inbox {
     /// Resolves when there is something inside.
     pub async fn filled(&self) {
         poll_fn(|context| self.poll(context)).await;
-    }
-}
-
-/// The earlier of two times.
-#[must_use]
-pub fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }

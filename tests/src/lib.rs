@@ -8,9 +8,11 @@
 //!  checker ◄────────────── disk ◄── crash     network ◄── cut, delay, lose, double
 //! ```
 //!
-//! Read `world` first, then `plan` and `faults`; `kernel` is time and tasks; `checker` has one file per promise;
+//! Read `world` first, then `plan` and `faults`; `kernel` is time and tasks; `post`, `registrar` and
+//! `naming` are Distro, its wiring and its clients; `checker` has one file per promise;
 //! `planted` lists the bugs by which the simulator itself is measured.
 
+mod census;
 pub mod checker;
 pub mod clock;
 mod directory;
@@ -19,10 +21,13 @@ mod faults;
 pub mod inbox;
 pub mod kernel;
 pub mod machine;
+mod naming;
 pub mod network;
 pub mod node;
 pub mod plan;
 pub mod planted;
+pub mod post;
+mod registrar;
 pub mod run;
 mod snapshots;
 mod workload;

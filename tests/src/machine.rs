@@ -160,6 +160,7 @@ impl RaftStateMachine for Machine {
 
     fn membership(&mut self, index: LogIndex, membership: &Membership) {
         self.checkers.membership(self.node, index, membership);
+        self.inbox.push(Event::Members(membership.members().into_iter().collect()));
     }
 
     fn build_snapshot(

@@ -15,9 +15,11 @@ use nacolet_raft::{
 
 use crate::checker::Checkers;
 use crate::disk::Disk;
+use crate::inbox::Inbox;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::planted::Planted;
+use crate::post::{Journal, Post};
 
 /// A sender gives up on a snapshot chunk after this long.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,6 +51,7 @@ struct State {
     /// Directed lines that lose everything.
     cut: BTreeSet<(NodeId, NodeId)>,
     plugged: BTreeMap<NodeId, Raft<Machine>>,
+    post: Post,
     /// When the last message of each line arrives.
     arrivals: BTreeMap<(NodeId, NodeId), Instant>,
     planted: Option<Planted>,
@@ -71,14 +74,21 @@ impl std::fmt::Debug for Network {
 }
 
 impl Network {
-    /// Lines without nodes.
+    /// Lines without nodes; so many messages wait between two registries at most.
     #[must_use]
-    pub fn new(kernel: Kernel, checkers: Checkers, prng: Prng, planted: Option<Planted>) -> Self {
+    pub fn new(
+        kernel: Kernel,
+        checkers: Checkers,
+        prng: Prng,
+        registry_queue: usize,
+        planted: Option<Planted>,
+    ) -> Self {
         let state = State {
             prng,
             weather: Weather::fair(),
             cut: BTreeSet::new(),
             plugged: BTreeMap::new(),
+            post: Post::new(registry_queue),
             arrivals: BTreeMap::new(),
             planted,
             matched: BTreeMap::new(),
@@ -92,14 +102,17 @@ impl Network {
     }
 
     /// Connects a node, or another life of it.
-    pub fn plug(&self, raft: &Raft<Machine>) {
-        self.state.borrow_mut().plugged.insert(raft.id(), raft.clone());
+    pub fn plug(&self, raft: &Raft<Machine>, inbox: &Inbox) {
+        let mut state = self.state.borrow_mut();
+        state.plugged.insert(raft.id(), raft.clone());
+        state.post.plug(raft.id(), inbox.clone());
     }
 
     /// Takes a node off.
     pub fn unplug(&self, node: NodeId) {
         let raft = self.state.borrow_mut().plugged.remove(&node);
-        drop(raft);
+        let inbox = self.with_post(|post| post.unplug(node));
+        drop((raft, inbox));
     }
 
     /// Cuts the line from one node to another.
@@ -118,19 +131,41 @@ impl Network {
         Plug { network: self.clone(), from: node, disk }
     }
 
+    /// What happened between registries.
+    #[must_use]
+    pub fn journal(&self) -> Rc<RefCell<Journal>> {
+        self.with_post(|post| post.journal())
+    }
+
+    pub(crate) fn with_post<T>(&self, look: impl FnOnce(&mut Post) -> T) -> T {
+        look(&mut self.state.borrow_mut().post)
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.kernel.now()
+    }
+
+    pub(crate) fn at(&self, at: Instant, call: impl FnOnce() + 'static) {
+        self.kernel.at(at, call);
+    }
+
+    pub(crate) fn is_noticed(&self) -> bool {
+        self.state.borrow_mut().prng.chance(1, 2)
+    }
+
     fn delay(&self) -> Duration {
         let mut state = self.state.borrow_mut();
         let max = u64::try_from(state.weather.delay_max.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(50 + state.prng.below(max))
     }
 
-    fn chance(&self, percent: impl Fn(&Weather) -> u64) -> bool {
+    pub(crate) fn chance(&self, percent: impl Fn(&Weather) -> u64) -> bool {
         let mut state = self.state.borrow_mut();
         let percent = percent(&state.weather);
         state.prng.chance(percent, 100)
     }
 
-    fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+    pub(crate) fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
         self.state.borrow().cut.contains(&(from, to))
     }
 
@@ -139,7 +174,7 @@ impl Network {
     }
 
     /// When a message sent now arrives.
-    fn arrival(&self, from: NodeId, to: NodeId) -> Instant {
+    pub(crate) fn arrival(&self, from: NodeId, to: NodeId) -> Instant {
         let at = self.kernel.now() + self.delay();
         if self.chance(|weather| weather.reorder_percent) {
             return at;

@@ -8,20 +8,21 @@ use std::rc::Rc;
 use futures_channel::oneshot::Sender;
 use futures_lite::future::{or, pending};
 use nacolet_config::{ListenInput, ListenKey, ListenOutput, Listeners, Store};
-use nacolet_model::{ConfigKey, Instant, NodeId, RequestId};
+use nacolet_model::{ConfigKey, Instant, NodeId, Prng, RequestId, ServiceKey};
 use nacolet_raft::{
-    ClientWriteError, Config, Fatal, LogIndex, Outcome, Raft, RaftNetworkFactory, Refusal,
-    StartError, Timer,
+    ClientWriteError, Config, Fatal, LogIndex, Outcome, Raft, RaftNetworkFactory, StartError, Timer,
 };
-use nacolet_registry::{self as registry, Registry, RegistrySettings};
+use nacolet_registry::{self as registry, InstanceKey, Registry, RegistrySettings};
 
 use crate::checker::Checkers;
 use crate::clock::NodeClock;
 use crate::disk::{Disk, SimLog};
-use crate::inbox::{Event, Inbox, ReadAnswer, RegistryFailure, Request, WriteAnswer, earlier};
+use crate::inbox::{Event, Inbox, ReadAnswer, Request, WriteAnswer};
 use crate::kernel::{GroupId, Kernel};
-use crate::machine::{Command, Machine, Refused, Response, Shared};
+use crate::machine::{Command, Machine, Shared};
+use crate::network::Network;
 use crate::planted::Planted;
+use crate::registrar::RegistryReply;
 use crate::snapshots::Snapshots;
 
 /// What outlives a node's process.
@@ -40,6 +41,8 @@ pub struct Hardware {
 pub struct Life {
     /// Counts the lives of this node.
     pub number: u64,
+    /// Its name among registries.
+    pub distro_life: registry::Life,
     /// Its tasks.
     pub group: GroupId,
     /// Its Raft handle.
@@ -66,6 +69,8 @@ pub struct Birth<N> {
     pub config: Config,
     /// Connections to the others.
     pub network: N,
+    /// The lines between registries.
+    pub lines: Network,
     /// The world.
     pub kernel: Kernel,
     /// Who looks on.
@@ -90,13 +95,16 @@ impl Hardware {
         N: RaftNetworkFactory + 'static,
         N::Network: 'static,
     {
-        let Birth { number, config, network, kernel, checkers, planted } = birth;
+        let Birth { number, config, network, lines, kernel, checkers, planted } = birth;
         self.clock.start();
         let seed = config.engine.seed;
+        let distro_life = distro_life(seed, self.id);
         let settings = RegistrySettings {
             seed,
             ref_time_floor: self.disk.ref_time(),
-            ..RegistrySettings::default()
+            node: self.id,
+            life: distro_life,
+            clustered: true,
         };
         let shared = Shared {
             configs: Rc::new(RefCell::new(Store::new())),
@@ -148,54 +156,58 @@ impl Hardware {
             registrations: BTreeMap::new(),
             last_request: 0,
             outputs: Vec::new(),
+            network: lines,
+            distro_life,
+            is_member: false,
+            lives_seen: BTreeMap::new(),
+            stamps: BTreeMap::new(),
         };
         kernel.spawn(group, shell.run());
-        Ok(Life { number, group, raft, shared, inbox, ended })
+        Ok(Life { number, distro_life, group, raft, shared, inbox, ended })
     }
 }
 
-type RegistryReply = Sender<Result<registry::Reply, RegistryFailure>>;
-
 /// The core task: the turn of `node/src/core.rs`, without sockets.
-struct Shell {
-    kernel: Kernel,
-    group: GroupId,
+pub(crate) struct Shell {
+    pub(crate) kernel: Kernel,
+    pub(crate) group: GroupId,
     life: u64,
-    raft: Raft<Machine>,
-    shared: Shared,
-    inbox: Inbox,
-    clock: NodeClock,
-    disk: Disk,
-    planted: Option<Planted>,
-    checkers: Checkers,
+    pub(crate) raft: Raft<Machine>,
+    pub(crate) shared: Shared,
+    pub(crate) inbox: Inbox,
+    pub(crate) clock: NodeClock,
+    pub(crate) disk: Disk,
+    pub(crate) planted: Option<Planted>,
+    pub(crate) checkers: Checkers,
     /// End of the log at the start. What an earlier life showed is applied when this is.
     recovered: LogIndex,
     ready: bool,
     /// Whether reference times have a durable ceiling.
-    has_ceiling: bool,
+    pub(crate) has_ceiling: bool,
     listeners: Listeners,
     polls: BTreeMap<RequestId, Sender<Vec<u32>>>,
-    registrations: BTreeMap<RequestId, RegistryReply>,
+    pub(crate) registrations: BTreeMap<RequestId, RegistryReply>,
     last_request: u64,
-    outputs: Vec<registry::Output>,
+    pub(crate) outputs: Vec<registry::Output>,
+    pub(crate) network: Network,
+    pub(crate) distro_life: registry::Life,
+    /// Whether it is a member, as far as it knows.
+    pub(crate) is_member: bool,
+    /// Planted: the lives of others, and when this node last heard of what they watch.
+    pub(crate) lives_seen: BTreeMap<NodeId, registry::Life>,
+    pub(crate) stamps: BTreeMap<(ServiceKey, InstanceKey), Instant>,
 }
 
 impl Shell {
     async fn run(mut self) {
         self.registry(registry::Input::WallClock(self.clock.wall()));
+        self.members(self.raft.metrics().membership.members().into_iter().collect());
         loop {
-            let deadline = earlier(
-                self.listeners.next_deadline(),
-                self.shared.registry.borrow().next_deadline(),
-            );
-            let (inbox, clock) = (self.inbox.clone(), self.clock.clone());
-            let alarm = async {
-                match deadline {
-                    Some(deadline) => clock.until(deadline).await,
-                    None => pending().await,
-                }
-            };
-            or(inbox.filled(), alarm).await;
+            self.end_turn();
+            let inbox = self.inbox.clone();
+            let listeners = alarm(self.clock.clone(), self.listeners.next_deadline());
+            let registry = alarm(self.registry_clock(), self.registry_deadline());
+            or(inbox.filled(), or(listeners, registry)).await;
             let mut events: VecDeque<Event> = self.inbox.take();
             while let Some(event) = events.pop_front() {
                 self.take(event);
@@ -217,10 +229,17 @@ impl Shell {
                 self.has_ceiling = true;
                 self.registry(registry::Input::RefTimeReserved { until });
             }
+            Event::Members(members) => self.members(members),
+            Event::Peer { from, bytes, place } => {
+                drop(place);
+                self.peer(from, &bytes);
+            }
+            Event::Unsent(to) => self.registry(registry::Input::Unsent { to }),
+            Event::Closed(client) => self.registry(registry::Input::ClientGone(client)),
         }
     }
 
-    fn fresh_id(&mut self) -> RequestId {
+    pub(crate) fn fresh_id(&mut self) -> RequestId {
         self.last_request += 1;
         RequestId(self.last_request)
     }
@@ -240,14 +259,7 @@ impl Shell {
                 let ip = "10.9.9.9".into();
                 self.listen(ListenInput::Listen { request, keys, ip, tag: None, deadline });
             }
-            // Without a ceiling the next life could issue the same reference times again.
-            Request::Registry(..) if !self.has_ceiling => {}
-            Request::Registry(body, answer) => {
-                let request = self.fresh_id();
-                self.registrations.insert(request, answer);
-                let at = self.clock.wall();
-                self.registry(registry::Input::Request { request, at, body: *body });
-            }
+            asked @ (Request::Registry(..) | Request::List(..)) => self.registry_request(asked),
         }
     }
 
@@ -301,52 +313,6 @@ impl Shell {
         });
     }
 
-    fn registry(&mut self, input: registry::Input) {
-        let now = self.clock.now();
-        self.shared.registry.borrow_mut().step(now, input, &mut self.outputs);
-        self.hand_out();
-    }
-
-    fn hand_out(&mut self) {
-        for output in std::mem::take(&mut self.outputs) {
-            match output {
-                registry::Output::Reply { request, result } => {
-                    if let Some(reply) = self.registrations.remove(&request) {
-                        drop(reply.send(result.map_err(RegistryFailure::Refused)));
-                    }
-                }
-                registry::Output::Propose { request, command } => {
-                    let reply = request.and_then(|request| self.registrations.remove(&request));
-                    self.propose(command, reply);
-                }
-                registry::Output::Push { .. } | registry::Output::Send { .. } => {}
-                registry::Output::ReserveRefTime { until } => {
-                    let inbox = self.inbox.clone();
-                    let stored = move || inbox.push(Event::RefTimeStored(until));
-                    self.disk.store_ref_time(until, stored);
-                }
-            }
-        }
-    }
-
-    fn propose(&self, command: registry::Command, reply: Option<RegistryReply>) {
-        let raft = self.raft.clone();
-        self.kernel.spawn(self.group, async move {
-            let result = raft.client_write(&Command::Registry(command)).await;
-            let Some(reply) = reply else { return };
-            drop(reply.send(match result {
-                Ok(Response::Registry(response)) => Ok(response),
-                Err(ClientWriteError::Rejected(Refused::Registry(error))) => {
-                    Err(RegistryFailure::Refused(error))
-                }
-                Err(ClientWriteError::Refused(Refusal::NotLeader { leader })) => {
-                    Err(RegistryFailure::Log(leader))
-                }
-                Ok(Response::Config(_)) | Err(_) => Err(RegistryFailure::Log(None)),
-            }));
-        });
-    }
-
     fn listen(&mut self, input: ListenInput) {
         let mut answers = Vec::new();
         let now: Instant = self.clock.now();
@@ -365,10 +331,23 @@ impl Shell {
         if self.listeners.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.listen(ListenInput::Wake);
         }
-        let due = self.shared.registry.borrow().next_deadline();
-        if due.is_some_and(|deadline| deadline <= now) {
+        let now = self.registry_clock().now();
+        if self.registry_deadline().is_some_and(|deadline| deadline <= now) {
             self.registry(registry::Input::Wake);
         }
+    }
+}
+
+/// A name for a life of a node's registry: another one after every start.
+fn distro_life(seed: u64, node: NodeId) -> registry::Life {
+    let number = Prng::new(seed ^ node.0.rotate_left(40)).next_u64() >> 33;
+    registry::Life(1 + u32::try_from(number).unwrap_or(0))
+}
+
+async fn alarm(clock: NodeClock, deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => clock.until(deadline).await,
+        None => pending().await,
     }
 }
 

@@ -69,8 +69,47 @@ pub struct Plan {
     pub think_max: Duration,
     /// Clients that listen.
     pub listeners: u64,
-    /// Clients that register and beat.
-    pub instances: u64,
+    /// Clients of the registry.
+    pub naming: Naming,
+    /// Messages that wait between two registries.
+    pub registry_queue: usize,
+}
+
+/// How many clients of each kind the registry has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// Services that they share.
+    pub services: u64,
+    /// Clients that beat.
+    pub beating: u64,
+    /// Clients that publish over a connection.
+    pub connections: u64,
+    /// Operators that deregister what belongs to others.
+    pub operators: u64,
+    /// Clients that read lists here and there.
+    pub subscribers: u64,
+}
+
+impl Naming {
+    /// One seed of three is about the registry, the others have a little of it.
+    fn draw(prng: &mut Prng, much: bool) -> Self {
+        if much {
+            Self {
+                services: 1 + prng.below(5),
+                beating: prng.below(12),
+                connections: prng.below(6),
+                operators: prng.below(2),
+                subscribers: prng.below(4),
+            }
+        } else {
+            Self {
+                services: 1,
+                beating: prng.below(3),
+                connections: prng.below(2),
+                ..Self::default()
+            }
+        }
+    }
 }
 
 fn one_of<T: Copy>(prng: &mut Prng, choices: &[T]) -> T {
@@ -108,7 +147,7 @@ impl Plan {
             Weather::fair()
         };
         let lease_reads = prng.chance(1, 4);
-        Self {
+        let mut plan = Self {
             seed,
             voters,
             spares: if faults.membership { prng.below(3) } else { 0 },
@@ -134,7 +173,24 @@ impl Plan {
             keys: 1 + prng.below(6),
             think_max: Duration::from_millis(one_of(prng, &[20, 100, 100, 800])),
             listeners: prng.below(5),
-            instances: prng.below(6),
+            naming: Naming::default(),
+            registry_queue: 1_000,
+        };
+        plan.draw_naming(&mut Prng::new(seed ^ 0x00d1_5740_0000));
+        plan
+    }
+
+    /// What the registry needs: long times, and few others.
+    fn draw_naming(&mut self, prng: &mut Prng) {
+        let much = prng.chance(1, 3);
+        self.naming = Naming::draw(prng, much);
+        self.registry_queue = one_of(prng, &[4, 64, 1_000]);
+        if much {
+            self.duration = Duration::from_millis(30_000 + prng.below(100_000));
+            self.fault_every = Duration::from_millis(one_of(prng, &[1_500, 5_000, 15_000]));
+            self.clients = prng.below(3);
+            self.think_max = Duration::from_millis(2_000);
+            self.listeners = prng.below(2);
         }
     }
 }

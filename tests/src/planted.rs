@@ -29,11 +29,23 @@ pub enum Planted {
     ReadWithoutConfirming,
     /// An unknown outcome is reported as a refusal.
     UnknownIsRefused,
+    /// Registries keep no tombs: a late copy of an instance that is gone brings it back.
+    NoTombs,
+    /// A member that comes back in another life is taken for the death of its connections.
+    RestartIsDeath,
+    /// The registry keeps its deadlines by the wall clock.
+    RegistryByWallClock,
+    /// A registry that has lost the others goes on to remove who is silent.
+    ExpireWithoutMajority,
+    /// Whoever takes a service over holds the silence before that against its instances.
+    NoGraceAfterTakeover,
+    /// Digests are sent, and nobody asks for what differs.
+    RepairNeverAsks,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 18] = [
         Self::AnswerBeforeSync,
         Self::SkipUndecodable,
         Self::IgnoreLogGap,
@@ -46,6 +58,12 @@ impl Planted {
         Self::RenameWithoutSync,
         Self::ReadWithoutConfirming,
         Self::UnknownIsRefused,
+        Self::NoTombs,
+        Self::RestartIsDeath,
+        Self::RegistryByWallClock,
+        Self::ExpireWithoutMajority,
+        Self::NoGraceAfterTakeover,
+        Self::RepairNeverAsks,
     ];
 
     /// Its name on the command line.
@@ -64,6 +82,12 @@ impl Planted {
             Self::RenameWithoutSync => "rename-without-sync",
             Self::ReadWithoutConfirming => "read-without-confirming",
             Self::UnknownIsRefused => "unknown-is-refused",
+            Self::NoTombs => "no-tombs",
+            Self::RestartIsDeath => "restart-is-death",
+            Self::RegistryByWallClock => "registry-by-wall-clock",
+            Self::ExpireWithoutMajority => "expire-without-majority",
+            Self::NoGraceAfterTakeover => "no-grace-after-takeover",
+            Self::RepairNeverAsks => "repair-never-asks",
         }
     }
 

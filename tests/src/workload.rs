@@ -11,22 +11,18 @@ use nacolet_config::{self as config, ListenKey, Md5, Operator, Publish};
 use nacolet_model::{
     ConfigKey, DataId, Duration, Group, IdError, Namespace, NodeId, Prng, ServiceKey, ServiceName,
 };
-use nacolet_raft::Timer;
-use nacolet_registry::{InstanceSpec, Request as RegistryRequest};
+use nacolet_registry::{InstanceSpec, Life, Request as RegistryRequest};
 
 use crate::checker::linearizable::{Action, End, OPERATIONS_MAX};
-use crate::checker::{Beaten, Checkers, Heard};
-use crate::clock::NodeClock;
+use crate::checker::{Checkers, Heard};
 use crate::inbox::{Event, Inbox, ReadAnswer, Request, WriteAnswer};
 use crate::kernel::{Kernel, OUTSIDE};
 use crate::machine::{Command, Refused, Response};
 
 /// A client gives up on an answer after this long.
-const TIMEOUT: Duration = Duration::from_secs(4);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(4);
 /// A poll is held this long.
 const POLL: Duration = Duration::from_secs(25);
-/// Time between two beats.
-const BEAT: Duration = Duration::from_secs(5);
 /// Operations on one key while there are faults; the rest is for the end of the run.
 const BUSY_MAX: usize = OPERATIONS_MAX - 56;
 
@@ -35,7 +31,7 @@ const BUSY_MAX: usize = OPERATIONS_MAX - 56;
 pub(crate) struct Door {
     pub(crate) inbox: Inbox,
     pub(crate) life: u64,
-    pub(crate) clock: NodeClock,
+    pub(crate) distro_life: Life,
 }
 
 /// What all clients share.
@@ -48,10 +44,11 @@ pub(crate) struct Town {
     /// Clients begin nothing any more.
     pub(crate) closing: Cell<bool>,
     pub(crate) last_serial: Cell<u64>,
+    pub(crate) last_connection: Cell<u32>,
 }
 
 /// What became of a question.
-enum Reply<T> {
+pub(crate) enum Reply<T> {
     Answer(T),
     /// Nobody was there: certainly no effect.
     Unreachable,
@@ -61,9 +58,9 @@ enum Reply<T> {
 
 /// One client.
 pub(crate) struct Client {
-    town: Rc<Town>,
-    prng: Prng,
-    node: NodeId,
+    pub(crate) town: Rc<Town>,
+    pub(crate) prng: Prng,
+    pub(crate) node: NodeId,
     last_read: BTreeMap<ConfigKey, Option<u64>>,
 }
 
@@ -79,12 +76,12 @@ pub(crate) fn keys(count: u64) -> Result<Vec<ConfigKey>, IdError> {
     (0..count).map(key).collect()
 }
 
-/// The service that ephemeral instances belong to.
-pub(crate) fn service() -> Result<ServiceKey, IdError> {
+/// The service that persistent instances belong to.
+fn durable() -> Result<ServiceKey, IdError> {
     Ok(ServiceKey {
         namespace: Namespace::public(),
         group: Group::new("DEFAULT_GROUP")?,
-        name: ServiceName::new("orders")?,
+        name: ServiceName::new("durable")?,
     })
 }
 
@@ -93,6 +90,13 @@ fn micros(prng: &mut Prng, max: Duration) -> Duration {
 }
 
 impl Town {
+    /// A number for a connection.
+    pub(crate) fn next_connection(&self) -> u32 {
+        let number = self.last_connection.get() + 1;
+        self.last_connection.set(number);
+        number
+    }
+
     fn serial(&self) -> u64 {
         let serial = self.last_serial.get() + 1;
         self.last_serial.set(serial);
@@ -110,20 +114,20 @@ impl Client {
         Self { town: Rc::clone(town), prng, node, last_read: BTreeMap::new() }
     }
 
-    async fn pause(&mut self, max: Duration) {
+    pub(crate) async fn pause(&mut self, max: Duration) {
         let pause = micros(&mut self.prng, max);
         self.town.kernel.sleep(pause).await;
     }
 
     /// Some node that can be reached.
-    fn move_on(&mut self) {
+    pub(crate) fn move_on(&mut self) {
         let doors = self.town.doors.borrow();
         let count = doors.len() as u64;
         let chosen = usize::try_from(self.prng.below(count.max(1))).unwrap_or(0);
         self.node = doors.keys().nth(chosen).copied().unwrap_or(self.node);
     }
 
-    async fn ask<T: 'static>(
+    pub(crate) async fn ask<T: 'static>(
         &mut self,
         timeout: Duration,
         question: impl FnOnce(Sender<T>) -> Request,
@@ -272,10 +276,9 @@ impl Client {
     }
 
     async fn register_persistent(&mut self) {
-        let Ok(service) = service() else { return };
+        let Ok(service) = durable() else { return };
         let port = u16::try_from(40_000 + self.prng.below(20)).unwrap_or(40_000);
         let instance = InstanceSpec { ephemeral: false, ..InstanceSpec::new("10.7.7.7", port) };
-        let service = ServiceKey { name: durable_name(&service), ..service };
         let body = if self.prng.chance(3, 4) {
             RegistryRequest::Register { service, instance }
         } else {
@@ -347,65 +350,6 @@ impl Client {
             }
         }
     }
-
-    // ---- registering ----
-
-    /// An instance that beats, falls silent or leaves, and comes back.
-    pub(crate) async fn be_an_instance(mut self, port: u16) {
-        let Ok(service) = service() else { return };
-        self.move_on();
-        loop {
-            match self.prng.below(20) {
-                0 => {
-                    let silence = Duration::from_secs(10 + self.prng.below(60));
-                    self.town.kernel.sleep(silence).await;
-                }
-                1 => self.deregister(&service, port).await,
-                _ => self.beat(&service, port).await,
-            }
-            self.town.kernel.sleep(BEAT).await;
-        }
-    }
-
-    async fn deregister(&mut self, service: &ServiceKey, port: u16) {
-        let (service, ip) = (service.clone(), "10.8.8.8".into());
-        self.town.checkers.leaves(self.node, port);
-        let body =
-            RegistryRequest::Deregister { service, ip, port, cluster: None, ephemeral: None };
-        let body = Box::new(body);
-        drop(self.ask(TIMEOUT, |answer| Request::Registry(body, answer)).await);
-    }
-
-    async fn beat(&mut self, service: &ServiceKey, port: u16) {
-        let node = self.node;
-        let door = self.town.doors.borrow().get(&node).cloned();
-        let Some(door) = door else { return self.move_on() };
-        let since = door.clock.now();
-        let (service, spec) = (service.clone(), InstanceSpec::new("10.8.8.8", port));
-        let body = if self.prng.chance(1, 8) {
-            RegistryRequest::Register { service, instance: spec }
-        } else {
-            let (ip, cluster) = (spec.ip.clone(), None);
-            RegistryRequest::Beat { service, ip, port, cluster, full: Some(spec) }
-        };
-        let body = Box::new(body);
-        let reply = self.ask(TIMEOUT, |answer| Request::Registry(body, answer)).await;
-        // The node may have died and come back on the way.
-        let same = self.town.doors.borrow().get(&node).is_some_and(|now| now.life == door.life);
-        match reply {
-            Reply::Answer(Ok(_)) if same => {
-                let (life, until) = (door.life, door.clock.now());
-                self.town.checkers.beaten(&Beaten { node, life, port, since, until });
-            }
-            Reply::Answer(_) | Reply::Unreachable | Reply::Lost => {
-                self.town.checkers.leaves(node, port);
-            }
-        }
-    }
-}
-
-fn durable_name(service: &ServiceKey) -> ServiceName {
-    ServiceName::new("durable").unwrap_or_else(|_| service.name.clone())
 }
 
 fn publish_of(key: &ConfigKey, serial: u64) -> Option<Publish> {
@@ -427,8 +371,5 @@ pub(crate) fn start(town: &Rc<Town>, plan: &crate::plan::Plan, prng: &mut Prng) 
     for listener in 0..plan.listeners {
         kernel.spawn(OUTSIDE, Client::new(town, prng.fork()).listen(listener));
     }
-    for instance in 0..plan.instances {
-        let port = u16::try_from(8_000 + instance).unwrap_or(8_000);
-        kernel.spawn(OUTSIDE, Client::new(town, prng.fork()).be_an_instance(port));
-    }
+    crate::naming::start(town, plan, prng);
 }

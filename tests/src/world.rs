@@ -2,13 +2,13 @@
 //! of them, and the faults of a plan. Two phases: faults on, then everything heals and must converge.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use nacolet_model::{Duration, Instant, NodeId, Prng};
-use nacolet_raft::{Config, Membership, Metrics, RoleKind, Timer, engine};
+use nacolet_raft::{Config, Membership, Metrics, RoleKind, engine};
 
-use crate::checker::{Checkers, Final, Look};
+use crate::checker::{Checkers, Final};
 use crate::clock::NodeClock;
 use crate::disk::{Disk, Manners};
 use crate::kernel::{Kernel, OUTSIDE};
@@ -32,8 +32,12 @@ pub(crate) struct Machine {
     lives: u64,
     /// When its process goes on.
     paused_until: Option<Instant>,
-    /// When its process went on last, by its own clock.
-    resumed: Instant,
+    /// When its process went on last.
+    pub(crate) resumed: Instant,
+    /// Since when its registry serves.
+    pub(crate) ready: Option<Instant>,
+    /// The members its registry knows, and since when.
+    pub(crate) members: (Instant, BTreeSet<NodeId>),
     /// When it is started again.
     start_at: Instant,
 }
@@ -43,7 +47,7 @@ pub struct World {
     pub(crate) plan: Plan,
     planted: Option<Planted>,
     pub(crate) kernel: Kernel,
-    checkers: Checkers,
+    pub(crate) checkers: Checkers,
     pub(crate) network: Network,
     town: Rc<Town>,
     pub(crate) prng: Prng,
@@ -71,7 +75,13 @@ impl World {
     pub fn new(plan: Plan, planted: Option<Planted>) -> Self {
         let (kernel, checkers) = (Kernel::default(), Checkers::default());
         let mut prng = Prng::new(plan.seed);
-        let network = Network::new(kernel.clone(), checkers.clone(), prng.fork(), planted);
+        let network = Network::new(
+            kernel.clone(),
+            checkers.clone(),
+            prng.fork(),
+            plan.registry_queue,
+            planted,
+        );
         let town = Rc::new(Town {
             kernel: kernel.clone(),
             checkers: checkers.clone(),
@@ -80,6 +90,7 @@ impl World {
             think_max: plan.think_max,
             closing: Cell::new(false),
             last_serial: Cell::new(0),
+            last_connection: Cell::new(0),
         });
         let mut machines = BTreeMap::new();
         let mut disks = Vec::new();
@@ -97,6 +108,8 @@ impl World {
                 lives: 0,
                 paused_until: None,
                 resumed: Instant::ZERO,
+                ready: None,
+                members: (Instant::ZERO, BTreeSet::new()),
                 start_at: Instant::ZERO,
             };
             machines.insert(id, machine);
@@ -163,7 +176,7 @@ impl World {
     // ---- time ----
 
     /// Lets time pass. Machines that are due to start or to go on do so.
-    fn run_until(&mut self, end: Instant) {
+    pub(crate) fn run_until(&mut self, end: Instant) {
         while !self.is_over() {
             let due = self.next_due().filter(|due| *due <= end);
             let stop = due.unwrap_or(end);
@@ -217,26 +230,6 @@ impl World {
         }
     }
 
-    fn look(&self) {
-        let Ok(service) = workload::service() else { return };
-        for (id, machine) in &self.machines {
-            let Some(life) = &machine.life else { continue };
-            if self.kernel.is_paused(life.group) {
-                continue;
-            }
-            let registry = life.shared.registry.borrow();
-            let (namespace, group) = (service.namespace.as_str(), service.group.as_str());
-            let found = registry.service(namespace, group, service.name.as_str());
-            let instances = found.map(|service| service.instances()).unwrap_or_default();
-            let listed =
-                instances.iter().map(|instance| (instance.port(), instance.healthy())).collect();
-            let now = machine.hardware.clock.now();
-            let (life, resumed) = (life.number, machine.resumed);
-            let ref_time = found.map_or(0, |service| service.last_ref_time());
-            self.checkers.lists(&Look { node: *id, life, now, resumed, ref_time, listed: &listed });
-        }
-    }
-
     // ---- machines ----
 
     fn begin(&mut self) {
@@ -285,6 +278,7 @@ impl World {
             number,
             config: self.settings(id, number),
             network: self.network.plug_of(id, hardware.disk.clone()),
+            lines: self.network.clone(),
             kernel: self.kernel.clone(),
             checkers: self.checkers.clone(),
             planted: self.planted,
@@ -295,12 +289,14 @@ impl World {
                 return self.checkers.fail("P8", format!("{id} does not start: {error}"));
             }
         };
-        self.network.plug(&life.raft);
-        let door = Door { inbox: life.inbox.clone(), life: number, clock: hardware.clock };
+        self.network.plug(&life.raft, &life.inbox);
+        let (inbox, distro_life) = (life.inbox.clone(), life.distro_life);
+        let door = Door { inbox, life: number, distro_life };
         self.town.doors.borrow_mut().insert(id, door);
         if let Some(machine) = self.machines.get_mut(&id) {
             machine.life = Some(life);
             machine.resumed = Instant::ZERO;
+            machine.ready = None;
             machine.paused_until = None;
         }
     }
@@ -344,7 +340,7 @@ impl World {
     fn resume(&mut self, id: NodeId) {
         let Some(machine) = self.machines.get_mut(&id) else { return };
         machine.paused_until = None;
-        machine.resumed = machine.hardware.clock.now();
+        machine.resumed = self.kernel.now();
         if let Some(life) = &machine.life {
             self.kernel.resume(life.group);
         }
@@ -380,7 +376,7 @@ impl World {
             })
     }
 
-    fn run_until_done(&mut self, time: Duration, done: impl Fn(&Self) -> bool) -> bool {
+    pub(crate) fn run_until_done(&mut self, time: Duration, done: impl Fn(&Self) -> bool) -> bool {
         let end = self.kernel.now() + time;
         while self.kernel.now() < end && !self.is_over() {
             if done(self) {
@@ -422,6 +418,7 @@ impl World {
             let what = self.describe();
             self.checkers.fail("P8", format!("no second convergence: {what}"));
         }
+        self.settle_registries();
     }
 
     /// Whoever is no member is switched off, as its operator would.

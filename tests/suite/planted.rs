@@ -72,3 +72,33 @@ fn a_read_that_nobody_confirmed_is_found() {
 fn an_unknown_outcome_reported_as_a_refusal_is_found() {
     is_found(Planted::UnknownIsRefused);
 }
+
+#[test]
+fn a_registry_without_tombs_is_found() {
+    is_found(Planted::NoTombs);
+}
+
+#[test]
+fn a_restart_taken_for_the_death_of_clients_is_found() {
+    is_found(Planted::RestartIsDeath);
+}
+
+#[test]
+fn a_registry_by_the_wall_clock_is_found() {
+    is_found(Planted::RegistryByWallClock);
+}
+
+#[test]
+fn expiry_by_a_node_that_has_lost_the_others_is_found() {
+    is_found(Planted::ExpireWithoutMajority);
+}
+
+#[test]
+fn a_takeover_without_grace_is_found() {
+    is_found(Planted::NoGraceAfterTakeover);
+}
+
+#[test]
+fn a_repair_that_never_asks_is_found() {
+    is_found(Planted::RepairNeverAsks);
+}

@@ -38,7 +38,9 @@ fn check_coverage(reports: &[Report]) {
     assert!(unknown > 0 && unknown < definite, "outcomes are unknown now and then: {unknown}");
     assert!(sum(reports, |report| report.tally.linear_reads) > seeds);
     assert!(sum(reports, |report| report.tally.heard) > 5 * seeds);
-    assert!(sum(reports, |report| report.tally.beats) > seeds);
+    assert!(sum(reports, |report| report.tally.beats) > 10 * seeds);
+    assert!(sum(reports, |report| report.tally.published) > 5 * seeds);
+    assert!(sum(reports, |report| report.tally.lists) > seeds);
 }
 
 #[test]

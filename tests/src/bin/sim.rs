@@ -82,7 +82,7 @@ fn main() -> ExitCode {
 fn seeds(options: &Options) -> bool {
     let (count, first) = (options.seeds.unwrap_or(300), options.from.unwrap_or(1));
     let begun = now();
-    let mut sum = [0_u64; 9];
+    let mut sum = [0_u64; 12];
     let mut failures = 0;
     for seed in first..first + count {
         let report = run(seed, options.of(None));
@@ -97,6 +97,9 @@ fn seeds(options: &Options) -> bool {
             tally.leaders,
             tally.memberships,
             tally.installs,
+            tally.beats,
+            tally.published,
+            tally.lists,
         ];
         sum.iter_mut().zip(facts).for_each(|(sum, fact)| *sum += fact);
         if options.twice && run(seed, options.of(None)) != report {
@@ -111,12 +114,26 @@ fn seeds(options: &Options) -> bool {
     }
     let seconds = begun.elapsed().as_secs_f64();
     let rate = f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / seconds;
-    let [acknowledged, unknown, reads, heard, undecided, crashes, leaders, memberships, installs] =
-        sum;
+    let [
+        acknowledged,
+        unknown,
+        reads,
+        heard,
+        undecided,
+        crashes,
+        leaders,
+        memberships,
+        installs,
+        beats,
+        published,
+        lists,
+    ] = sum;
     println!(
         "{count} seeds from {first}: {failures} failed, {acknowledged} writes acknowledged, \
          {unknown} unknown, {reads} reads, {heard} changes heard, {crashes} crashes, \
-         {leaders} leaders, {memberships} memberships, {installs} snapshots installed, {undecided} histories undecided; {rate:.1} seeds/s"
+         {leaders} leaders, {memberships} memberships, {installs} snapshots installed, \
+         {beats} beats, {published} instances published, {lists} lists read, \
+         {undecided} histories undecided; {rate:.1} seeds/s"
     );
     failures == 0
 }

@@ -5,14 +5,14 @@ mod acknowledged;
 pub mod linearizable;
 mod listeners;
 mod local_reads;
+mod naming;
 mod raft_safety;
-mod registry;
 mod state_hash;
 
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
-use nacolet_model::{ConfigKey, NodeId};
+use nacolet_model::{ConfigKey, Instant, NodeId};
 use nacolet_raft::{Entry, HardState, LogIndex, Membership, Message, Metrics, SnapshotMeta};
 
 use crate::disk::{Disk, LogView};
@@ -22,7 +22,7 @@ use crate::machine::{Command, Refused, Response, Shared};
 pub use acknowledged::Final;
 pub(crate) use acknowledged::{content_of, serial_of};
 pub use listeners::Heard;
-pub use registry::Beaten;
+pub(crate) use naming::{Census, Home, Listed, NodeLook, Told};
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,10 @@ pub struct Tally {
     pub heard: u64,
     /// Beats that were answered.
     pub beats: u64,
+    /// Instances that connections published.
+    pub published: u64,
+    /// Lists that subscribers read.
+    pub lists: u64,
     /// Snapshots that a leader sent and a follower installed.
     pub installs: u64,
     /// Terms that had a leader.
@@ -70,7 +74,7 @@ struct Book {
     reads: local_reads::LocalReads,
     safety: raft_safety::Safety,
     listeners: listeners::Listeners,
-    registry: registry::Registrations,
+    naming: naming::Registrations,
     histories: linearizable::Histories,
 }
 
@@ -265,20 +269,64 @@ impl Checkers {
         self.0.borrow_mut().listeners.holds(heard);
     }
 
+    // ---- what clients of the registry do ----
+
+    /// A client begins to register or to beat.
+    pub(crate) fn comes(&self, port: u16) {
+        self.0.borrow_mut().naming.comes(port);
+    }
+
     /// A beat or a registration was answered.
-    pub(crate) fn beaten(&self, beaten: &Beaten) {
+    pub(crate) fn beaten(&self, now: Instant, port: u16, home: Home) {
         self.tally_mut().beats += 1;
-        self.0.borrow_mut().registry.beaten(beaten);
+        self.0.borrow_mut().naming.beaten(now, port, home);
     }
 
-    /// A client deregistered, or asked to.
-    pub(crate) fn leaves(&self, node: NodeId, port: u16) {
-        self.0.borrow_mut().registry.leaves(node, port);
+    /// A connection published an instance.
+    pub(crate) fn connected(&self, now: Instant, port: u16, home: Home) {
+        self.tally_mut().published += 1;
+        self.0.borrow_mut().naming.connected(now, port, home);
     }
 
-    /// What a node lists now.
-    pub(crate) fn lists(&self, look: &Look<'_>) {
-        self.check("P6/P7", |book| book.registry.look(look));
+    /// A connection broke.
+    pub(crate) fn broken(&self, now: Instant, port: u16, home: Home) {
+        self.0.borrow_mut().naming.broken(now, port, home);
+    }
+
+    /// A client asks a node to take its instance out.
+    pub(crate) fn leaves(&self, now: Instant, port: u16, node: NodeId) {
+        self.0.borrow_mut().naming.leaves(now, port, node);
+    }
+
+    /// An instance was taken out.
+    pub(crate) fn left(&self, now: Instant, port: u16, node: NodeId) {
+        self.0.borrow_mut().naming.left(now, port, node);
+    }
+
+    /// An operator asks a node to take an instance out.
+    pub(crate) fn disturbed(&self, now: Instant, port: u16, node: NodeId) {
+        self.0.borrow_mut().naming.disturbed(now, port, node);
+    }
+
+    /// What a client wants to be at the end.
+    pub(crate) fn settles(&self, port: u16, lives: bool) {
+        self.0.borrow_mut().naming.settles(port, lives);
+    }
+
+    /// A subscriber was told.
+    pub(crate) fn told(&self, subscriber: u64, told: Told) {
+        self.tally_mut().lists += 1;
+        self.check("P6", |book| book.naming.told(subscriber, told));
+    }
+
+    /// What all nodes list now.
+    pub(crate) fn lists(&self, census: &Census<'_>) {
+        self.check("P7", |book| book.naming.look(census));
+    }
+
+    /// What differs from what all nodes should list, if anything.
+    pub(crate) fn difference(&self, looks: &[NodeLook], all: bool) -> Option<String> {
+        self.0.borrow().naming.difference(looks, all)
     }
 
     // ---- the end ----
@@ -295,5 +343,3 @@ impl Checkers {
         }
     }
 }
-
-pub(crate) use registry::Look;
