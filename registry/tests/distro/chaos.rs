@@ -18,6 +18,9 @@ const HEALING_S: u64 = 50;
 /// This long after the last fault everybody agrees on who is alive.
 const CALM_S: u64 = 45;
 
+/// The longest partition, and what follows it.
+const APART_S: u64 = 60 + CALM_S;
+
 /// How a client is known to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tie {
@@ -222,14 +225,16 @@ impl Chaos {
     }
 
     fn check_live(&self, seed: u64) {
-        let is_whole = self.heals_s.is_none() && self.restarts.iter().all(Option::is_none);
+        let is_whole = self.world.link.lost == 0
+            && self.heals_s.is_none()
+            && self.restarts.iter().all(Option::is_none);
         let is_calm = is_whole && self.second > self.fault_s + CALM_S;
         for client in self.clients.iter().filter(|client| client.alive) {
             let Some((home, tie)) = client.home else { continue };
             let is_steady = self.second > client.moved_s + CALM_S;
             // Where a good-bye at one side of a partition and a return at the other are told apart
             // by clocks alone, one that beats may be missing until it beats again.
-            let at_home = is_steady || tie != Tie::Beats;
+            let at_home = self.second > client.moved_s + APART_S || tie != Tie::Beats;
             for member in self.ready() {
                 let is_sure = if member == home { at_home } else { is_calm && is_steady };
                 if !is_sure {
