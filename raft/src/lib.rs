@@ -27,15 +27,17 @@
 //! ```
 //! use futures_lite::future::{block_on, or};
 //! use nacolet_model::{Instant, NodeId};
-//! use nacolet_raft::testing::{ManualTimer, MemoryLog};
+//! use nacolet_raft::testing::ManualTimer;
 //! use nacolet_raft::{
-//!     Config, LocalBoxFuture, LogIndex, Membership, NoNetwork, Raft, RaftStateMachine,
-//!     SnapshotChunk, SnapshotError, SnapshotMeta, StorageError, engine,
+//!     Application, Config, LogIndex, Membership, NoNetwork, Raft, RamLog, RamSnapshots, Replica,
+//!     engine,
 //! };
+//! use serde::{Deserialize, Serialize};
 //!
+//! #[derive(Serialize, Deserialize)]
 //! struct Counter(u64);
 //!
-//! impl RaftStateMachine for Counter {
+//! impl Application for Counter {
 //!     type Command = u64; // any serde type
 //!     type Response = u64;
 //!     type Error = &'static str;
@@ -44,48 +46,14 @@
 //!         self.0 = self.0.checked_add(amount).ok_or("the counter is full")?;
 //!         Ok(self.0)
 //!     }
-//!
-//!     // A counter that never takes a snapshot replays its whole log at each start.
-//!     fn recover(&mut self) -> Result<Option<SnapshotMeta>, StorageError> {
-//!         Ok(None)
-//!     }
-//! #    fn build_snapshot(
-//! #        &mut self,
-//! #        _: SnapshotMeta,
-//! #    ) -> LocalBoxFuture<'static, Result<(), SnapshotError>> {
-//! #        Box::pin(async { Err(SnapshotError::Full) })
-//! #    }
-//! #    fn read_snapshot(
-//! #        &mut self,
-//! #        _: &SnapshotMeta,
-//! #        _: u64,
-//! #        _: usize,
-//! #    ) -> LocalBoxFuture<'static, Result<SnapshotChunk, SnapshotError>> {
-//! #        Box::pin(async { Err(SnapshotError::Gone) })
-//! #    }
-//! #    fn write_snapshot(
-//! #        &mut self,
-//! #        _: &SnapshotMeta,
-//! #        _: u64,
-//! #        _: SnapshotChunk,
-//! #    ) -> LocalBoxFuture<'static, Result<(), SnapshotError>> {
-//! #        Box::pin(async { Err(SnapshotError::Full) })
-//! #    }
-//! #    fn install_snapshot(
-//! #        &mut self,
-//! #        _: &SnapshotMeta,
-//! #    ) -> LocalBoxFuture<'_, Result<(), SnapshotError>> {
-//! #        Box::pin(async { Err(SnapshotError::Gone) })
-//! #    }
-//!     // build_snapshot, read_snapshot, write_snapshot, install_snapshot are left out here.
 //! }
 //!
 //! let id = NodeId(1);
 //! let config = Config::new(engine::Config::new(id, 42))
 //!     .bootstrap(Membership::of_voters([(id, "127.0.0.1:7848".into())]));
+//! let counter = Replica::new(Counter(0), RamSnapshots::default());
 //! let timer = ManualTimer::default();
-//! let (raft, tasks) =
-//!     Raft::new(config, MemoryLog::default(), Counter(0), NoNetwork, timer.clone())?;
+//! let (raft, tasks) = Raft::new(config, RamLog::default(), counter, NoNetwork, timer.clone())?;
 //!
 //! let application = async {
 //!     while !raft.is_leader() {
@@ -105,12 +73,16 @@
 extern crate alloc;
 
 pub mod engine;
-pub mod runtime;
+mod memory;
+mod replica;
+mod runtime;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod types;
+mod types;
 
 pub use engine::{Message, MessageBody, Refusal, RoleKind};
+pub use memory::{RamLog, RamSnapshots};
+pub use replica::{Application, Replica, SnapshotStorage, State};
 pub use runtime::{
     AppendError, Cause, ClientWriteError, Completion, Config, Fatal, LocalBoxFuture, Metrics,
     NoNetwork, Outcome, Raft, RaftLogStorage, RaftNetwork, RaftNetworkFactory, RaftStateMachine,

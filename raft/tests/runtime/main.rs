@@ -2,5 +2,6 @@
 
 mod chaos;
 mod cluster;
+mod replica;
 mod rig;
 mod single;
