@@ -9,6 +9,14 @@ use alloc::sync::Arc;
 use nacolet_model::NodeId;
 use serde::{Deserialize, Serialize};
 
+/// Collects into a tree one by one: `collect` sorts first, and each kind of it would bring 4 KB of
+/// sorting to a microcontroller for a handful of members that come in order anyway.
+pub(crate) fn gather<C: Default + Extend<T>, T>(items: impl IntoIterator<Item = T>) -> C {
+    let mut gathered = C::default();
+    gathered.extend(items);
+    gathered
+}
+
 /// Election term (Raft paper §5.1).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

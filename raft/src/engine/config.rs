@@ -41,6 +41,11 @@ pub struct Config {
     pub tail_entries_max: usize,
     /// Bytes kept in memory behind the applied index.
     pub tail_bytes_max: usize,
+    /// Entries kept while a follower is fed a Raft snapshot, so that it can go on behind it; no less
+    /// than `tail_entries_max` counts. Beyond: the follower gets another snapshot.
+    pub held_tail_entries_max: usize,
+    /// Bytes of that tail.
+    pub held_tail_bytes_max: usize,
     /// Applied entries after which a Raft snapshot is ordered.
     pub snapshot_every_entries: u64,
     /// Applied bytes after which a Raft snapshot is ordered.
@@ -67,6 +72,8 @@ impl Config {
             reads_max: limits::RAFT_READS_MAX,
             tail_entries_max: limits::RAFT_TAIL_ENTRIES_MAX,
             tail_bytes_max: limits::RAFT_TAIL_BYTES_MAX,
+            held_tail_entries_max: limits::RAFT_HELD_TAIL_ENTRIES_MAX,
+            held_tail_bytes_max: limits::RAFT_HELD_TAIL_BYTES_MAX,
             snapshot_every_entries: limits::RAFT_SNAPSHOT_EVERY_ENTRIES,
             snapshot_every_bytes: limits::RAFT_SNAPSHOT_EVERY_BYTES,
         }

@@ -14,14 +14,14 @@ use super::Engine;
 use super::io::Refusal;
 use super::progress::{Progress, ReplicationState};
 use super::role::{Leader, Role};
-use crate::types::{EntryPayload, Membership, MembershipChange};
+use crate::types::{EntryPayload, Membership, MembershipChange, gather};
 
 impl Membership {
     /// A membership of these voters and their addresses, as a new cluster starts with.
     #[must_use]
     pub fn of_voters(voters: impl IntoIterator<Item = (NodeId, String)>) -> Self {
-        let addresses: alloc::collections::BTreeMap<NodeId, String> = voters.into_iter().collect();
-        Self { voters: addresses.keys().copied().collect(), addresses, ..Self::default() }
+        let addresses: alloc::collections::BTreeMap<NodeId, String> = gather(voters);
+        Self { voters: gather(addresses.keys().copied()), addresses, ..Self::default() }
     }
 
     /// Whether a joint change is under way.
@@ -46,7 +46,7 @@ impl Membership {
     #[must_use]
     pub fn members(&self) -> BTreeSet<NodeId> {
         let voters = self.voters.union(&self.outgoing);
-        voters.chain(&self.learners).copied().collect()
+        gather(voters.chain(&self.learners).copied())
     }
 
     /// Whether `node` alone decides everything.
@@ -85,7 +85,7 @@ impl Membership {
                     return Err(Refusal::InvalidChange);
                 }
                 next.learners.retain(|node| !nodes.contains(node));
-                next.learners_next = self.voters.difference(&nodes).copied().collect();
+                next.learners_next = gather(self.voters.difference(&nodes).copied());
                 next.voters = nodes;
             }
             MembershipChange::Remove(nodes) => {

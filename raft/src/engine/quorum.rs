@@ -31,9 +31,10 @@ fn reached_by_majority<T: Ord + Copy>(
     voters: &BTreeSet<NodeId>,
     value: impl Fn(NodeId) -> T,
 ) -> Option<T> {
-    let mut values: Vec<T> = voters.iter().map(|voter| value(*voter)).collect();
-    values.sort_unstable_by(|a, b| b.cmp(a));
-    values.get(majority(voters.len()) - 1).copied()
+    let values: Vec<T> = voters.iter().map(|voter| value(*voter)).collect();
+    // A handful of voters: counting is as fast as sorting and a twentieth of its code.
+    let reached = |value: &T| values.iter().filter(|other| *other >= value).count();
+    values.iter().filter(|value| reached(value) >= majority(voters.len())).max().copied()
 }
 
 /// Where a campaign stands.

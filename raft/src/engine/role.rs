@@ -19,7 +19,7 @@ use super::progress::Progress;
 use super::read_index::Reads;
 use super::retire::Retiring;
 use super::transfer::Transfer;
-use crate::types::{EntryPayload, LogIndex, Term};
+use crate::types::{EntryPayload, LogIndex, Term, gather};
 
 /// What this node is in its term.
 #[derive(Clone, Debug)]
@@ -138,7 +138,7 @@ impl Engine {
         let last = self.log.last().index;
         let others = self.membership.members().into_iter().filter(|id| *id != self.config.id);
         self.role = Role::Leader(Box::new(Leader {
-            progress: others.map(|id| (id, Progress::new(last, false))).collect(),
+            progress: gather(others.map(|id| (id, Progress::new(last, false)))),
             heartbeat_deadline: self.now + self.config.heartbeat_interval,
             quorum_deadline: self.now + self.config.election_timeout_min,
             pending_change: last,

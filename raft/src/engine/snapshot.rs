@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use nacolet_model::{Instant, NodeId, limits};
+use nacolet_model::{Instant, NodeId};
 
 use super::Engine;
 use super::io::Output;
@@ -107,8 +107,8 @@ impl Engine {
         }
         self.log.trim(self.config.tail_entries_max, self.config.tail_bytes_max, keep_after);
         self.log.trim(
-            self.config.tail_entries_max.max(limits::RAFT_HELD_TAIL_ENTRIES_MAX),
-            self.config.tail_bytes_max.max(limits::RAFT_HELD_TAIL_BYTES_MAX),
+            self.config.tail_entries_max.max(self.config.held_tail_entries_max),
+            self.config.tail_bytes_max.max(self.config.held_tail_bytes_max),
             self.log.applied_index(),
         );
     }

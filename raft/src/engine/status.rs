@@ -8,7 +8,7 @@ use nacolet_model::NodeId;
 use super::Engine;
 use super::progress::ReplicationState;
 use super::role::{Role, RoleKind};
-use crate::types::{LogId, LogIndex, Membership, Term};
+use crate::types::{LogId, LogIndex, Membership, Term, gather};
 
 /// An engine at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,19 +73,15 @@ impl Engine {
     #[must_use]
     pub fn status(&self) -> Status {
         let followers = match &self.role {
-            Role::Leader(leader) => leader
-                .progress
-                .iter()
-                .map(|(node, progress)| {
-                    let status = FollowerStatus {
-                        match_index: progress.match_index,
-                        next_index: progress.next_index,
-                        state: progress.state(),
-                        active: progress.active,
-                    };
-                    (*node, status)
-                })
-                .collect(),
+            Role::Leader(leader) => gather(leader.progress.iter().map(|(node, progress)| {
+                let status = FollowerStatus {
+                    match_index: progress.match_index,
+                    next_index: progress.next_index,
+                    state: progress.state(),
+                    active: progress.active,
+                };
+                (*node, status)
+            })),
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => BTreeMap::new(),
         };
         Status {

@@ -168,7 +168,7 @@ where
     T: Timer + 'static,
 {
     /// Turns until shutdown, or until going on would be wrong.
-    pub(crate) async fn run(mut self) -> Result<(), Fatal> {
+    pub(crate) async fn run(mut self: Box<Self>) -> Result<(), Fatal> {
         loop {
             match self.turn()? {
                 Next::End => return Ok(()),

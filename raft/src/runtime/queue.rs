@@ -3,6 +3,7 @@
 //! serves first. A receiver that goes away closes its queue and drops what is in it: whoever waits
 //! for an answer to a message in there is told so instead of waiting for ever.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::{Future, poll_fn};
 use core::task::{Context, Poll};
@@ -10,8 +11,10 @@ use core::task::{Context, Poll};
 use atomic_waker::AtomicWaker;
 use concurrent_queue::{ConcurrentQueue, PushError};
 
+/// Items are boxed because slots are allocated long before they are needed, 31 at a time where there
+/// is no bound: a pointer each is what a microcontroller can spare.
 struct Shared<T> {
-    items: ConcurrentQueue<T>,
+    items: ConcurrentQueue<Box<T>>,
     waker: Arc<AtomicWaker>,
 }
 
@@ -47,24 +50,24 @@ impl<T> Clone for Outbox<T> {
 impl<T> Outbox<T> {
     /// Appends `item` and wakes the receiver; never waits.
     pub(crate) fn send(&self, item: T) -> Result<(), SendError<T>> {
-        match self.0.items.push(item) {
+        match self.0.items.push(Box::new(item)) {
             Ok(()) => {
                 self.0.waker.wake();
                 Ok(())
             }
-            Err(PushError::Full(item)) => Err(SendError::Full(item)),
-            Err(PushError::Closed(item)) => Err(SendError::Closed(item)),
+            Err(PushError::Full(item)) => Err(SendError::Full(*item)),
+            Err(PushError::Closed(item)) => Err(SendError::Closed(*item)),
         }
     }
 
     /// Appends `item`; a full queue gives up its oldest item, which is returned.
     pub(crate) fn force_send(&self, item: T) -> Option<T> {
-        let displaced = match self.0.items.force_push(item) {
+        let displaced = match self.0.items.force_push(Box::new(item)) {
             Ok(displaced) => displaced,
             Err(refused) => Some(refused.0),
         };
         self.0.waker.wake();
-        displaced
+        displaced.map(|item| *item)
     }
 
     /// Takes no more items; the receiver still gets those inside.
@@ -77,7 +80,7 @@ impl<T> Outbox<T> {
 impl<T> Inbox<T> {
     /// The oldest item, if there is one.
     pub(crate) fn take(&self) -> Option<T> {
-        self.0.items.pop().ok()
+        self.0.items.pop().ok().map(|item| *item)
     }
 
     /// Whether nothing is inside.

@@ -57,12 +57,23 @@ impl Drop for ReplicationHandle {
     }
 }
 
+/// What the peers' side is made of.
+pub(crate) struct PeersStart<S: RaftStateMachine, N, T> {
+    pub(crate) factory: N,
+    pub(crate) timer: T,
+    pub(crate) worker: Outbox<Order<S>>,
+    pub(crate) notices: Outbox<Notice>,
+    /// Slots of the queue to each peer.
+    pub(crate) queue_max: usize,
+}
+
 /// All peers, as RaftCore sees them.
 pub(crate) struct Peers<S: RaftStateMachine, N, T> {
     factory: N,
     timer: T,
     worker: Outbox<Order<S>>,
     notices: Outbox<Notice>,
+    queue_max: usize,
     handles: BTreeMap<NodeId, ReplicationHandle>,
     /// Addresses of the membership in force.
     addresses: BTreeMap<NodeId, String>,
@@ -92,19 +103,15 @@ where
     N::Network: 'static,
     T: Timer + 'static,
 {
-    pub(crate) fn new(
-        factory: N,
-        timer: T,
-        worker: Outbox<Order<S>>,
-        notices: Outbox<Notice>,
-    ) -> (Self, Replications) {
+    pub(crate) fn new(start: PeersStart<S, N, T>) -> (Self, Replications) {
         let arrivals = Rc::<Arrivals>::default();
         let replications = Replications { arrivals: Rc::clone(&arrivals), cores: Vec::new() };
         let peers = Self {
-            factory,
-            timer,
-            worker,
-            notices,
+            factory: start.factory,
+            timer: start.timer,
+            worker: start.worker,
+            notices: start.notices,
+            queue_max: start.queue_max,
             handles: BTreeMap::new(),
             addresses: BTreeMap::new(),
             arrivals,
@@ -171,7 +178,7 @@ where
         }
         let address = self.addresses.get(&to).cloned().unwrap_or_default();
         let waker = Arc::<AtomicWaker>::default();
-        let (outbox, inbox) = queue(Some(limits::PEER_QUEUE_MAX), &waker);
+        let (outbox, inbox) = queue(Some(self.queue_max), &waker);
         let closed = Rc::<Closed>::default();
         let core = ReplicationCore {
             peer: to,

@@ -16,7 +16,7 @@ use super::log_writer::LogWriter;
 use super::metrics::{Metrics, Shared};
 use super::queue::queue;
 use super::raft::{Handle, Raft};
-use super::replication::Peers;
+use super::replication::{Peers, PeersStart};
 use super::snapshot_requests::SnapshotRequests;
 use super::traits::{LocalBoxFuture, RaftLogStorage, RaftNetworkFactory, RaftStateMachine, Timer};
 use super::worker::{Worker, WorkerStart};
@@ -35,6 +35,8 @@ pub struct Config {
     pub requests_max: usize,
     /// Slots of the queue of messages from peers. Beyond: dropped.
     pub receive_max: usize,
+    /// Slots of the queue of messages to one peer. Beyond: the oldest gives way.
+    pub send_max: usize,
     /// Bytes of one snapshot chunk, at most `limits::SNAPSHOT_CHUNK_BYTES_MAX`. A heartbeat may have
     /// to wait for one chunk, so on slow links it should be what the link carries in one heartbeat.
     pub chunk_bytes: usize,
@@ -49,6 +51,7 @@ impl Config {
             bootstrap: None,
             requests_max: limits::RAFT_QUEUE_MAX,
             receive_max: limits::RAFT_RECEIVE_QUEUE_MAX,
+            send_max: limits::PEER_QUEUE_MAX,
             chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES_MAX,
         }
     }
@@ -135,8 +138,13 @@ impl<S: RaftStateMachine + 'static> Raft<S> {
             seed: Prng::new(config.engine.seed).fork().next_u64(),
             chunk_bytes: config.chunk_bytes,
         });
-        let (replications_of, replications) =
-            Peers::new(network_factory, timer.clone(), orders.clone(), notices.clone());
+        let (replications_of, replications) = Peers::new(PeersStart {
+            factory: network_factory,
+            timer: timer.clone(),
+            worker: orders.clone(),
+            notices: notices.clone(),
+            queue_max: config.send_max,
+        });
         let metrics = Metrics {
             id,
             last_log: status.last,
@@ -148,7 +156,8 @@ impl<S: RaftStateMachine + 'static> Raft<S> {
         };
         let shared = Arc::<Shared>::default();
         shared.write(&metrics);
-        let core = RaftCore {
+        // Boxed by itself: moved into its future as it is, it would be on the stack twice.
+        let core = Box::new(RaftCore {
             engine,
             timer,
             waker,
@@ -169,7 +178,7 @@ impl<S: RaftStateMachine + 'static> Raft<S> {
             patience_after_leading: config.engine.election_timeout_max * 3,
             dropped: 0,
             ended: Vec::new(),
-        };
+        });
         let raft = Self::from_handle(Handle { id, requests, peers, notices, metrics: shared });
         let tasks = Tasks {
             core: Box::pin(core.run()),
