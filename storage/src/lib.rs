@@ -3,8 +3,9 @@
 //! delegates to. Nothing here knows configs, instances, HTTP or an executor: slow work runs on the
 //! thread `log` or on short threads of its own, and comes back through completions and futures.
 //!
-//! Reading order: [`dir`] (the directory and its lock), `aside` (what becomes of damaged data), `codec` (bytes), `log` (raft-engine), `recover`
-//! (what a restart finds), `writer` (the thread), [`snapshot`], `failpoint`.
+//! Reading order: [`dir`] (the directory and its lock), `aside` (what becomes of damaged data), `codec`
+//! (bytes), `log` (raft-engine), `recover` (what a restart finds), `writer` (the thread),
+//! [`snapshot`], `whole`, `failpoint`.
 //!
 //! ```
 //! use nacolet_raft::RaftLogStorage;
@@ -26,6 +27,7 @@ mod failpoint;
 mod log;
 mod recover;
 pub mod snapshot;
+mod whole;
 mod writer;
 
 #[cfg(test)]

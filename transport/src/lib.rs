@@ -14,13 +14,14 @@
 //! needs none of this and opens no port.
 //!
 //! Reading order: [`message`] (what is said), [`frame`] (bytes on the wire), [`handshake`] (who
-//! speaks), [`peer`] (outgoing links), [`listen`] (incoming links), [`transport`] (all together).
+//! speaks), [`peer`] (outgoing links), [`listen`] (incoming links), [`transport`] (all together), [`relay`] (what an application asks).
 
 pub mod frame;
 pub mod handshake;
 pub mod listen;
 pub mod message;
 pub mod peer;
+pub mod relay;
 mod socket;
 pub mod transport;
 
@@ -29,4 +30,5 @@ pub use handshake::{ClusterKey, HandshakeError, KeyTooShort, Refusal};
 pub use listen::{Handler, LocalFuture};
 pub use message::{Call, Chunk, ClusterId, FollowerState, Progress, Reply};
 pub use peer::{CallError, PeerNetwork};
+pub use relay::{Relay, RelayError, SmolTimer};
 pub use transport::{Counters, Networks, Patience, Runner, Settings, Transport, Unreachable};

@@ -1,0 +1,261 @@
+//! A Raft node and its links as one thing that applications use: whatever is asked of it goes to the
+//! leader of the group, here or over TCP, and is asked again while there is none. It answers the same
+//! questions of other members. For applications that need no more; the Nacos node, which lets members
+//! join by themselves, has its own handler.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::{self, Duration};
+
+use nacolet_model::{Instant, NodeId};
+use nacolet_raft::{
+    ClientWriteError, LocalBoxFuture, LogIndex, MembershipChange, Message, Outcome, Raft,
+    RaftStateMachine, Refusal, RequestError, Timer,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::listen::{Handler, LocalFuture};
+use crate::message::{Call, Chunk, Reply};
+use crate::peer::CallError;
+use crate::socket;
+use crate::transport::Transport;
+
+/// Pause before a leader is looked for again: a third of a heartbeat.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Why a request has no answer of the application, or a refusing one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError<E> {
+    /// It was replicated and applied, and the application refused it. Final.
+    #[error("{0}")]
+    Rejected(E),
+    /// It will not be carried out, whoever leads.
+    #[error("{0}")]
+    Impossible(String),
+    /// No leader took it in time. It had no effect and may be repeated.
+    #[error("no leader could be reached, and nothing was done")]
+    Unavailable,
+    /// It may or may not have its effect, now or later.
+    #[error("the outcome is unknown")]
+    Unknown,
+}
+
+/// A Raft node and its links. Cheap to clone; stays on its thread.
+pub struct Relay<S: RaftStateMachine> {
+    raft: Raft<S>,
+    transport: Transport,
+    patience: Duration,
+}
+
+impl<S: RaftStateMachine> Clone for Relay<S> {
+    fn clone(&self) -> Self {
+        let (raft, transport) = (self.raft.clone(), self.transport.clone());
+        Self { raft, transport, patience: self.patience }
+    }
+}
+
+impl<S: RaftStateMachine> fmt::Debug for Relay<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").field("raft", &self.raft).finish_non_exhaustive()
+    }
+}
+
+impl<S: RaftStateMachine> Relay<S>
+where
+    S::Response: Serialize + DeserializeOwned,
+    S::Error: Serialize + DeserializeOwned,
+{
+    /// Asks through `raft` and `transport`, whose addresses are host and port. A request looks for a
+    /// leader for `patience`: some election timeouts.
+    #[must_use]
+    pub fn new(raft: Raft<S>, transport: Transport, patience: Duration) -> Self {
+        Self { raft, transport, patience }
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn raft(&self) -> &Raft<S> {
+        &self.raft
+    }
+
+    /// Replicates a command and resolves with the application's answer, once the leader applied it.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub async fn write(&self, command: &S::Command) -> Result<S::Response, RelayError<S::Error>> {
+        let bytes = postcard::to_allocvec(command).map_err(impossible)?;
+        let Reply::Written { answer, .. } = self.ask(Call::Write(bytes)).await? else {
+            return Err(RelayError::Unknown);
+        };
+        let answer: Result<S::Response, S::Error> =
+            postcard::from_bytes(&answer).ok().ok_or(RelayError::Unknown)?;
+        answer.map_err(RelayError::Rejected)
+    }
+
+    /// Resolves once this node has applied every write that was acknowledged, by any member, before
+    /// this call: a read of its state is linearizable then.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub async fn catch_up(&self) -> Result<LogIndex, RelayError<S::Error>> {
+        let Reply::Index(index) = self.ask(Call::ReadIndex).await? else {
+            return Err(RelayError::Unknown);
+        };
+        let applied = async {
+            let mut metrics = self.raft.metrics();
+            while metrics.applied_index < index {
+                let newer = self.raft.metrics_changed(metrics.version).await;
+                metrics = newer.ok().ok_or(RelayError::Unavailable)?;
+            }
+            Ok(index)
+        };
+        socket::within(self.patience, applied).await.unwrap_or(Err(RelayError::Unavailable))
+    }
+
+    /// Changes the membership and resolves when the change is over. What is refused for now, such as
+    /// promoting a learner that has not caught up, is asked again.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub async fn change_membership(
+        &self,
+        change: MembershipChange,
+    ) -> Result<(), RelayError<S::Error>> {
+        self.ask(Call::Change(change)).await.map(|_| ())
+    }
+
+    /// The leader's answer, asked for until there is one.
+    async fn ask(&self, call: Call) -> Result<Reply, RelayError<S::Error>> {
+        let end = SmolTimer.now() + self.patience;
+        loop {
+            match self.ask_once(call.clone()).await {
+                // Only here time is up: what was sent may have its effect.
+                Reply::Busy | Reply::NotLeader { .. } if SmolTimer.now() >= end => {
+                    return Err(RelayError::Unavailable);
+                }
+                Reply::Busy | Reply::NotLeader { .. } => {
+                    smol::Timer::after(RETRY).await;
+                }
+                Reply::Refused(why) => return Err(RelayError::Impossible(why)),
+                Reply::Unknown => return Err(RelayError::Unknown),
+                reply @ (Reply::Done
+                | Reply::Held(_)
+                | Reply::Written { .. }
+                | Reply::Index(_)
+                | Reply::Joined(_)
+                | Reply::Leader(_)
+                | Reply::Progress(_)) => return Ok(reply),
+            }
+        }
+    }
+
+    async fn ask_once(&self, call: Call) -> Reply {
+        let metrics = self.raft.metrics();
+        let Some(leader) = metrics.leader else { return Reply::Busy };
+        if leader == metrics.id {
+            return self.answer(call).await;
+        }
+        let Some(address) = metrics.membership.addresses.get(&leader) else { return Reply::Busy };
+        match self.transport.call(leader, address, call).await {
+            Ok(reply) => reply,
+            Err(CallError::Lost) => Reply::Unknown,
+            Err(CallError::Unreachable | CallError::Busy) => Reply::Busy,
+        }
+    }
+
+    /// What this member answers, leader or not.
+    async fn answer(&self, call: Call) -> Reply {
+        match call {
+            Call::Write(bytes) => self.answer_write(&bytes).await,
+            Call::ReadIndex => self.raft.read_index().await.map_or_else(refusal, Reply::Index),
+            Call::Change(change) => {
+                let changed = self.raft.change_membership(change).await;
+                changed.map_or_else(refusal, |()| Reply::Done)
+            }
+            Call::Transfer(target) => {
+                self.raft.transfer_leader(target).await.map_or_else(refusal, Reply::Leader)
+            }
+            Call::Chunk(_)
+            | Call::Join { .. }
+            | Call::Announce { .. }
+            | Call::Promote
+            | Call::Progress => Reply::Refused("this is not asked in this group".to_owned()),
+        }
+    }
+
+    async fn answer_write(&self, bytes: &[u8]) -> Reply {
+        // Decoded before it is proposed: what cannot be applied must not get into the log.
+        let Ok(command) = postcard::from_bytes(bytes) else {
+            return Reply::Refused("this is no command of the application".to_owned());
+        };
+        let answer = match self.raft.client_write(&command).await {
+            Ok(response) => Ok(response),
+            Err(ClientWriteError::Rejected(error)) => Err(error),
+            Err(ClientWriteError::TooLarge { bytes, bytes_max }) => {
+                return Reply::Refused(format!("{bytes} bytes are more than {bytes_max}"));
+            }
+            Err(error) if error.outcome() == Outcome::Refused => return Reply::Busy,
+            Err(_) => return Reply::Unknown,
+        };
+        match postcard::to_allocvec(&answer) {
+            Ok(answer) => Reply::Written { answer, applied: self.raft.metrics().applied_index },
+            Err(_) => Reply::Unknown,
+        }
+    }
+}
+
+impl<S: RaftStateMachine + 'static> Handler for Relay<S>
+where
+    S::Response: Serialize + DeserializeOwned,
+    S::Error: Serialize + DeserializeOwned,
+{
+    fn raft(&self, from: NodeId, message: Message) {
+        // What does not fit is lost, as messages may be; Raft counts it.
+        let _ = self.raft.receive(from, message);
+    }
+
+    fn call(&self, from: NodeId, _guest: bool, call: Call) -> LocalFuture<Reply> {
+        let relay = self.clone();
+        Box::pin(async move {
+            let Call::Chunk(chunk) = call else { return relay.answer(call).await };
+            let Chunk { term, meta, offset, chunk } = *chunk;
+            let held = relay.raft.receive_chunk(from, term, meta, offset, chunk).await;
+            held.map_or(Reply::Busy, Reply::Held)
+        })
+    }
+}
+
+fn refusal(error: RequestError) -> Reply {
+    if error == RequestError::Refused(Refusal::InvalidChange) {
+        return Reply::Refused(error.to_string());
+    }
+    match error.outcome() {
+        Outcome::Refused => Reply::Busy,
+        Outcome::Unknown => Reply::Unknown,
+    }
+}
+
+fn impossible<E>(why: impl ToString) -> RelayError<E> {
+    RelayError::Impossible(why.to_string())
+}
+
+static START: OnceLock<time::Instant> = OnceLock::new();
+
+/// The clock of Raft on smol: monotonic, since its first use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SmolTimer;
+
+impl Timer for SmolTimer {
+    #[expect(clippy::disallowed_methods, reason = "this is where the time of Raft comes from")]
+    fn now(&self) -> Instant {
+        let start = START.get_or_init(time::Instant::now);
+        Instant::from_micros(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn until(&self, deadline: Instant) -> LocalBoxFuture<'static, ()> {
+        Box::pin(async move {
+            smol::Timer::after(deadline - Self.now()).await;
+        })
+    }
+}
