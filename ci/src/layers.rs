@@ -21,6 +21,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lock", &["model"]),
     ("storage", &["model", "raft", "config", "registry"]),
     ("transport", &["model", "raft", "config", "registry"]),
+    // An application of the library that is not Nacos.
+    ("raft/examples/kv", &["model", "raft", "storage", "transport"]),
     ("api", &["model", "raft", "config", "registry", "lock"]),
     ("node", &["model", "raft", "config", "registry", "lock", "storage", "transport", "api"]),
     (
@@ -61,7 +63,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // The other Raft, as an oracle in tests.
     ("raft", &["raft", "tests"]),
     ("raft-engine", &["storage"]),
-    ("smol", &["node", "api", "transport", "storage", "tests"]),
+    ("smol", &["node", "api", "transport", "storage", "raft/examples/kv", "tests"]),
     ("socket2", &["api", "transport", "node", "tests"]),
     ("surf", &["node", "tests"]),
     ("tide", &["api"]),
@@ -206,7 +208,7 @@ mod tests {
         let engine = "raft: may not use raft-engine: allowed storage";
         verdict("raft", "[dependencies]\nraft-engine = {}", &[engine]);
         verdict("raft", "[dependencies]\nrand = {}", &["raft: is a core and may not use rand"]);
-        let smol = "raft: may not use smol: allowed node, api, transport, storage, tests";
+        let smol = "raft: may not use smol: allowed node, api, transport, storage, raft/examples/kv, tests";
         verdict("raft", "[dev-dependencies]\nsmol = {}", &[smol]);
     }
 
