@@ -12,6 +12,7 @@
 mod chaos;
 mod check;
 mod edge;
+mod embassy;
 mod interop;
 mod layers;
 mod mutants;
@@ -32,6 +33,7 @@ usage: cargo ci <verb>
   layers     only the allowed edges between crates
   tidy       only the rules about files
   edge       static build for x86_64 musl, and its size
+  embassy    the Raft library on a microcontroller under QEMU, its flash and its memory
   interop [--base URL | --binary PATH] [client...]
              real Nacos clients against the release binary, a running server or another binary
              clients: plain python python3 go node rust rustgrpc java java2 java3 (all when none
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         ["tidy"] => tree::report("tidy", &tidy::problems(&tree::root())),
         ["edge"] => edge::run(),
         ["oracle"] => oracle::run(),
+        ["embassy"] => embassy::run(),
         ["interop", rest @ ..] => interop::run(rest),
         ["chaos", rest @ ..] => chaos::run(rest),
         ["sim", rest @ ..] => sim::run(rest),
@@ -62,7 +65,7 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             true
         }
-        [verb @ ("check" | "layers" | "tidy" | "edge" | "oracle"), ..] => {
+        [verb @ ("check" | "layers" | "tidy" | "edge" | "embassy" | "oracle"), ..] => {
             eprintln!("`{verb}` takes no arguments\n\n{USAGE}");
             false
         }
