@@ -15,12 +15,45 @@
 //!                                 builds, reads, stores and installs snapshots
 //! ```
 //!
-//! The parts that face the outside are traits: [`RaftStateMachine`] is the replicated application,
-//! [`RaftLogStorage`] the disk, [`RaftNetwork`] one connection, [`Timer`] the clock. [`Raft::new`]
-//! connects them and returns the handle and three futures; it never spawns.
+//! The parts that face the outside are traits: [`RaftStateMachine`] is the replicated application, or
+//! [`Application`] where one method is enough; [`RaftLogStorage`] is the disk, [`RaftNetwork`] one
+//! connection, [`Timer`] the clock. [`Raft::new`] connects them and returns the handle and three
+//! futures; it never spawns.
+//!
+//! Start with the [`guide`], your first replicated service. Two whole programs are in the repository:
+//! `raft/examples/kv` (servers) and `raft/examples/embassy` (a microcontroller).
 //!
 //! Every request is answered, also when the node stops or one of its parts dies, and each failure
 //! says whether the request certainly had no effect or whether nobody knows ([`Outcome`]).
+//!
+//! # Where it comes from
+//!
+//! | | Source | Here |
+//! |---|---|---|
+//! | terms, votes, election timeouts | Raft paper §5.1, §5.2, §9.3 | [`engine`] |
+//! | log matching, commit of the own term only | §5.3, §5.4.2, figure 8 | [`engine`] |
+//! | membership by joint consensus, learners | §6, dissertation §4.2.1, §4.3 | [`MembershipChange`] |
+//! | snapshots | §7 | [`Application`], [`SnapshotStorage`] |
+//! | linearizable reads, by confirmation or lease | §8, dissertation §6.4 | [`Raft::read_index`] |
+//! | pre-vote, check-quorum | dissertation §9.6, §6.2 | [`engine::Config`] |
+//! | leadership transfer | dissertation §3.10 | [`Raft::transfer_leader`] |
+//! | when a membership counts, one change at a time | etcd raft | [`Raft::change_membership`] |
+//!
+//! # Features
+//!
+//! - none by default: `no_std` with `alloc`, no clock, no thread, no randomness of its own.
+//! - `testing`: the doubles in [`testing`], for tests of what is built on this crate. Not part of what
+//!   version numbers promise.
+//!
+//! # Compatibility
+//!
+//! Settings, metrics and states may get more fields, so they are made by a constructor and changed field
+//! by field. Errors and messages are exhaustive on purpose: each variant is a branch that a caller
+//! decides on, and another one is a new major version. What is on disks and wires ([`Message`],
+//! [`Entry`], [`HardState`], [`SnapshotMeta`], [`SnapshotChunk`]) only gets variants and fields at the
+//! end.
+//!
+//! # Example
 //!
 //! A counter, replicated by one node whose disk is in memory:
 //!
@@ -69,10 +102,12 @@
 //! # Ok::<(), nacolet_raft::StartError>(())
 //! ```
 #![no_std]
+#![warn(missing_docs)]
 
 extern crate alloc;
 
 pub mod engine;
+pub mod guide;
 mod memory;
 mod replica;
 mod runtime;

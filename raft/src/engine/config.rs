@@ -5,6 +5,7 @@ use nacolet_model::{Duration, NodeId, limits};
 
 /// Settings of one engine. [`Config::new`] gives the defaults named at each field.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
     /// This node.
     pub id: NodeId,

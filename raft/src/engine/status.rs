@@ -12,6 +12,7 @@ use crate::types::{LogId, LogIndex, Membership, Term, gather};
 
 /// An engine at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Status {
     /// This node.
     pub id: NodeId,
@@ -47,6 +48,7 @@ pub struct Status {
 
 /// One follower, as its leader sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FollowerStatus {
     /// Known to match the leader's log and to be durable.
     pub match_index: LogIndex,

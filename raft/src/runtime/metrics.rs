@@ -12,6 +12,7 @@ use crate::types::{LogId, LogIndex, Membership, Term};
 
 /// State of one node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Metrics {
     /// Grows with every change; for [`crate::Raft::metrics_changed`].
     pub version: u64,

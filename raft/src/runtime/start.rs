@@ -25,6 +25,7 @@ use crate::types::{Membership, SnapshotMeta};
 
 /// Settings of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
     /// What the engine is told.
     pub engine: engine::Config,
