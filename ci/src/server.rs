@@ -17,9 +17,13 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 /// Pause between two looks at a starting node.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// A node answers in milliseconds, an emulated one in some more.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A node that runs until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
+    emulator: Option<&'static str>,
     binary: PathBuf,
     folder: PathBuf,
     address: SocketAddr,
@@ -33,6 +37,19 @@ impl Server {
     ///
     /// The folder cannot be made, no ports are free, or the node does not become ready.
     pub(crate) fn start(binary: &Path, folder: &Path) -> io::Result<Self> {
+        Self::start_under(None, binary, folder)
+    }
+
+    /// As [`Self::start`], with the binary run by `emulator`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`], or there is no such emulator.
+    pub(crate) fn start_under(
+        emulator: Option<&'static str>,
+        binary: &Path,
+        folder: &Path,
+    ) -> io::Result<Self> {
         let data = folder.join("data");
         if data.exists() {
             fs::remove_dir_all(&data)?;
@@ -40,9 +57,9 @@ impl Server {
         fs::create_dir_all(&data)?;
         File::create(folder.join("server.log"))?;
         let address = free_address()?;
-        let child = spawn(binary, folder, address)?;
+        let child = spawn(emulator, binary, folder, address)?;
         let (binary, folder) = (binary.to_path_buf(), folder.to_path_buf());
-        let mut server = Self { binary, folder, address, child };
+        let mut server = Self { emulator, binary, folder, address, child };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -55,13 +72,33 @@ impl Server {
     pub(crate) fn restart(&mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
-        self.child = spawn(&self.binary, &self.folder, self.address)?;
+        self.child = spawn(self.emulator, &self.binary, &self.folder, self.address)?;
         self.wait_until_ready()
     }
 
     /// What clients are told to connect to.
     pub(crate) fn base(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// One request on a connection of its own; the whole answer, head and body.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached or does not end its answer.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     fn wait_until_ready(&mut self) -> io::Result<()> {
@@ -104,9 +141,22 @@ pub(crate) fn release_binary(root: &Path) -> Option<PathBuf> {
     Some(binary)
 }
 
-fn spawn(binary: &Path, folder: &Path, address: SocketAddr) -> io::Result<Child> {
+fn spawn(
+    emulator: Option<&str>,
+    binary: &Path,
+    folder: &Path,
+    address: SocketAddr,
+) -> io::Result<Child> {
     let log = File::options().append(true).open(folder.join("server.log"))?;
-    Command::new(binary)
+    let mut command = match emulator {
+        Some(emulator) => {
+            let mut command = Command::new(emulator);
+            command.arg(binary);
+            command
+        }
+        None => Command::new(binary),
+    };
+    command
         .arg("serve")
         .arg("--data-dir")
         .arg(folder.join("data"))
