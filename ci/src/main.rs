@@ -29,7 +29,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo ci <verb>
 
-  check      everything a change must pass: fmt, layers, tidy, clippy, bare metal, licences
+  check      everything a change must pass: fmt, layers, tidy, clippy, bare metal, docs, licences
   layers     only the allowed edges between crates
   tidy       only the rules about files
   edge [--quick] [target...]

@@ -261,7 +261,7 @@
 //! |---|---|---|---|---|
 //! | server (smol) | `nacolet-storage`: `LogStore` | `nacolet-storage`: `SnapshotStore` | `nacolet-transport` | `SmolTimer` there |
 //! | microcontroller (embassy) | [`RamLog`] | [`RamSnapshots`] | `raft/examples/embassy` | ten lines there |
-//! | tests | [`RamLog`], [`testing::MemoryLog`](crate::testing::MemoryLog) | [`RamSnapshots`] | [`testing::Switchboard`](crate::testing::Switchboard) | [`testing::ManualTimer`](crate::testing::ManualTimer) |
+//! | tests | [`RamLog`], `testing::MemoryLog` | [`RamSnapshots`] | `testing::Switchboard` | `testing::ManualTimer` |
 //!
 //! A log of your own implements [`RaftLogStorage`](crate::RaftLogStorage). Its contract is short and
 //! strict: report a write only when it is durable, keep the order, and end the process when an fsync

@@ -42,7 +42,7 @@
 //! # Features
 //!
 //! - none by default: `no_std` with `alloc`, no clock, no thread, no randomness of its own.
-//! - `testing`: the doubles in [`testing`], for tests of what is built on this crate. Not part of what
+//! - `testing`: the doubles in the module of that name, for tests of what is built on this crate. Not part of what
 //!   version numbers promise.
 //!
 //! # Compatibility
