@@ -12,6 +12,7 @@ use nacolet_raft::{
     ClientWriteError, LocalBoxFuture, LogIndex, MembershipChange, Message, Outcome, Raft,
     RaftStateMachine, Refusal, RequestError, Timer,
 };
+use nacolet_registry as registry;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::listen::{Handler, LocalFuture};
@@ -214,6 +215,9 @@ where
         // What does not fit is lost, as messages may be; Raft counts it.
         let _ = self.raft.receive(from, message);
     }
+
+    /// A group of this kind has no Distro: what arrives is not for it.
+    fn distro(&self, _from: NodeId, _message: registry::Message, _bytes: usize) {}
 
     fn call(&self, from: NodeId, _guest: bool, call: Call) -> LocalFuture<Reply> {
         let relay = self.clone();
