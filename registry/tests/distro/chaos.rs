@@ -14,7 +14,7 @@ const CLIENTS: usize = 16;
 const SERVICES: usize = 3;
 const FAULTY_S: u64 = 240;
 /// Time for digests to find what was lost, and for silence to be noticed: beats, looks and reports.
-const HEALING_S: u64 = 50;
+const HEALING_S: u64 = 65;
 /// This long after the last fault everybody agrees on who is alive.
 const CALM_S: u64 = 45;
 
