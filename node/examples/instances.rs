@@ -255,7 +255,7 @@ impl Clients {
     }
 
     fn is_dead(&self, number: usize) -> bool {
-        self.killed.load(Ordering::Relaxed) && number % 3 == 0
+        self.killed.load(Ordering::Relaxed) && number.is_multiple_of(3)
     }
 
     fn first(&self) -> usize {

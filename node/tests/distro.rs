@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
 
+use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
@@ -146,7 +147,7 @@ fn what_one_member_is_told_all_members_list() {
     for member in [&a, &b] {
         until(member, "s", |list| !list.contains("10.0.0.1"));
     }
-    // All members name the same one as responsible.
+    // All members name the same one as responsible, once they have heard that each is ready.
     let responsible = |member: &Member| {
         let target = "/nacos/v3/admin/nacolet/service?serviceName=s";
         let (status, answer) = member.http().get(target);
@@ -154,10 +155,33 @@ fn what_one_member_is_told_all_members_list() {
         let answer: Value = serde_json::from_str(&answer).expect("it is JSON");
         answer["data"]["responsible"].clone()
     };
-    assert!([&a, &b, &c].iter().any(|one| responsible(&a)["address"] == *one.http));
-    for member in [&b, &c] {
-        assert_eq!(responsible(member), responsible(&a));
-    }
+    let agreed = (0..400).find_map(|_| {
+        let named = [&a, &b, &c].map(responsible);
+        sleep(Duration::from_millis(25));
+        (named[0] == named[1] && named[1] == named[2]).then(|| named[0]["address"].clone())
+    });
+    let agreed = agreed.expect("they agree");
+    assert!([&a, &b, &c].iter().any(|one| agreed == *one.http), "{agreed}");
+    // Subscribers of one member hear what another one was told.
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("the socket is open");
+    let port = socket.local_addr().expect("it is bound").port();
+    list(&mut c.http(), &format!("u&udpPort={port}&clientIP=127.0.0.1"));
+    let mut connection = Grpc::connect(&b.grpc);
+    connection.subscribe("u");
+    assert_eq!(a.http().post(INSTANCE, "serviceName=u&ip=10.0.0.3&port=80").0, 200);
+    connection.until_told("10.0.0.3");
+    let mut datagram = [0; 2_048];
+    let length = socket.recv(&mut datagram).expect("it is pushed");
+    assert!(String::from_utf8_lossy(&datagram[..length]).contains("10.0.0.3"));
+    // Whoever moves to another member sees the list go on, not back.
+    let shown = |member: &Member| -> u64 {
+        let list: Value = serde_json::from_str(&list(&mut member.http(), "u")).expect("JSON");
+        list["lastRefTime"].as_u64().expect("a number")
+    };
+    assert_eq!(a.http().post(INSTANCE, "serviceName=u&ip=10.0.0.4&port=80").0, 200);
+    until(&b, "u", |list| list.contains("10.0.0.4"));
+    assert!(shown(&b) >= shown(&a));
     // Persistent ones are agreed, through any member.
     let form = "serviceName=p&ip=10.0.0.2&port=80&ephemeral=false";
     assert_eq!(c.http().post(INSTANCE, form).0, 200);

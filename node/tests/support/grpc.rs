@@ -67,6 +67,29 @@ impl Grpc {
         assert!(answer.contains("\"resultCode\":200"), "{answer}");
     }
 
+    /// Asks to be told of changes.
+    pub(crate) fn subscribe(&mut self, service: &str) {
+        let request = format!(
+            r#"{{"namespace":"","groupName":"DEFAULT_GROUP","serviceName":"{service}",
+                "subscribe":true,"clusters":""}}"#
+        );
+        let answer = self.ask("SubscribeServiceRequest", &request);
+        assert!(answer.contains("\"resultCode\":200"), "{answer}");
+    }
+
+    /// Waits until it is told something with this text in it.
+    pub(crate) fn until_told(&mut self, text: &str) {
+        loop {
+            let (kind, flags, of, payload) = self.read();
+            if kind == PING && flags & ACK == 0 {
+                self.frame(PING, ACK, 0, &payload);
+            }
+            if (kind, of) == (DATA, 1) && String::from_utf8_lossy(&payload).contains(text) {
+                return;
+            }
+        }
+    }
+
     /// One unary call, and what came back as text.
     fn ask(&mut self, kind: &str, json: &str) -> String {
         self.last_id += 2;

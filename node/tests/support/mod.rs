@@ -125,9 +125,10 @@ impl Http {
         target: &str,
         form: &str,
     ) -> std::io::Result<(u16, Vec<u8>)> {
-        // It counts for long polls only.
+        // The time counts for long polls only, the agent for pushes by UDP.
         let request = format!(
             "{method} {target} HTTP/1.1\r\nhost: test\r\nlong-pulling-timeout: 10000\r\n\
+             user-agent: Nacos-Java-Client:v1.4.8\r\n\
              content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
             form.len()
         );
