@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use nacolet_model::{Instant, NodeId, limits};
 
 use crate::catalog::Slot;
-use crate::distro::message::{Heard, Life, Message, Ping};
+use crate::distro::message::{Heard, Life, Message, Ping, Wanted};
 use crate::distro::{Peer, View};
 use crate::step::{Output, Registry};
 use crate::timer::Due;
@@ -63,7 +63,7 @@ impl Registry {
         match message {
             Message::Ping(_) => {}
             Message::Sync(changes) => self.receive(now, from, changes, out),
-            Message::Heard(heard) => self.heard(now, heard),
+            Message::Heard(heard) => self.heard(now, from, heard, out),
             Message::Digest { hashes, urgent } => self.compare(from, &hashes, urgent, out),
             Message::Versions(buckets) => self.repair(from, buckets, out),
             Message::Want(wanted) => self.wanted(from, wanted, out),
@@ -220,17 +220,24 @@ impl Registry {
         }
     }
 
-    /// Beats that came to another member.
-    fn heard(&mut self, now: Instant, heard: Vec<Heard>) {
+    /// Beats that came to another member. What is not known here was lost on the way, and is asked for.
+    fn heard(&mut self, now: Instant, from: NodeId, heard: Vec<Heard>, out: &mut Vec<Output>) {
+        let mut wanted = Vec::new();
         for Heard { service, instances } in heard {
-            let Some(slot) = self.catalog.slot_of(&service) else { continue };
-            let mut recovered = Vec::new();
+            let slot = self.catalog.slot_of(&service);
+            let (mut recovered, mut lacking) = (Vec::new(), Vec::new());
             for (key, silent_ms) in instances {
-                let Some(service) = self.catalog.get_mut(slot) else { break };
-                let Ok(at) = service.position(&key.ip, key.port, key.cluster.as_str()) else {
+                let found = slot.and_then(|slot| self.catalog.get_mut(slot));
+                let at = found.as_deref().and_then(|service| {
+                    service.position(&key.ip, key.port, key.cluster.as_str()).ok()
+                });
+                let Some((at, instance)) = at
+                    .zip(found)
+                    .and_then(|(at, service)| Some((at, service.instances_mut().get_mut(at)?)))
+                else {
+                    lacking.push(key);
                     continue;
                 };
-                let Some(instance) = service.instances_mut().get_mut(at) else { continue };
                 let silence = core::time::Duration::from_millis(u64::from(silent_ms));
                 if silence < instance.silence(now) {
                     instance.set_silence(now, silence);
@@ -240,14 +247,18 @@ impl Registry {
                     recovered.push((key, at));
                 }
             }
-            if recovered.is_empty() {
-                continue;
+            if !lacking.is_empty() {
+                wanted.push(Wanted { service, instances: lacking });
             }
+            let Some(slot) = slot.filter(|_| !recovered.is_empty()) else { continue };
             let counter = self.changed(now, slot);
             for (key, at) in recovered {
                 self.altered(slot, &key, counter);
                 self.look_at(now, slot, at..at + 1);
             }
+        }
+        if !wanted.is_empty() {
+            out.push(Output::Send { to: [from].into(), message: Message::Want(wanted) });
         }
     }
 }

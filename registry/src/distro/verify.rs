@@ -1,8 +1,9 @@
 //! Finds what was lost between members, and repairs it. Each member sends a hash per bucket every few
-//! seconds. A bucket that differs twice in a row without a change on either side is not on its way, it
-//! is lost: then both say what they have in it, send what is newer, and ask for the rest.
+//! seconds. In a bucket that differs twice in a row something was lost: few changes are on their way at
+//! any moment, and hardly ever in the same bucket twice. Then both say what they have in it, send what
+//! is newer, and ask for the rest.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -15,30 +16,22 @@ use crate::service::Service;
 use crate::spec::InstanceKey;
 use crate::step::{Output, Registry};
 
-/// After so many digests in a row that differ, a bucket that never comes to rest is repaired too.
-const ROUNDS_MAX: u8 = 6;
-
-/// What the last digests of one peer looked like beside our own.
+/// What the last digest of one peer looked like beside our own.
 #[derive(Debug, Default)]
 pub(crate) struct Comparison {
-    /// By bucket: own hash, the peer's, and for how many digests they differed.
-    seen: BTreeMap<u16, (u64, u64, u8)>,
+    /// Buckets that differed.
+    differed: BTreeSet<u16>,
 }
 
 impl Comparison {
-    /// Whether the bucket has to be repaired.
+    /// Whether the bucket has to be repaired: what is on its way has arrived by the next digest.
     fn differs(&mut self, bucket: u16, mine: u64, theirs: u64) -> bool {
-        let seen = self.seen.remove(&bucket);
-        if mine == theirs {
-            return false;
+        let differed_before = self.differed.remove(&bucket);
+        let is_lost = mine != theirs && differed_before;
+        if mine != theirs && !is_lost {
+            self.differed.insert(bucket);
         }
-        let rounds = seen.map_or(0, |(_, _, rounds)| rounds);
-        let is_at_rest = seen.is_some_and(|(own, other, _)| (own, other) == (mine, theirs));
-        if is_at_rest || rounds >= ROUNDS_MAX {
-            return true;
-        }
-        self.seen.insert(bucket, (mine, theirs, rounds + 1));
-        false
+        is_lost
     }
 }
 
@@ -249,17 +242,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_is_repaired_when_it_differs_twice_at_rest_or_for_long() {
+    fn a_bucket_is_repaired_when_it_differs_twice_in_a_row() {
         let mut comparison = Comparison::default();
         assert!(!comparison.differs(3, 1, 1));
         assert!(!comparison.differs(3, 1, 2), "it may be on its way");
-        assert!(comparison.differs(3, 1, 2), "it is lost");
-        assert!(!comparison.differs(3, 1, 2), "a new look after the repair");
+        assert!(!comparison.differs(4, 1, 2), "another one");
+        assert!(comparison.differs(3, 5, 6), "something is lost, however busy it is");
+        assert!(!comparison.differs(3, 5, 6), "a new look after the repair");
         assert!(!comparison.differs(3, 2, 2));
         assert!(!comparison.differs(3, 1, 2), "all forgotten since");
-        for round in 1..ROUNDS_MAX {
-            assert!(!comparison.differs(3, u64::from(round) + 10, 2), "busy");
-        }
-        assert!(comparison.differs(3, 100, 2), "busy for too long");
     }
 }

@@ -245,6 +245,33 @@ fn what_was_lost_on_the_way_is_found_and_repaired() {
 }
 
 #[test]
+fn what_was_lost_in_a_busy_bucket_is_found_as_soon() {
+    let mut world = World::new(3, 1);
+    world.cut(0, 1);
+    world.register(0, "orders", "a");
+    world.run(10);
+    world.heal();
+    for round in 0..12 {
+        world.register(2, "orders", &format!("z{round}"));
+        world.run(1_000);
+    }
+    assert!(world.list(1, "orders").contains(&"a".to_owned()));
+}
+
+#[test]
+fn beats_tell_the_responsible_member_what_it_lost() {
+    let mut world = World::new(3, 1);
+    let name = world.service_of(1);
+    world.cut(0, 1);
+    world.register(0, &name, "a");
+    world.run(10);
+    world.heal();
+    world.beat(0, &name, "a");
+    world.run(2_100);
+    assert_eq!(world.wrong(&name, &["a"]), []);
+}
+
+#[test]
 fn members_at_rest_do_not_repair_anything() {
     let mut world = World::new(3, 1);
     world.register(0, "orders", "a");
