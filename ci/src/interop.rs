@@ -3,8 +3,9 @@
 //! Each client is a small program below `tests/interop/` that gets the server's address as its only
 //! argument and prints one line per case: `ok NAME`, `FAIL NAME why` or `skip NAME why`. When it
 //! prints `RESTART` the server is killed and started again on the same data, and the program is
-//! answered `RESTARTED`, or `CANNOT` when the server is somebody else's. Client libraries come from
-//! their public registries and are kept below `target/interop/`.
+//! answered `RESTARTED`, or `CANNOT` when the server is somebody else's. With `--nodes 3` the address
+//! is a list, and `RESTART` kills one node after the other and leaves it away until the next time.
+//! Client libraries come from their public registries and are kept below `target/interop/`.
 
 mod clients;
 
@@ -19,7 +20,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use clients::{CLIENTS, Client};
+use clients::{CLIENTS, Client, FAIL_OVER};
 
 /// The longest silence of a client: a long poll of 30 s, twice.
 const SILENCE_MAX: Duration = Duration::from_secs(75);
@@ -28,8 +29,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(75);
 enum Target {
     /// A server that runs already, by its address.
     Running(String),
-    /// A program to start once for each client.
-    Binary(PathBuf),
+    /// A program to start for each client, and as how many nodes.
+    Binary(PathBuf, usize),
 }
 
 /// How the cases of one client went.
@@ -65,14 +66,24 @@ impl Line {
 /// Runs the clients named in `words`, or all; true if every case of every client passed.
 pub(crate) fn run(words: &[&str]) -> bool {
     let root = tree::root();
+    let (count, words) = match words {
+        ["--nodes", count, words @ ..] => (count.parse().unwrap_or(0), words),
+        words => (1, words),
+    };
+    if !(1..=7).contains(&count) {
+        println!("--nodes takes a number from 1 to 7");
+        return false;
+    }
     let (target, names) = match words {
         ["--base", base, names @ ..] => {
             (Some(Target::Running(base.trim_end_matches('/').into())), names)
         }
-        ["--binary", path, names @ ..] => (Some(Target::Binary(root.join(path))), names),
-        names => (server::release_binary(&root).map(Target::Binary), names),
+        ["--binary", path, names @ ..] => (Some(Target::Binary(root.join(path), count)), names),
+        names => (server::release_binary(&root).map(|path| Target::Binary(path, count)), names),
     };
     let Some(target) = target else { return false };
+    // Only these look for another node by themselves.
+    let names = if count > 1 && names.is_empty() { &FAIL_OVER[..] } else { names };
     if let Some(name) = names.iter().find(|name| !CLIENTS.iter().any(|c| c.name == **name)) {
         println!("unknown client: {name}");
         return false;
@@ -97,7 +108,7 @@ pub(crate) fn run(words: &[&str]) -> bool {
 fn serve(client: &Client, root: &Path, folder: &Path, target: &Target) -> Tally {
     match target {
         Target::Running(base) => converse(client, root, base, None),
-        Target::Binary(binary) => match Server::start(binary, folder) {
+        Target::Binary(binary, count) => match Server::start(binary, folder, *count) {
             Ok(mut server) => {
                 let base = server.base();
                 converse(client, root, &base, Some(&mut server))

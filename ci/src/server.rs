@@ -1,6 +1,7 @@
-//! One release node in a folder of its own, for the clients of `interop`.
+//! Release nodes in folders of their own, for the clients of `interop`: one alone, or a cluster.
 //!
-//! It can be killed and started again on the same data while a client is using it.
+//! A node can be killed while a client is using it. One that is alone starts again on the same data; of
+//! a cluster one is missing from then on, another one after each kill.
 
 use crate::process::{cargo, now, step};
 use std::fs::{self, File};
@@ -20,27 +21,38 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A node answers in milliseconds, an emulated one in some more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A node that runs until it is dropped.
+/// Nodes that run until they are dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
-    emulator: Option<&'static str>,
-    binary: PathBuf,
-    folder: PathBuf,
-    address: SocketAddr,
-    child: Child,
+    nodes: Vec<Node>,
+    /// The node that was killed last, where it is missing.
+    missing: Option<usize>,
 }
 
 impl Server {
-    /// Starts a node with an empty data folder below `folder`; its log goes to `folder/server.log`.
+    /// Starts `count` nodes with empty data folders below `folder`, which are one cluster.
     ///
     /// # Errors
     ///
-    /// The folder cannot be made, no ports are free, or the node does not become ready.
-    pub(crate) fn start(binary: &Path, folder: &Path) -> io::Result<Self> {
-        Self::start_under(None, binary, folder)
+    /// A folder cannot be made, no ports are free, or a node does not become ready.
+    pub(crate) fn start(binary: &Path, folder: &Path, count: usize) -> io::Result<Self> {
+        let mut server = Self { nodes: Vec::new(), missing: None };
+        for number in 0..count {
+            let folder = if count == 1 { folder.into() } else { folder.join(number.to_string()) };
+            let mut options = Vec::new();
+            if count > 1 {
+                options.extend(["--cluster-key-file".into(), key(&folder)?]);
+            }
+            if let Some(first) = server.nodes.first() {
+                let peer = SocketAddr::new(first.address.ip(), first.address.port() - 1000);
+                options.extend(["--join".into(), peer.to_string()]);
+            }
+            server.nodes.push(Node::start(None, binary, folder, options)?);
+        }
+        Ok(server)
     }
 
-    /// As [`Self::start`], with the binary run by `emulator`.
+    /// Starts one node whose binary is run by `emulator`, where one is needed.
     ///
     /// # Errors
     ///
@@ -50,6 +62,79 @@ impl Server {
         binary: &Path,
         folder: &Path,
     ) -> io::Result<Self> {
+        let node = Node::start(emulator, binary, folder.into(), Vec::new())?;
+        Ok(Self { nodes: vec![node], missing: None })
+    }
+
+    /// Kills a node without warning. One that is alone is started again on the same data and address;
+    /// in a cluster the one that was killed before is started again first.
+    ///
+    /// # Errors
+    ///
+    /// A node cannot be killed or does not become ready again.
+    pub(crate) fn restart(&mut self) -> io::Result<()> {
+        if let [only] = self.nodes.as_mut_slice() {
+            only.kill()?;
+            return only.revive();
+        }
+        let victim = self.missing.map_or(0, |missing| (missing + 1) % self.nodes.len());
+        if let Some(missing) = self.missing.take() {
+            self.nodes[missing].revive()?;
+        }
+        self.nodes[victim].kill()?;
+        self.missing = Some(victim);
+        Ok(())
+    }
+
+    /// What clients are told to connect to: one URL per node, with commas between.
+    pub(crate) fn base(&self) -> String {
+        let urls: Vec<_> =
+            self.nodes.iter().map(|node| format!("http://{}", node.address)).collect();
+        urls.join(",")
+    }
+
+    /// One request to the first node on a connection of its own; the whole answer, head and body.
+    ///
+    /// # Errors
+    ///
+    /// The node cannot be reached or does not end its answer.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<String> {
+        let Some(Node { address, .. }) = self.nodes.first() else {
+            return Err(io::Error::other("there is no node"));
+        };
+        let mut stream = TcpStream::connect_timeout(address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+/// One process.
+#[derive(Debug)]
+struct Node {
+    emulator: Option<&'static str>,
+    binary: PathBuf,
+    folder: PathBuf,
+    address: SocketAddr,
+    options: Vec<String>,
+    child: Child,
+}
+
+impl Node {
+    /// Its log goes to `folder/server.log`.
+    fn start(
+        emulator: Option<&'static str>,
+        binary: &Path,
+        folder: PathBuf,
+        options: Vec<String>,
+    ) -> io::Result<Self> {
         let data = folder.join("data");
         if data.exists() {
             fs::remove_dir_all(&data)?;
@@ -57,48 +142,21 @@ impl Server {
         fs::create_dir_all(&data)?;
         File::create(folder.join("server.log"))?;
         let address = free_address()?;
-        let child = spawn(emulator, binary, folder, address)?;
-        let (binary, folder) = (binary.to_path_buf(), folder.to_path_buf());
-        let mut server = Self { emulator, binary, folder, address, child };
-        server.wait_until_ready()?;
-        Ok(server)
+        let child = spawn(emulator, binary, &folder, address, &options)?;
+        let binary = binary.to_path_buf();
+        let mut node = Self { emulator, binary, folder, address, options, child };
+        node.wait_until_ready()?;
+        Ok(node)
     }
 
-    /// Kills the node without warning and starts it again on the same data and address.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be killed or does not become ready again.
-    pub(crate) fn restart(&mut self) -> io::Result<()> {
+    fn kill(&mut self) -> io::Result<()> {
         self.child.kill()?;
-        self.child.wait()?;
-        self.child = spawn(self.emulator, &self.binary, &self.folder, self.address)?;
+        self.child.wait().map(|_| ())
+    }
+
+    fn revive(&mut self) -> io::Result<()> {
+        self.child = spawn(self.emulator, &self.binary, &self.folder, self.address, &self.options)?;
         self.wait_until_ready()
-    }
-
-    /// What clients are told to connect to.
-    pub(crate) fn base(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// One request on a connection of its own; the whole answer, head and body.
-    ///
-    /// # Errors
-    ///
-    /// The server cannot be reached or does not end its answer.
-    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
     }
 
     fn wait_until_ready(&mut self) -> io::Result<()> {
@@ -118,13 +176,21 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Node {
     fn drop(&mut self) {
         // It may have ended by itself, which `restart` and the clients report.
         if self.child.kill().is_ok() {
             self.child.wait().ok();
         }
     }
+}
+
+/// A file with the secret of the cluster; it guards loopback ports for the time of a test.
+fn key(folder: &Path) -> io::Result<String> {
+    fs::create_dir_all(folder)?;
+    let file = folder.join("key");
+    fs::write(&file, "interop-interop-interop-interop-interop")?;
+    Ok(file.display().to_string())
 }
 
 /// The release binary, built if it is not there.
@@ -146,6 +212,7 @@ fn spawn(
     binary: &Path,
     folder: &Path,
     address: SocketAddr,
+    options: &[String],
 ) -> io::Result<Child> {
     let log = File::options().append(true).open(folder.join("server.log"))?;
     let mut command = match emulator {
@@ -162,6 +229,7 @@ fn spawn(
         .arg(folder.join("data"))
         .arg("--http-addr")
         .arg(address.to_string())
+        .args(options)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

@@ -14,6 +14,9 @@ pub(super) struct Client {
     pub(super) command: fn(&Path) -> Command,
 }
 
+/// The clients that take a list of nodes and go on with another one when theirs is gone.
+pub(super) const FAIL_OVER: [&str; 5] = ["python3", "go", "rustgrpc", "java2", "java3"];
+
 pub(super) const CLIENTS: [Client; 10] = [
     Client { name: "plain", library: "urllib", prepare: |_| true, command: plain_command },
     Client {

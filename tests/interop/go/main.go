@@ -24,9 +24,9 @@ import (
 const group = "DEFAULT_GROUP"
 
 var (
-	server constant.ServerConfig
-	input  = bufio.NewReader(os.Stdin)
-	run    = fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano()%1_000_000)
+	servers []constant.ServerConfig
+	input   = bufio.NewReader(os.Stdin)
+	run     = fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano()%1_000_000)
 )
 
 // failure is what a case panics with; skip says that it cannot be tried here.
@@ -58,7 +58,7 @@ func settings() vo.NacosClientParam {
 		constant.WithUpdateCacheWhenEmpty(true),
 		constant.WithLogLevel("error"),
 	)
-	return vo.NacosClientParam{ClientConfig: client, ServerConfigs: []constant.ServerConfig{server}}
+	return vo.NacosClientParam{ClientConfig: client, ServerConfigs: servers}
 }
 
 func configs() config_client.IConfigClient {
@@ -249,13 +249,16 @@ func main() {
 	if len(os.Args) > 1 {
 		base = os.Args[1]
 	}
-	address, err := url.Parse(base)
-	if err != nil {
-		say("FAIL start " + err.Error())
-		os.Exit(1)
+	for _, node := range strings.Split(base, ",") {
+		address, err := url.Parse(node)
+		if err != nil {
+			say("FAIL start " + err.Error())
+			os.Exit(1)
+		}
+		port, _ := strconv.ParseUint(address.Port(), 10, 16)
+		servers = append(servers, *constant.NewServerConfig(address.Hostname(), port,
+			constant.WithContextPath("/nacos")))
 	}
-	port, _ := strconv.ParseUint(address.Port(), 10, 16)
-	server = *constant.NewServerConfig(address.Hostname(), port, constant.WithContextPath("/nacos"))
 	passed := true
 	for _, one := range []struct {
 		name string

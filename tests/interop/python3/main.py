@@ -26,11 +26,12 @@ import harness
 from harness import alone, case, check, equal, restart_server, unique
 
 BASE = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8848"
+ADDRESSES = ",".join(urlsplit(base).netloc for base in BASE.split(","))
 GROUP = "DEFAULT_GROUP"
 
 
 def settings(namespace=""):
-    builder = ClientConfigBuilder().server_address(urlsplit(BASE).netloc).log_dir("logs")
+    builder = ClientConfigBuilder().server_address(ADDRESSES).log_dir("logs")
     config = builder.namespace_id(namespace).build()
     # By default it keeps the last instances of a service that has none any more.
     config.set_update_cache_when_empty(True)

@@ -24,7 +24,7 @@ const LATER: Duration = Duration::from_secs(40);
 
 fn server() -> String {
     let base = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:8848".into());
-    base.trim_start_matches("http://").trim_end_matches('/').into()
+    base.replace("http://", "").trim_end_matches('/').into()
 }
 
 fn props(namespace: &str) -> ClientProps {
@@ -171,7 +171,14 @@ async fn life_goes_on_after_a_restart() {
     let register = client.register_instance(service.clone(), group.clone(), instance(80));
     register.await.expect("register");
     restart_server();
-    let watcher = naming().await;
+    // The library tries one node only, and that may be the one that is missing.
+    let connect = || NamingServiceBuilder::new(props("public")).build();
+    let (mut watcher, end) = (connect().await, tokio::time::Instant::now() + LATER);
+    while watcher.is_err() && tokio::time::Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        watcher = connect().await;
+    }
+    let watcher = watcher.expect("connect");
     let is_back = async || {
         let look = watcher.get_all_instances(service.clone(), group.clone(), Vec::new(), false);
         look.await.is_ok_and(|found| found.len() == 1)

@@ -106,8 +106,9 @@ final class Extras {
             other.registerInstance(stem + "-" + number, "10.6.0.1", 1);
         }
         Services watcher = new Services();
-        equal(client.fuzzyWatchWithServiceKeys(stem + "*", GROUP, watcher)
-                .get(10, TimeUnit.SECONDS).getCount(), 25, "services at the begin");
+        client.fuzzyWatchWithServiceKeys(stem + "*", GROUP, watcher).get(10, TimeUnit.SECONDS);
+        // Those of another node are not far.
+        eventually(5000, "25 services, but " + watcher.events, () -> watcher.events.size() == 25);
         other.registerInstance(stem + "-new", "10.6.0.1", 1);
         watcher.expect(5000, "ADD_SERVICE " + stem + "-new");
         other.deregisterInstance(stem + "-new", "10.6.0.1", 1);
@@ -117,7 +118,8 @@ final class Extras {
         HttpRequest remove = HttpRequest.newBuilder(uri).DELETE().build();
         equal(HttpClient.newHttpClient().send(remove, BodyHandlers.ofString()).statusCode(), 200,
                 "the service is removed");
-        watcher.expect(5000, "DELETE_SERVICE " + stem + "-new");
+        // A node that hears of the removal before it hears that the service is empty waits the minute.
+        watcher.expect(70_000, "DELETE_SERVICE " + stem + "-new");
         client.shutDown();
         other.shutDown();
     }
@@ -139,10 +141,12 @@ final class Extras {
     private void lockExpires() throws Exception {
         LockService client = NacosLockFactory.createLockService(Main.properties(server));
         String key = unique("expiring");
+        long start = System.nanoTime();
         check(client.lock(NLockFactory.getLock(key, 1500L)), "taken");
         check(!client.lock(NLockFactory.getLock(key, 1500L)), "held");
-        long waited = eventually(5000, "expired", () -> client.lock(NLockFactory.getLock(key, 60_000L)));
-        check(waited > 1000, "expired after " + waited + " ms");
+        eventually(5000, "expired", () -> client.lock(NLockFactory.getLock(key, 60_000L)));
+        long millis = (System.nanoTime() - start) / 1_000_000;
+        check(millis >= 1500, "expired after " + millis + " ms");
         check(!client.lock(NLockFactory.getLock(key)), "held again");
         client.shutdown();
     }
