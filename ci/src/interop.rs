@@ -20,7 +20,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use clients::{CLIENTS, Client, FAIL_OVER};
+use clients::{CLIENTS, Client, FAIL_OVER, ONLY_BY_NAME};
 
 /// The longest silence of a client: a long poll of 30 s, twice.
 const SILENCE_MAX: Duration = Duration::from_secs(75);
@@ -90,7 +90,11 @@ pub(crate) fn run(words: &[&str]) -> bool {
     }
 
     let mut results = Vec::new();
-    for client in CLIENTS.iter().filter(|c| names.is_empty() || names.contains(&c.name)) {
+    let is_wanted = |client: &&Client| match names {
+        [] => client.name != ONLY_BY_NAME,
+        names => names.contains(&client.name),
+    };
+    for client in CLIENTS.iter().filter(is_wanted) {
         let folder = root.join("target/interop").join(client.name);
         let tally = if let Err(error) = fs::create_dir_all(&folder) {
             failure(client.name, &format!("{}: {error}", folder.display()))

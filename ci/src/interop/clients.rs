@@ -17,7 +17,10 @@ pub(super) struct Client {
 /// The clients that take a list of nodes and go on with another one when theirs is gone.
 pub(super) const FAIL_OVER: [&str; 5] = ["python3", "go", "rustgrpc", "java2", "java3"];
 
-pub(super) const CLIENTS: [Client; 10] = [
+/// Takes longer than its share of a build and is run by name: a pair of real services.
+pub(super) const ONLY_BY_NAME: &str = "spring";
+
+pub(super) const CLIENTS: [Client; 11] = [
     Client { name: "plain", library: "urllib", prepare: |_| true, command: plain_command },
     Client {
         name: "python",
@@ -65,6 +68,12 @@ pub(super) const CLIENTS: [Client; 10] = [
             prepare_java(root, "javagrpc", "java3", &three)
         },
         command: |root| java_command(root, "java3"),
+    },
+    Client {
+        name: ONLY_BY_NAME,
+        library: "spring-cloud 2023.0.3.2",
+        prepare: |root| prepare_java(root, "spring", ONLY_BY_NAME, &[]),
+        command: |root| java_command(root, ONLY_BY_NAME),
     },
 ];
 
