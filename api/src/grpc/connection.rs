@@ -178,16 +178,17 @@ pub(super) fn finish(sink: &mut SendStream<Bytes>, status: &Status) -> Result<()
 async fn unary(
     zone: &Rc<Zone>,
     client: &Rc<Client>,
-    body: RecvStream,
+    mut body: RecvStream,
     respond: &mut SendResponse<Bytes>,
 ) -> Result<(), Gone> {
     let state = &zone.state;
-    let deadline = client.now() + state.settings.body_timeout;
+    let patience = state.settings.body_timeout;
+    let deadline = client.now() + patience;
     let too_slow = async {
         state.ticker.until(deadline).await;
         Err(Status::TOO_SLOW)
     };
-    let message = match future::or(read_message(zone, body), too_slow).await {
+    let message = match future::or(read_message(zone, &mut body), too_slow).await {
         Ok(message) => message,
         Err(status) => return only_status(respond, &status),
     };
@@ -195,11 +196,16 @@ async fn unary(
     drop(message);
     let mut sink = begin(respond)?;
     send(&mut sink, answer).await?;
-    finish(&mut sink, &Status::OK)
+    finish(&mut sink, &Status::OK)?;
+    // Without its end h2 resets the call, and takes an end that crosses the reset for a mistake of the
+    // client: after a thousand of them it closes the connection.
+    let ended = async { while let Some(Ok(_)) = poll_fn(|cx| body.poll_data(cx)).await {} };
+    future::or(ended, state.ticker.until(client.now() + patience)).await;
+    Ok(())
 }
 
 /// The one message of a unary call.
-async fn read_message(zone: &Zone, mut body: RecvStream) -> Result<Payload, Status> {
+async fn read_message(zone: &Zone, body: &mut RecvStream) -> Result<Payload, Status> {
     let mut frames = Frames::new(limits::GRPC_MESSAGE_BYTES_MAX);
     let mut held = zone.state.hold_bytes();
     loop {

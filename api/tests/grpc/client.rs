@@ -9,10 +9,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use h2::client::SendRequest;
+use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use hyper::Request;
 use hyper::body::Bytes;
+use hyper::header::HeaderName;
 use serde_json::{Value, json};
 use smol::io::{AsyncRead as _, AsyncWrite as _};
 use smol::{Async, Task, Timer};
@@ -181,10 +182,15 @@ pub(crate) struct Client {
 impl Client {
     /// Connects without anything else.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::connect_taking(address, 1 << 20).await
+    }
+
+    /// Connects and takes no more bytes of one answer than this before it reads them.
+    pub(crate) async fn connect_taking(address: SocketAddr, window: u32) -> Self {
         let stream = Async::<TcpStream>::connect(address).await.expect("connects");
         stream.get_ref().set_nodelay(true).expect("takes it");
         let handshake = h2::client::Builder::new()
-            .initial_window_size(1 << 20)
+            .initial_window_size(window)
             .initial_connection_window_size(4 << 20)
             .handshake(Io(stream));
         let (sender, connection) = handshake.await.expect("speaks HTTP/2");
@@ -218,11 +224,50 @@ impl Client {
 
     /// A unary call with these very bytes.
     pub(crate) async fn call_raw(&mut self, path: &str, bytes: Vec<u8>) -> Answer {
-        let mut sender = self.sender.clone().ready().await.expect("the connection lives");
-        let (response, mut up) =
-            sender.send_request(Self::request(path), false).expect("takes a request");
+        let (response, mut up) = self.begin(Self::request(path)).await;
         // A server that has seen enough does not take the rest.
         let _ = up.send_data(bytes.into(), true);
+        Self::answer(response).await
+    }
+
+    /// As [`Self::call_raw`], with the end of the request in an empty frame of its own, as some
+    /// libraries send it: at once, or when the answer is there.
+    pub(crate) async fn call_with_late_end(&mut self, bytes: Vec<u8>, is_late: bool) -> Answer {
+        let (response, mut up) = self.begin(Self::request("/Request/request")).await;
+        up.send_data(bytes.into(), false).expect("the connection lives");
+        if is_late {
+            let answer = Self::answer(response).await;
+            up.send_data(Bytes::new(), true).expect("the call waits for its end");
+            return answer;
+        }
+        up.send_data(Bytes::new(), true).expect("the connection lives");
+        Self::answer(response).await
+    }
+
+    /// The HTTP status of a call with one more header.
+    pub(crate) async fn status_with(&mut self, name: &str, value: &str) -> u16 {
+        let mut request = Self::request("/Request/request");
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        request.headers_mut().insert(name, value.parse().expect("a value"));
+        let (response, mut up) = self.begin(request).await;
+        let _ = up.send_data(Bytes::new(), true);
+        response.await.expect("an answer").status().as_u16()
+    }
+
+    /// Asks without taking the answer: its head and whatever holds the rest of it.
+    pub(crate) async fn ask_and_wait(&mut self, kind: &str, body: Value) -> impl Sized + use<> {
+        let (response, mut up) = self.begin(Self::request("/Request/request")).await;
+        let bytes = encode(kind, &[], body.to_string().as_bytes());
+        up.send_data(bytes.into(), true).expect("the connection lives");
+        response.await.expect("an answer")
+    }
+
+    async fn begin(&mut self, request: Request<()>) -> (ResponseFuture, SendStream<Bytes>) {
+        let mut sender = self.sender.clone().ready().await.expect("the connection lives");
+        sender.send_request(request, false).expect("takes a request")
+    }
+
+    async fn answer(response: ResponseFuture) -> Answer {
         let response = response.await.expect("an answer");
         let (head, body) = response.into_parts();
         let mut down = Inbound { stream: body, bytes: Vec::new() };

@@ -12,15 +12,69 @@ use crate::world::{World, eventually};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const UNARY: &str = "/Request/request";
 
+/// The head of a call in static and literal HPACK (RFC 7541): POST, http, path, content type.
+const HEAD: &[u8] = b"\x83\x86\x04\x10/Request/request\x0f\x10\x10application/grpc";
+
+/// Frame types and flags of HTTP/2 (RFC 9113 §6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, length @ ..] = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The number of the `index`th stream of a client.
+fn stream(index: u32) -> u32 {
+    2 * index + 1
+}
+
 #[test]
-fn a_flood_of_control_frames_ends_the_connection() {
+fn a_flood_of_control_frames_ends_the_connection_and_no_other() {
     let world = World::new();
-    let count = usize::try_from(limits::GRPC_FLOOD_FRAMES_MAX).expect("small") + 10;
-    let ping = b"\0\0\x08\x06\0\0\0\0\0abcdefgh";
-    let settings = b"\0\0\0\x04\0\0\0\0\0";
-    for frame in [&ping[..], &settings[..]] {
-        assert!(closes_on(world.address, &[PREFACE, &frame.repeat(count)].concat()));
-    }
+    let call = frame(HEADERS, END_HEADERS, 1, HEAD);
+    let open = frame(HEADERS, 0, 1, HEAD);
+    let empty_settings = frame(SETTINGS, 0, 0, b"");
+    let reset = |index| {
+        let number = stream(index);
+        [frame(HEADERS, END_HEADERS, number, HEAD), frame(RST_STREAM, 0, number, &[0, 0, 0, 8])]
+            .concat()
+    };
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        for (name, first, flood) in [
+            ("pings", &b""[..], &(|_| frame(PING, 0, 0, b"abcdefgh")) as &dyn Fn(u32) -> Vec<u8>),
+            ("settings", b"", &|_| empty_settings.clone()),
+            ("priorities", b"", &|_| frame(PRIORITY, 0, 1, &[0; 5])),
+            ("rapid resets", b"", &reset),
+            ("empty data", &call, &|_| frame(DATA, 0, 1, b"")),
+            ("continuations", &open, &|_| frame(CONTINUATION, 0, 1, b"")),
+        ] {
+            let flood: Vec<u8> = (0..=limits::GRPC_FLOOD_FRAMES_MAX).flat_map(flood).collect();
+            assert!(closes_on(world.address, &[PREFACE, first, &flood].concat()), "{name}");
+            client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
+        }
+    });
+}
+
+#[test]
+fn calls_whose_end_comes_in_an_empty_frame_are_no_flood() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        let calls = 2 * limits::GRPC_FLOOD_FRAMES_MAX;
+        for number in 0..calls {
+            let bytes = encode("HealthCheckRequest", &[], b"{}");
+            let answer = client.call_with_late_end(bytes, number % 2 == 0).await;
+            assert_eq!(answer.status, "0", "call {number}");
+        }
+    });
 }
 
 #[test]
