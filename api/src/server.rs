@@ -41,7 +41,7 @@ pub struct Settings {
     pub body_grace: Duration,
     /// Slowest body, bytes per second.
     pub body_bytes_per_second_min: u64,
-    /// Bodies being read or worked on, bytes in all.
+    /// Bodies being read or worked on and gRPC answers being sent, bytes in all.
     pub bodies_bytes_max: usize,
     /// Connections of all threads together, long polls apart.
     pub connections_max: usize,
@@ -67,6 +67,8 @@ pub struct Settings {
     pub grpc_idle_timeout: Duration,
     /// Time it has to answer.
     pub grpc_detection_timeout: Duration,
+    /// A gRPC client that takes nothing of its socket or its stream for this long is closed.
+    pub grpc_blocked_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -92,6 +94,7 @@ impl Default for Settings {
             grpc_setup_timeout: limits::GRPC_SETUP_TIMEOUT,
             grpc_idle_timeout: limits::GRPC_IDLE_TIMEOUT,
             grpc_detection_timeout: limits::GRPC_DETECTION_TIMEOUT,
+            grpc_blocked_timeout: limits::GRPC_BLOCKED_TIMEOUT,
         }
     }
 }

@@ -204,7 +204,8 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Body of a publish, bytes: 10 MiB of content, percent-encoded at worst threefold. Beyond: 413.
 pub const PUBLISH_BODY_BYTES_MAX: usize = 3 * CONTENT_BYTES_MAX + (1 << 20);
-/// Bodies being read, bytes in all: what greedy publishers may hold together. Beyond: 503.
+/// Bodies being read and gRPC answers being sent, bytes in all: what greedy clients may hold together.
+/// Beyond: 503, in gRPC RESOURCE_EXHAUSTED.
 pub const BODIES_BYTES_MAX: usize = 64 << 20;
 /// Body of an import, bytes.
 pub const IMPORT_BODY_BYTES_MAX: usize = 16 << 20;

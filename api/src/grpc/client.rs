@@ -287,7 +287,7 @@ impl Client {
     pub(super) fn check(&self, now: Instant, state: &State) {
         let settings = &state.settings;
         if let Some(since) = self.blocked.get()
-            && now.saturating_since(since) >= limits::GRPC_BLOCKED_TIMEOUT
+            && now.saturating_since(since) >= settings.grpc_blocked_timeout
         {
             return self.end();
         }

@@ -15,7 +15,7 @@ use h2::{RecvStream, SendStream};
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use nacolet_model::limits;
+use nacolet_model::{Instant, limits};
 use smol::{Async, future};
 
 use super::client::Client;
@@ -66,7 +66,7 @@ impl From<FrameError> for Status {
     }
 }
 
-/// Why nothing more can be said on a call: the client reset it or has gone.
+/// Why nothing more can be said on a call: the client reset it, takes nothing or has gone.
 #[derive(Debug)]
 pub(super) struct Gone;
 
@@ -194,8 +194,12 @@ async fn unary(
     };
     let answer = dispatch::answer(zone, client, &message).await;
     drop(message);
+    let mut held = state.hold_bytes();
+    if !held.grow(answer.len()) {
+        return only_status(respond, &Status::OVERLOADED);
+    }
     let mut sink = begin(respond)?;
-    send(&mut sink, answer).await?;
+    send(zone, &mut sink, answer, client.now() + patience).await?;
     finish(&mut sink, &Status::OK)?;
     // Without its end h2 resets the call, and takes an end that crosses the reset for a mistake of the
     // client: after a thousand of them it closes the connection.
@@ -226,8 +230,21 @@ async fn read_message(zone: &Zone, body: &mut RecvStream) -> Result<Payload, Sta
     }
 }
 
-/// Sends bytes as the client takes them.
-pub(super) async fn send(sink: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), Gone> {
+/// Sends bytes as the client takes them. One that has not taken them at the deadline gets no more.
+pub(super) async fn send(
+    zone: &Zone,
+    sink: &mut SendStream<Bytes>,
+    bytes: Bytes,
+    deadline: Instant,
+) -> Result<(), Gone> {
+    let too_slow = async {
+        zone.state.ticker.until(deadline).await;
+        Err(Gone)
+    };
+    future::or(send_all(sink, bytes), too_slow).await
+}
+
+async fn send_all(sink: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), Gone> {
     debug_assert!(bytes.len() >= PREFIX_BYTES, "a message has its prefix");
     while !bytes.is_empty() {
         sink.reserve_capacity(bytes.len());

@@ -112,7 +112,8 @@ async fn write(
             Next::Notice(number, subject) => watch::notice(zone, client, number, &subject),
         };
         if let Some(message) = message {
-            send(sink, message).await?;
+            let deadline = client.now() + zone.state.settings.grpc_blocked_timeout;
+            send(zone, sink, message, deadline).await?;
         }
     }
 }

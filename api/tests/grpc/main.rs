@@ -1,6 +1,7 @@
 //! gRPC over real sockets: the real cores behind the real port, a small h2 client in front.
 
 mod additions;
+mod bounds;
 mod client;
 mod configs;
 mod connections;
