@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Zone;
 use super::config::{request, text};
-use super::message::{Empty, Refusal, done, failed};
+use super::message::{Refusal, done, failed};
 use crate::status::Failure;
 
 /// The one type of lock that there is.
@@ -69,6 +69,6 @@ pub(super) async fn operate(zone: &Zone, request: Operation) -> Bytes {
     };
     match outcome {
         Ok(result) => done(KIND, id, Operated { result }),
-        Err(refusal) => failed(KIND, id, &refusal, Empty {}),
+        Err(refusal) => failed(KIND, id, &refusal, Operated { result: false }),
     }
 }

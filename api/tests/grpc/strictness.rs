@@ -157,16 +157,61 @@ fn every_answer_has_what_some_client_insists_on() {
             ("InstanceRequest", &register, "InstanceResponse", &[("Go", "type", Text)]),
             ("InstanceRequest", &bad, "InstanceResponse", &[("Go", "type", Text)]),
             ("BatchInstanceRequest", &bad, "BatchInstanceResponse", &[("Go", "type", Text)]),
+            ("PersistentInstanceRequest", &bad, "InstanceResponse", &[("Go", "type", Text)]),
             ("ServiceListRequest", &bad, "ServiceListResponse", LIST),
             ("ServiceQueryRequest", &service, "QueryServiceResponse", SERVICE),
             ("ServiceQueryRequest", &bad, "ErrorResponse", &[]),
             ("SubscribeServiceRequest", &service, "SubscribeServiceResponse", SERVICE),
             ("ConfigRemoveRequest", &config, "ConfigRemoveResponse", &[]),
+            ("ConfigFuzzyWatchRequest", &bad, "ConfigFuzzyWatchResponse", &[]),
+            ("NamingFuzzyWatchRequest", &bad, "NamingFuzzyWatchResponse", &[]),
+            ("LockOperationRequest", &bad, "LockOperationResponse", &[("Java 3", "result", Bool)]),
         ] {
             check(&client.ask(request, body.clone()).await, kind, &[ANSWER, wants]);
         }
         let told = client.heard().await.expect("the stream lives");
         check(&told, "ConfigChangeNotifyRequest", &[REQUEST, NOTIFY]);
+    });
+}
+
+/// Requests as clients send them whose fields are all optional, with the fields that Rust A and
+/// Python send as null, and what it takes to be understood at all.
+const LENIENT: &[(&str, &[&str])] = &[
+    ("ServerCheckRequest", &[]),
+    ("HealthCheckRequest", &["module"]),
+    ("ConfigQueryRequest", &["dataId", "group", "tenant", "tag"]),
+    ("ConfigPublishRequest", &["dataId", "group", "tenant", "content", "casMd5", "additionMap"]),
+    ("ConfigRemoveRequest", &["dataId", "group", "tenant", "tag"]),
+    ("ConfigBatchListenRequest", &["dataId", "group", "tenant", "listen", "configListenContexts"]),
+    ("InstanceRequest", &["namespace", "serviceName", "groupName", "type", "instance"]),
+    ("PersistentInstanceRequest", &["namespace", "serviceName", "groupName", "type", "instance"]),
+    ("BatchInstanceRequest", &["namespace", "serviceName", "groupName", "type", "instances"]),
+    ("ServiceQueryRequest", &["namespace", "serviceName", "cluster", "healthyOnly", "udpPort"]),
+    ("ServiceListRequest", &["namespace", "groupName", "pageNo", "pageSize", "selector"]),
+    ("SubscribeServiceRequest", &["namespace", "serviceName", "clusters", "subscribe"]),
+    ("ConfigFuzzyWatchRequest", &["groupKeyPattern", "receivedGroupKeys", "watchType"]),
+    ("NamingFuzzyWatchRequest", &["groupKeyPattern", "receivedGroupKeys", "watchType"]),
+    ("LockOperationRequest", &["lockInstance", "lockOperationEnum"]),
+];
+
+#[test]
+fn whatever_is_optional_may_be_missing_null_or_unknown() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        for (kind, fields) in LENIENT {
+            let mut nulls = json!({"requestId": null, "headers": null, "module": null});
+            for field in *fields {
+                nulls[*field] = Value::Null;
+            }
+            let odd = json!({"headers": {"a": "b"}, "unknown": [{"deep": {}}], "requestId": "7"});
+            for body in [json!({}), nulls, odd] {
+                let answer = client.ask(kind, body).await;
+                // What cannot be read at all is answered 502, an unknown type 302.
+                assert!(answer.body["errorCode"] != 502, "{kind}: {answer:?}");
+                assert!(answer.body["errorCode"] != 302, "{kind}: {answer:?}");
+            }
+        }
     });
 }
 
