@@ -49,9 +49,10 @@ func eventually(within time.Duration, what string, look func() bool) {
 	}
 }
 
-func settings() vo.NacosClientParam {
+func settings(namespace string) vo.NacosClientParam {
 	home := filepath.Join(os.TempDir(), "nacolet-interop-go-"+run)
 	client := constant.NewClientConfig(
+		constant.WithNamespaceId(namespace),
 		constant.WithLogDir(filepath.Join(home, "log")),
 		constant.WithCacheDir(filepath.Join(home, "cache")),
 		constant.WithNotLoadCacheAtStart(true),
@@ -61,14 +62,16 @@ func settings() vo.NacosClientParam {
 	return vo.NacosClientParam{ClientConfig: client, ServerConfigs: servers}
 }
 
-func configs() config_client.IConfigClient {
-	client, err := clients.NewConfigClient(settings())
+func configs() config_client.IConfigClient { return configsOf("") }
+
+func configsOf(namespace string) config_client.IConfigClient {
+	client, err := clients.NewConfigClient(settings(namespace))
 	must(err, "config client")
 	return client
 }
 
 func naming() naming_client.INamingClient {
-	client, err := clients.NewNamingClient(settings())
+	client, err := clients.NewNamingClient(settings(""))
 	must(err, "naming client")
 	return client
 }
@@ -128,6 +131,20 @@ func listenersHear() {
 		_, err := client.PublishConfig(vo.ConfigParam{DataId: dataID, Group: group, Content: content})
 		must(err, "publish")
 		eventually(5*time.Second, "told of "+content, heard.is(content))
+	}
+}
+
+func bothSpellingsHear() {
+	blank, named, dataID := configsOf(""), configsOf("public"), unique("spelling")
+	defer blank.CloseClient()
+	defer named.CloseClient()
+	ears := []*told{listen(blank, dataID), listen(named, dataID)}
+	for _, content := range []string{"one", "two"} {
+		_, err := blank.PublishConfig(vo.ConfigParam{DataId: dataID, Group: group, Content: content})
+		must(err, "publish")
+		for _, heard := range ears {
+			eventually(5*time.Second, "told of "+content, heard.is(content))
+		}
 	}
 }
 
@@ -267,6 +284,7 @@ func main() {
 		{"publish-read-and-remove", publishReadAndRemove},
 		{"compare-and-set", compareAndSet},
 		{"listeners-hear", listenersHear},
+		{"both-spellings-of-the-default-namespace", bothSpellingsHear},
 		{"subscribers-hear", subscribersHear},
 		{"batches-replace", batchesReplace},
 		{"services-are-listed", servicesAreListed},

@@ -105,6 +105,37 @@ async fn sdk_listener_hears_every_change() {
     }
 }
 
+async fn sdk_hears_in_both_spellings_of_the_default_namespace() {
+    let (id, mut ears) = (unique("sdk"), Vec::new());
+    let publish = configs().await.publish_config(id.clone(), GROUP.into(), "zero".into(), None);
+    assert!(publish.await.expect("publish"));
+    for namespace in ["", "public"] {
+        let client = ConfigServiceBuilder::new(props(namespace)).build().await.expect("connect");
+        let (told, hear) = ear::<String>();
+        client.add_listener(id.clone(), GROUP.into(), hear).await.expect("listen");
+        ears.push((client, told));
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for text in ["one", "two"] {
+        let publish = ears[0].0.publish_config(id.clone(), GROUP.into(), text.into(), None);
+        assert!(publish.await.expect("publish"));
+        for (_, told) in &ears {
+            eventually(SOON, text, async || told.is(&text.to_owned())).await;
+        }
+    }
+}
+
+async fn sdk_finds_the_server_by_endpoint() {
+    let server = server();
+    let first = server.split(',').next().expect("an address");
+    // Nobody listens at the address that would be taken without an endpoint.
+    let props = ClientProps::new().server_addr("127.0.0.1:1").app_name("interop");
+    let props = props.endpoint(format!("http://{first}/nacos/serverlist"));
+    let client = ConfigServiceBuilder::new(props).build().await.expect("connect");
+    let publish = client.publish_config(unique("sdk"), GROUP.into(), "one".into(), None);
+    assert!(publish.await.expect("publish"));
+}
+
 async fn sdk_batches_replace_and_subscribers_hear() {
     let (client, watcher) = (naming().await, naming().await);
     let (service, group) = (unique("sdk"), Some(GROUP.to_owned()));
@@ -196,6 +227,8 @@ async fn main() {
     let together = cases![
         "sdk-publishes-reads-and-removes" => sdk_publishes_reads_and_removes,
         "sdk-listener-hears-every-change" => sdk_listener_hears_every_change,
+        "sdk-hears-in-both-spellings" => sdk_hears_in_both_spellings_of_the_default_namespace,
+        "sdk-finds-the-server-by-endpoint" => sdk_finds_the_server_by_endpoint,
         "sdk-batches-replace-and-subscribers-hear" => sdk_batches_replace_and_subscribers_hear,
         "sdk-persistent-instances-stay" => sdk_persistent_instances_stay,
         "client-listener-hears-every-change" => client_listener_hears_every_change,
