@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use nacolet_model::Instant;
@@ -72,13 +73,20 @@ pub async fn serve(listener: TcpListener, server: Server) -> io::Result<()> {
         .run(async {
             let sweeper = executor.spawn(sweep(Rc::clone(&zone)));
             let stopped = zone.server.stopped();
-            smol::future::or(stopped, accept(&listener, &zone, &executor)).await;
+            smol::future::or(stopped, apart(accept(&listener, &zone, &executor))).await;
             drop(listener);
             zone.drain().await;
             sweeper.cancel().await;
         })
         .await;
     Ok(())
+}
+
+/// Polls a future when it was woken itself and not with everything else of its thread: one that waits
+/// for a connection asks the kernel twice each time.
+pub(crate) async fn apart(future: impl Future<Output = ()>) {
+    let mut only: FuturesUnordered<_> = std::iter::once(future).collect();
+    while only.next().await.is_some() {}
 }
 
 /// What the connections of one thread share.

@@ -35,7 +35,7 @@ use nacolet_registry::ClientId;
 use smol::{Async, LocalExecutor, Timer};
 
 use crate::call::address_text;
-use crate::connection::{ACCEPT_PAUSE, Bell, is_of_the_client};
+use crate::connection::{ACCEPT_PAUSE, Bell, apart, is_of_the_client};
 use crate::feed::Feed;
 use crate::request::Request;
 use crate::server::{Server, State};
@@ -60,7 +60,8 @@ pub async fn serve(listener: TcpListener, server: Server) -> io::Result<()> {
             let configs = executor.spawn(watch::follow_configs(Rc::clone(&zone)));
             let services = executor.spawn(watch::follow_services(Rc::clone(&zone)));
             let sweeper = executor.spawn(sweep(Rc::clone(&zone)));
-            smol::future::or(zone.state.stopped(), accept(&listener, &zone, &executor)).await;
+            let accepting = apart(accept(&listener, &zone, &executor));
+            smol::future::or(zone.state.stopped(), accepting).await;
             drop(listener);
             zone.drain().await;
             sweeper.cancel().await;
