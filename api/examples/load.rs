@@ -6,7 +6,11 @@
 //! load idle   ADDRESS PID CONNECTIONS SECONDS
 //! load notify ADDRESS SUBSCRIBERS ROUNDS
 //! load query|register|health ADDRESS PID CONNECTIONS SECONDS
+//! load gone   ADDRESS,ADDRESS,ADDRESS ROUNDS
 //! ```
+//!
+//! `gone` kills a process that has registered at the first address, and waits until subscribers at all
+//! of them have heard that its instance is gone.
 #![allow(clippy::print_stdout, reason = "a program that tells figures")]
 #![expect(clippy::disallowed_methods, reason = "a program that takes times")]
 
@@ -36,6 +40,10 @@ fn main() {
         [kind @ ("query" | "register" | "health"), address, pid, count, seconds] => {
             smol::block_on(load(kind, parse(address), pid, number(count), number(seconds)));
         }
+        ["gone", addresses, rounds] => {
+            smol::block_on(gone(addresses.split(',').map(parse).collect(), number(rounds)));
+        }
+        ["provide", address, service] => smol::block_on(provide(parse(address), service)),
         _ => panic!("see the head of api/examples/load.rs"),
     }
 }
@@ -125,6 +133,48 @@ async fn notify(address: SocketAddr, count: u64, rounds: u64) {
     }
     told("config change to notice", configs);
     told("instance change to notice", services);
+}
+
+/// Registers one instance and lives until it is killed.
+async fn provide(address: SocketAddr, service: &str) {
+    let mut client = Client::set_up(address).await;
+    client.done("InstanceRequest", register(service, 1), "InstanceResponse").await;
+    smol::future::pending::<()>().await;
+}
+
+/// Time from the death of a process to the last subscriber that hears of it.
+async fn gone(addresses: Vec<SocketAddr>, rounds: u64) {
+    let program = std::env::current_exe().expect("this program");
+    let first = addresses.first().expect("an address").to_string();
+    let (mut clients, mut times) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let service = format!("gone-{round}");
+        clients.clear();
+        for address in &addresses {
+            let mut client = Client::set_up(*address).await;
+            let subscribe = json!({"serviceName": service, "subscribe": true});
+            client.done("SubscribeServiceRequest", subscribe, "SubscribeServiceResponse").await;
+            clients.push(client);
+        }
+        let mut provider = std::process::Command::new(&program);
+        let mut provider = provider.args(["provide", &first, &service]).spawn().expect("starts");
+        hear_hosts(&mut clients, 1, Instant::now()).await;
+        provider.kill().expect("it runs");
+        let begin = Instant::now();
+        let heard = hear_hosts(&mut clients, 0, begin).await;
+        times.extend(heard.into_iter().max());
+        provider.wait().expect("it ends");
+    }
+    told("process killed to gone everywhere", times);
+}
+
+async fn hear_hosts(clients: &mut [Client], count: usize, begin: Instant) -> Vec<Duration> {
+    let all = clients.iter_mut().map(|client| async move {
+        let hosts = |told: &Value| told["serviceInfo"]["hosts"].as_array().map(Vec::len);
+        while hosts(&client.hears("NotifySubscriberRequest").await) != Some(count) {}
+        begin.elapsed()
+    });
+    futures_util::future::join_all(all).await
 }
 
 async fn hear_all(clients: &mut [Client], kind: &str, begin: Instant) -> Vec<Duration> {
