@@ -4,7 +4,7 @@ import io
 import json
 import zipfile
 
-from harness import case, check, equal, unique
+from harness import case, check, equal, eventually, unique
 from naming import register
 from wire import FORM, UdpSubscriber, encode, form, query, raw
 
@@ -64,8 +64,10 @@ def subscribers_and_catalog():
     register(service, clusterName="C1")
     subscriber = UdpSubscriber(serviceName=service)
     subscriber.subscribe()
-    found = query("GET", "ns/service/subscribers", serviceName=service).json
-    equal(found["count"], 1, f"subscribers: {found}")
+    # It is handed over behind the answer of the list.
+    seen = lambda: query("GET", "ns/service/subscribers", serviceName=service).json
+    eventually(lambda: seen()["count"] == 1, 1, "one subscriber")
+    found = seen()
     check(found["subscribers"][0]["agent"].startswith("Nacos-Java-Client"), f"agent: {found}")
     subscriber.close()
     page = {"pageNo": 1, "pageSize": 10}

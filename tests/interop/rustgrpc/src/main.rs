@@ -106,20 +106,20 @@ async fn sdk_listener_hears_every_change() {
 }
 
 async fn sdk_hears_in_both_spellings_of_the_default_namespace() {
-    let (id, mut ears) = (unique("sdk"), Vec::new());
-    let publish = configs().await.publish_config(id.clone(), GROUP.into(), "zero".into(), None);
+    let (provider, id, mut ears) = (configs().await, unique("sdk"), Vec::new());
+    let publish = provider.publish_config(id.clone(), GROUP.into(), "zero".into(), None);
     assert!(publish.await.expect("publish"));
     for namespace in ["", "public"] {
         let client = ConfigServiceBuilder::new(props(namespace)).build().await.expect("connect");
         let (told, hear) = ear::<String>();
         client.add_listener(id.clone(), GROUP.into(), hear).await.expect("listen");
-        ears.push((client, told));
+        ears.push((told, client));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     for text in ["one", "two"] {
-        let publish = ears[0].0.publish_config(id.clone(), GROUP.into(), text.into(), None);
+        let publish = provider.publish_config(id.clone(), GROUP.into(), text.into(), None);
         assert!(publish.await.expect("publish"));
-        for (_, told) in &ears {
+        for (told, _) in &ears {
             eventually(SOON, text, async || told.is(&text.to_owned())).await;
         }
     }
