@@ -20,7 +20,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use clients::{CLIENTS, Client, FAIL_OVER, ONLY_BY_NAME};
+use clients::{CLIENTS, Client, ONE_NODE, ONLY_BY_NAME};
 
 /// The longest silence of a client: a long poll of 30 s, twice.
 const SILENCE_MAX: Duration = Duration::from_secs(75);
@@ -82,8 +82,6 @@ pub(crate) fn run(words: &[&str]) -> bool {
         names => (server::release_binary(&root).map(|path| Target::Binary(path, count)), names),
     };
     let Some(target) = target else { return false };
-    // Only these look for another node by themselves.
-    let names = if count > 1 && names.is_empty() { &FAIL_OVER[..] } else { names };
     if let Some(name) = names.iter().find(|name| !CLIENTS.iter().any(|c| c.name == **name)) {
         println!("unknown client: {name}");
         return false;
@@ -91,7 +89,7 @@ pub(crate) fn run(words: &[&str]) -> bool {
 
     let mut results = Vec::new();
     let is_wanted = |client: &&Client| match names {
-        [] => client.name != ONLY_BY_NAME,
+        [] => client.name != ONLY_BY_NAME && (count == 1 || client.name != ONE_NODE),
         names => names.contains(&client.name),
     };
     for client in CLIENTS.iter().filter(is_wanted) {

@@ -14,8 +14,8 @@ pub(super) struct Client {
     pub(super) command: fn(&Path) -> Command,
 }
 
-/// The clients that take a list of nodes and go on with another one when theirs is gone.
-pub(super) const FAIL_OVER: [&str; 5] = ["python3", "go", "rustgrpc", "java2", "java3"];
+/// No client library and knows one address only: not for a cluster of which a node goes missing.
+pub(super) const ONE_NODE: &str = "plain";
 
 /// Takes longer than its share of a build and is run by name: a pair of real services.
 pub(super) const ONLY_BY_NAME: &str = "spring";

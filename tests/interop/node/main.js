@@ -7,7 +7,8 @@ const { NacosConfigClient, NacosNamingClient } = require('nacos');
 const urllib = require('urllib');
 const { test, alone, sleep, unique, eventually, restartServer, main } = require('./harness');
 
-const address = new URL(process.argv[2] || 'http://127.0.0.1:8848').host;
+const bases = (process.argv[2] || 'http://127.0.0.1:8848').split(',');
+const address = bases.map(base => new URL(base).host).join(',');
 const GROUP = 'DEFAULT_GROUP';
 
 /** A config client that counts its long polls: one that spins looks fine from its listeners. */

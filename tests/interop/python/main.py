@@ -38,8 +38,8 @@ class CountingClient(nacos.NacosClient):
 
 
 def connect(**options):
-    address = urlsplit(BASE).netloc
-    return CountingClient(address, **options)
+    addresses = ",".join(urlsplit(base).netloc for base in BASE.split(","))
+    return CountingClient(addresses, **options)
 
 
 class Watcher:

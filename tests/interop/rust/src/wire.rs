@@ -6,18 +6,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The server's `host:port`, from the first argument.
+/// The `host:port` of every server, with commas between, from the first argument.
 pub fn server() -> String {
     let base = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:8848".into());
-    base.trim_start_matches("http://").trim_end_matches('/').into()
+    base.replace("http://", "").trim_end_matches('/').into()
+}
+
+/// Connects to the first server that is there.
+async fn connect() -> std::io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> =
+        server().split(',').filter_map(|address| address.parse().ok()).collect();
+    TcpStream::connect(addresses.as_slice()).await
 }
 
 /// The body of a GET, without any client library.
 pub async fn get(target: &str) -> String {
-    let address = server();
-    let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let exchange = async {
-        let mut stream = TcpStream::connect(&address).await?;
+        let mut stream = connect().await?;
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;
@@ -69,7 +75,7 @@ impl Counter {
 }
 
 async fn pass(mut client: TcpStream, polls: Arc<AtomicUsize>) {
-    let Ok(mut server) = TcpStream::connect(server()).await else { return };
+    let Ok(mut server) = connect().await else { return };
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let up = async {

@@ -18,7 +18,8 @@ final class Counter {
     private final AtomicInteger count = new AtomicInteger();
 
     /** Counts the heads that contain {@code mark} on their way to {@code host:port}. */
-    Counter(String server, String mark) throws IOException {
+    Counter(String servers, String mark) throws IOException {
+        String server = servers.split(",")[0];
         this.host = server.substring(0, server.lastIndexOf(':'));
         this.port = Integer.parseInt(server.substring(server.lastIndexOf(':') + 1));
         this.mark = mark;

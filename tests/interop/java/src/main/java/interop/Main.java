@@ -11,7 +11,7 @@ public final class Main {
     /** Takes the server's address and, to run only some cases, their names. */
     public static void main(String[] arguments) throws Exception {
         String base = arguments.length > 0 ? arguments[0] : "http://127.0.0.1:8848";
-        String server = base.replaceFirst("^http://", "").replaceFirst("/+$", "");
+        String server = base.replace("http://", "").replaceFirst("/+$", "");
         List<String> wanted = Arrays.asList(arguments).subList(Math.min(1, arguments.length),
                 arguments.length);
         Harness harness = new Harness();
