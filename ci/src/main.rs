@@ -39,7 +39,7 @@ usage: cargo ci <verb>
   interop [--nodes N] [--base URL | --binary PATH] [client...]
              real Nacos clients against the release binary, a running server or another binary;
              with --nodes 3 against a cluster of which one after the other is killed
-             clients: plain python python3 go node rust rustgrpc java java2 java3 (all when none
+             clients: plain python python3 go node rust rustgrpc java java22 java2 java3 (all when none
              is named), and spring
   chaos [--cycles N] [--nodes N] [--faults F,...] [--seconds S] [--seed S] [--binary PATH]
              real processes under faults: kill pause partition power full slow damage

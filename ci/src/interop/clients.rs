@@ -20,7 +20,7 @@ pub(super) const ONE_NODE: &str = "plain";
 /// Takes longer than its share of a build and is run by name: a pair of real services.
 pub(super) const ONLY_BY_NAME: &str = "spring";
 
-pub(super) const CLIENTS: [Client; 11] = [
+pub(super) const CLIENTS: [Client; 12] = [
     Client { name: "plain", library: "urllib", prepare: |_| true, command: plain_command },
     Client {
         name: "python",
@@ -53,6 +53,13 @@ pub(super) const CLIENTS: [Client; 11] = [
         library: "nacos-client 1.4.8",
         prepare: |root| prepare_java(root, "java", "java", &[]),
         command: |root| java_command(root, "java"),
+    },
+    // The last that knows nothing of abilities: it sets its connections up without a table of them.
+    Client {
+        name: "java22",
+        library: "nacos-client 2.2.4",
+        prepare: |root| prepare_java(root, "javagrpc", "java22", &["-Dnacos.version=2.2.4"]),
+        command: |root| java_command(root, "java22"),
     },
     Client {
         name: "java2",

@@ -236,6 +236,9 @@ func lifeGoesOnAfterARestart() {
 	watcher := naming()
 	again := subscribe(watcher, service)
 	eventually(30*time.Second, "it registers again by itself", again.is("80"))
+	// Of two lists the library believes the one with the later time.
+	register(watcher, service, 81)
+	eventually(20*time.Second, "the subscription from before hears", list.is("80 81"))
 	_, err = configs().PublishConfig(vo.ConfigParam{DataId: dataID, Group: group, Content: "after"})
 	must(err, "publish")
 	eventually(20*time.Second, "told after the restart", heard.is("after"))
