@@ -106,19 +106,21 @@ async fn idle(address: SocketAddr, pid: &str, count: u64, seconds: u64) {
 /// Time from a change until each subscriber has heard of it.
 async fn notify(address: SocketAddr, count: u64, rounds: u64) {
     let mut provider = Client::set_up(address).await;
+    // What an earlier run left behind must not be heard of.
+    let name = format!("notify-{}", std::process::id());
     let publish = |round: u64| {
         json!({
-            "dataId": "notify", "group": "G", "tenant": "", "content": format!("round {round}"),
+            "dataId": name, "group": "G", "tenant": "", "content": format!("round {round}"),
         })
     };
     provider.done("ConfigPublishRequest", publish(u64::MAX), "ConfigPublishResponse").await;
     let mut clients = Vec::new();
     for _ in 0..count {
         let mut client = Client::set_up(address).await;
-        let context = json!({"dataId": "notify", "group": "G", "tenant": "", "md5": "x"});
+        let context = json!({"dataId": name, "group": "G", "tenant": "", "md5": "x"});
         let listen = json!({"listen": true, "configListenContexts": [context]});
         client.done("ConfigBatchListenRequest", listen, "ConfigChangeBatchListenResponse").await;
-        let subscribe = json!({"serviceName": "notify", "subscribe": true});
+        let subscribe = json!({"serviceName": name, "subscribe": true});
         client.done("SubscribeServiceRequest", subscribe, "SubscribeServiceResponse").await;
         clients.push(client);
     }
@@ -128,7 +130,7 @@ async fn notify(address: SocketAddr, count: u64, rounds: u64) {
         provider.done("ConfigPublishRequest", publish(round), "ConfigPublishResponse").await;
         configs.extend(hear_all(&mut clients, "ConfigChangeNotifyRequest", begin).await);
         let begin = Instant::now();
-        provider.done("InstanceRequest", register("notify", round), "InstanceResponse").await;
+        provider.done("InstanceRequest", register(&name, round), "InstanceResponse").await;
         services.extend(hear_all(&mut clients, "NotifySubscriberRequest", begin).await);
     }
     told("config change to notice", configs);
