@@ -243,3 +243,20 @@ async fn sweep(zone: Rc<Zone>) {
 }
 
 const _: () = assert!(limits::GRPC_STREAM_MESSAGE_BYTES_MAX <= limits::GRPC_MESSAGE_BYTES_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_places_are_taken_as_there_are_and_no_more() {
+        let tally = Tally::default();
+        let taken = (0..=limits::GRPC_SUBSCRIPTIONS_MAX)
+            .filter(|_| tally.take(limits::GRPC_SUBSCRIPTIONS_MAX))
+            .count();
+        assert_eq!(taken, limits::GRPC_SUBSCRIPTIONS_MAX);
+        tally.give_back(1);
+        assert!(tally.take(limits::GRPC_SUBSCRIPTIONS_MAX));
+        assert!(!tally.take(limits::GRPC_SUBSCRIPTIONS_MAX));
+    }
+}

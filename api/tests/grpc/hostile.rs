@@ -1,5 +1,7 @@
 //! Clients that mean harm: floods, nonsense, too much of everything.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use nacolet_api::Settings;
@@ -24,6 +26,10 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+
+/// Why a call was not even begun (RFC 9113 §7).
+const REFUSED_STREAM: u32 = 7;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let [_, length @ ..] = u32::try_from(payload.len()).expect("short").to_be_bytes();
@@ -61,6 +67,40 @@ fn a_flood_of_control_frames_ends_the_connection_and_no_other() {
             client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
         }
     });
+}
+
+/// Reads frames up to the answer of a ping; returns the streams that were reset, and why.
+fn resets_before_pong(socket: &mut TcpStream) -> Vec<(u32, u32)> {
+    socket.write_all(&frame(PING, 0, 0, b"abcdefgh")).expect("the connection lives");
+    let mut resets = Vec::new();
+    loop {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).expect("the connection lives");
+        let [high, middle, low, kind, flags, number @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, high, middle, low]) as usize];
+        socket.read_exact(&mut payload).expect("a whole frame");
+        match kind {
+            RST_STREAM => {
+                let code = payload.try_into().expect("four bytes");
+                resets.push((u32::from_be_bytes(number), u32::from_be_bytes(code)));
+            }
+            PING if flags == ACK => return resets,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn one_call_beyond_the_limit_is_refused_and_the_others_go_on() {
+    let world = World::new();
+    let mut socket = TcpStream::connect(world.address).expect("connects");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("takes it");
+    let call = |index| frame(HEADERS, END_HEADERS, stream(index), HEAD);
+    let calls: Vec<u8> = (0..=limits::GRPC_STREAMS_MAX).flat_map(call).collect();
+    socket.write_all(&[PREFACE, &calls].concat()).expect("the connection lives");
+    // An answer may overtake the reset of the first round.
+    let resets = [resets_before_pong(&mut socket), resets_before_pong(&mut socket)].concat();
+    assert_eq!(resets, [(stream(limits::GRPC_STREAMS_MAX), REFUSED_STREAM)]);
 }
 
 #[test]
