@@ -195,7 +195,10 @@ impl Registry {
         let (put, at) = self.catalog.put_instance(slot, spec, now);
         let service = self.catalog.get_mut(slot);
         let instance = service.and_then(|service| service.instances_mut().get_mut(at));
-        let is_taken_over = instance.is_some_and(|instance| instance.set_owner(owner));
+        let is_taken_over = instance.is_some_and(|instance| {
+            instance.stamp_here(now);
+            instance.set_owner(owner)
+        });
         // Another member may know already that the one that is here has gone: this is a new one, even
         // where it looks the same.
         let counter = match put {

@@ -54,6 +54,8 @@ pub struct Instance {
     changed_by: Life,
     /// Milliseconds since start of the last beat, wrapping.
     beat_ms: AtomicU32,
+    /// The same of the last sign of life that came to this node.
+    here_ms: AtomicU32,
     port: u16,
     enabled: bool,
     healthy: bool,
@@ -61,6 +63,9 @@ pub struct Instance {
     /// A beat came here that the responsible member was not told of yet.
     heard: AtomicBool,
 }
+
+/// How long ago a sign of life is taken to be that never came.
+const NEVER_MS: u32 = u32::MAX / 2;
 
 impl Instance {
     /// The instance that `spec` describes; `cluster` and `declared` may be shared with neighbours.
@@ -83,6 +88,7 @@ impl Instance {
             changed_by: Life::default(),
             heard: AtomicBool::new(false),
             beat_ms: AtomicU32::new(wrapping_millis(now)),
+            here_ms: AtomicU32::new(wrapping_millis(now).wrapping_sub(NEVER_MS)),
             port: spec.port,
             enabled: spec.enabled,
             healthy: spec.healthy,
@@ -192,8 +198,29 @@ impl Instance {
 
     /// Notes a beat that came to this node.
     pub(crate) fn hear(&self, now: Instant) {
-        self.touch(now);
+        self.stamp_here(now);
         self.heard.store(true, Memory::Relaxed);
+    }
+
+    /// Notes a sign of life that came to this node.
+    pub(crate) fn stamp_here(&self, now: Instant) {
+        self.touch(now);
+        self.here_ms.store(wrapping_millis(now), Memory::Relaxed);
+    }
+
+    /// What came to this node of another state of this instance came for this one.
+    pub(crate) fn keep_here(&self, here_ms: u32) {
+        self.here_ms.store(here_ms, Memory::Relaxed);
+    }
+
+    pub(crate) fn here_ms(&self) -> u32 {
+        self.here_ms.load(Memory::Relaxed)
+    }
+
+    /// Whether a sign of life came to this node within the last `period`.
+    pub(crate) fn heard_here(&self, now: Instant, period: Duration) -> bool {
+        let silent_ms = wrapping_millis(now).wrapping_sub(self.here_ms());
+        Duration::from_millis(u64::from(silent_ms)) < period
     }
 
     /// Whether a beat came since the last call.

@@ -45,11 +45,20 @@ pub(crate) struct Again {
 }
 
 impl Registry {
-    /// The members are known: alone there is nothing to load.
+    /// The members are known: alone there is nothing to load. But a start goes through memberships of
+    /// the past, and the first of them may have had one member.
     pub(crate) fn members_known(&mut self, now: Instant) {
+        let is_unknown = matches!(self.distro.loading, Loading::Unknown);
         if self.distro.peers.is_empty() {
+            if is_unknown {
+                self.distro.alone_at_start = Some(now);
+            }
             self.distro.loading = Loading::Done;
-        } else if matches!(self.distro.loading, Loading::Unknown) {
+            return;
+        }
+        let alone_at_start = self.distro.alone_at_start.take();
+        let is_past = alone_at_start.is_some_and(|at| now < at + limits::DISTRO_TICK);
+        if is_unknown || (is_past && self.catalog.ephemeral_count() == 0) {
             self.distro.loading = Loading::Waiting { since: now, again: None };
         }
     }

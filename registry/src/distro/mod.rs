@@ -141,6 +141,8 @@ pub(crate) struct Distro {
     /// its clock may only be ahead. Each comes back when that one goes.
     displaced: BTreeMap<(ServiceKey, InstanceKey), (ClientId, InstanceSpec)>,
     loading: Loading,
+    /// When this node began as the only member.
+    alone_at_start: Option<Instant>,
     /// Since when most members are out of sight.
     alone_since: Option<Instant>,
     pub(crate) armed: Option<Instant>,
@@ -162,6 +164,7 @@ impl Distro {
             tombs: Tombs::default(),
             displaced: BTreeMap::new(),
             loading,
+            alone_at_start: None,
             alone_since: None,
             armed: None,
             ticks: 0,

@@ -277,6 +277,7 @@ impl Registry {
         let is_sign_of_life =
             |known: &Instance| copy.spec.healthy && (known.born() != copy.born || !known.healthy());
         let silence = known.filter(|known| !is_sign_of_life(known)).map(|known| known.silence(now));
+        let here_ms = known.map(Instance::here_ms);
         let is_sick_elsewhere = !copy.spec.healthy
             && copy.owner == 0
             && known.is_some_and(|known| self.still_hears(now, key, &instance_key, known));
@@ -287,6 +288,7 @@ impl Registry {
         if let Some(silence) = silence {
             instance.set_silence(now, silence);
         }
+        here_ms.into_iter().for_each(|here_ms| instance.keep_here(here_ms));
         instance.set_owner((copy.owner != 0).then_some(ClientId(copy.owner)));
         instance.set_born(copy.born, copy.version);
         if is_sick_elsewhere {
@@ -367,11 +369,11 @@ impl Registry {
         instance: &Instance,
     ) -> bool {
         match instance.owner() {
-            // A second less, since a stamp may be that of a copy, which came a little later than
-            // the one that the responsible member judged by.
+            // What came here, not what others said: they would go on to assure each other. A second
+            // less, since clocks differ.
             None => {
-                let silence = instance.silence(now) + limits::DISTRO_TICK;
-                instance.healthy() && silence < instance.timers().timeout()
+                let timeout = instance.timers().timeout().saturating_sub(limits::DISTRO_TICK);
+                instance.healthy() && instance.heard_here(now, timeout)
             }
             Some(client) => {
                 client.life() == self.distro.life && self.clients.publishes(client, service, key)

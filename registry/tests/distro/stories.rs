@@ -68,6 +68,19 @@ fn silence_ends_an_instance_on_every_member_at_once() {
     assert_eq!(world.wrong("orders", &[]), []);
 }
 
+/// Found by the simulator: each took the copies that came late for signs of life, and told the others.
+#[test]
+fn members_do_not_assure_each_other_of_what_none_of_them_hears() {
+    for seed in 0..20 {
+        let mut world = World::new(7, seed);
+        let name = world.service_of(0);
+        world.link.delay_ms_max = 4_000;
+        world.register(0, &name, "a");
+        world.run(40_000);
+        assert_eq!(world.wrong(&name, &[]), [], "seed {seed}");
+    }
+}
+
 #[test]
 fn what_a_connection_published_goes_with_it_and_not_before() {
     let mut world = World::new(3, 1);
@@ -209,6 +222,20 @@ fn a_member_holds_everything_when_it_says_so() {
     for service in 0..3 {
         assert_eq!(world.list(2, &format!("s{service}")), ips);
     }
+}
+
+/// Found by the simulator: it took a good-bye for an instance that it had not been told of yet.
+#[test]
+fn a_member_that_was_once_alone_loads_all_the_same() {
+    let mut world = World::new(2, 1);
+    world.register(0, "orders", "a");
+    world.run(10);
+    world.kill(1);
+    world.start_with(1, &[&[1], &[0, 1]]);
+    assert!(!world.is_loaded(1), "it was alone long ago");
+    world.run(3_000);
+    assert!(world.is_loaded(1));
+    assert_eq!(world.wrong("orders", &["a"]), []);
 }
 
 #[test]

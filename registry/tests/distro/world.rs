@@ -88,6 +88,12 @@ impl World {
     }
 
     pub(crate) fn start(&mut self, member: Member) {
+        let all: Vec<Member> = (0..self.nodes.len()).collect();
+        self.start_with(member, &[&all]);
+    }
+
+    /// Starts, and goes through these memberships.
+    pub(crate) fn start_with(&mut self, member: Member, memberships: &[&[Member]]) {
         self.lives += 1;
         let life = Life(self.lives);
         let registry = Registry::new(RegistrySettings {
@@ -109,8 +115,9 @@ impl World {
         self.nodes[member] = Some(node);
         let wall = self.wall(member);
         self.step(member, Input::WallClock(wall));
-        let all = (0..self.nodes.len()).map(id).collect();
-        self.step(member, Input::Members(all));
+        for members in memberships {
+            self.step(member, Input::Members(members.iter().copied().map(id).collect()));
+        }
     }
 
     /// The process dies; what is on its way to it is lost.
