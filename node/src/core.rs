@@ -379,7 +379,6 @@ impl Core {
                     self.parts.udp.push(&registry, &subscriber, &service, &clusters, reference);
                 }
                 registry::Output::ReserveRefTime { until } => self.parts.ref_time.store(until),
-                // A registry that is told of no members has nobody to send to.
             }
         }
     }
