@@ -18,7 +18,8 @@ impl World {
     pub(crate) fn look(&mut self) {
         let looks = self.looks();
         let (journal, now) = (self.network.journal(), self.kernel.now());
-        let census = Census { now, nodes: &looks, journal: &journal.borrow() };
+        let views = self.machines.iter().map(|(id, machine)| (*id, &machine.members)).collect();
+        let census = Census { now, nodes: &looks, views, journal: &journal.borrow() };
         self.checkers.lists(&census);
     }
 
@@ -33,7 +34,7 @@ impl World {
             if machine.members.1 != members {
                 machine.members = (now, members.clone());
             }
-            let ready = registry.is_loaded();
+            let ready = registry.is_loaded() && life.shared.has_ceiling.get();
             machine.ready = ready.then(|| machine.ready.unwrap_or(now));
             let (listed, ref_times) = lists_of(&registry);
             looks.push(NodeLook {

@@ -1,7 +1,7 @@
 //! The replicated application of a simulated node: the real config store and the real registry, wired
 //! as the node wires them, with the checkers looking over its shoulder.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use nacolet_config as config;
@@ -57,6 +57,8 @@ pub struct Shared {
     pub configs: Rc<RefCell<config::Store>>,
     /// The registry.
     pub registry: Rc<RefCell<registry::Registry>>,
+    /// Whether reference times have a durable ceiling; nobody is told of one before.
+    pub has_ceiling: Rc<Cell<bool>>,
 }
 
 /// The state machine of one life of a node.

@@ -1,7 +1,7 @@
 //! A node of the simulated world: its disk and clocks, which outlive it, and one life of its process:
 //! the real Raft tasks and a core task wired as the node's own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -109,6 +109,7 @@ impl Hardware {
         let shared = Shared {
             configs: Rc::new(RefCell::new(Store::new())),
             registry: Rc::new(RefCell::new(Registry::new(settings))),
+            has_ceiling: Rc::new(Cell::new(false)),
         };
         let inbox = Inbox::default();
         let machine = Machine {
@@ -150,7 +151,6 @@ impl Hardware {
             checkers,
             recovered: raft.metrics().last_log.index,
             ready: false,
-            has_ceiling: false,
             listeners: Listeners::new(),
             polls: BTreeMap::new(),
             registrations: BTreeMap::new(),
@@ -182,8 +182,6 @@ pub(crate) struct Shell {
     /// End of the log at the start. What an earlier life showed is applied when this is.
     recovered: LogIndex,
     ready: bool,
-    /// Whether reference times have a durable ceiling.
-    pub(crate) has_ceiling: bool,
     listeners: Listeners,
     polls: BTreeMap<RequestId, Sender<Vec<u32>>>,
     pub(crate) registrations: BTreeMap<RequestId, RegistryReply>,
@@ -226,7 +224,7 @@ impl Shell {
                 self.hand_out();
             }
             Event::RefTimeStored(until) => {
-                self.has_ceiling = true;
+                self.shared.has_ceiling.set(true);
                 self.registry(registry::Input::RefTimeReserved { until });
             }
             Event::Members(members) => self.members(members),

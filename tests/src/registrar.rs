@@ -34,7 +34,7 @@ impl Shell {
     /// Whether the registry has everything that a client may expect.
     fn serves_registry(&self) -> bool {
         // Without a ceiling the next life could issue the same reference times again.
-        self.has_ceiling && self.is_member && self.shared.registry.borrow().is_loaded()
+        self.shared.has_ceiling.get() && self.is_member && self.shared.registry.borrow().is_loaded()
     }
 
     pub(crate) fn registry_request(&mut self, request: Request) {

@@ -31,6 +31,9 @@ const CONTACT: Duration = Duration::from_secs(40);
 const BEFORE: Duration = Duration::from_secs(10);
 /// A new client is known everywhere after this long.
 const KNOWN_AFTER: Duration = Duration::from_secs(6);
+/// Whoever was away for longer than the others' patience has been told what it missed: it pings within
+/// one second, its digest is answered within another one, and so is what it asks for.
+const TOLD_AFTER: Duration = Duration::from_secs(3);
 const GONE_AFTER: Duration = Duration::from_secs(8);
 const ALONE_AFTER: Duration = Duration::from_secs(6);
 
@@ -66,6 +69,8 @@ pub(crate) struct NodeLook {
 pub(crate) struct Census<'a> {
     pub(crate) now: Instant,
     pub(crate) nodes: &'a [NodeLook],
+    /// The members that each node knows or, where it is down, knew, and since when.
+    pub(crate) views: BTreeMap<NodeId, &'a (Instant, BTreeSet<NodeId>)>,
     pub(crate) journal: &'a Journal,
 }
 
@@ -177,10 +182,10 @@ impl Registrations {
     pub(crate) fn look(&mut self, census: &Census<'_>) -> Check {
         self.age(census);
         for look in census.nodes {
-            self.check_ref_times(look)?;
             if look.paused || look.ready.is_none() {
                 continue;
             }
+            self.check_ref_times(look)?;
             self.check_alone(census, look)?;
             for (port, client) in &self.clients {
                 match look.listed.get(port) {
@@ -327,7 +332,7 @@ impl Client {
         let young = now < steady + known;
         let silent = now > self.last + patience + SOLID_AFTER;
         let settled = look.ready.is_some_and(|at| at + Duration::from_secs(2) <= now)
-            && look.resumed + Duration::from_secs(1) <= now;
+            && look.resumed + TOLD_AFTER <= now;
         if young || silent || !settled {
             return Ok(());
         }
@@ -336,7 +341,7 @@ impl Client {
         let Some(company) = census.company(node, window) else { return Ok(()) };
         let recent = self.signs.iter().filter(|(_, (at, _))| *at >= window);
         let all_near = recent.clone().all(|(node, _)| company.contains(node));
-        if !all_near || !census.remembers(look, &company, window) {
+        if !all_near || !census.remembers(&company, window) {
             return Ok(());
         }
         Err(format!("{node} dropped {port}, which lives and beats elsewhere"))
@@ -357,12 +362,12 @@ impl Client {
 }
 
 impl Census<'_> {
-    /// Whether `look`, or another one of its company, was there and awake since `from`.
-    fn remembers(&self, look: &NodeLook, company: &BTreeSet<NodeId>, from: Instant) -> bool {
+    /// Whether one of the company was there and awake since `from`.
+    fn remembers(&self, company: &BTreeSet<NodeId>, from: Instant) -> bool {
         let is_old = |look: &NodeLook| look.ready.is_some_and(|ready| ready <= from);
         let is_awake = |look: &NodeLook| !look.paused && look.resumed <= from;
-        let near = self.nodes.iter().filter(|other| company.contains(&other.node));
-        is_old(look) || near.into_iter().any(|other| is_old(other) && is_awake(other))
+        let mut near = self.nodes.iter().filter(|other| company.contains(&other.node));
+        near.any(|other| is_old(other) && is_awake(other))
     }
 
     /// All with whom `node` was in contact since `from`, directly or not, if nothing between them was
@@ -392,10 +397,9 @@ impl Census<'_> {
                 }
             }
         }
-        let mut members = None;
-        for look in self.nodes.iter().filter(|look| company.contains(&look.node)) {
-            let agrees = members.replace(&look.members).is_none_or(|same| *same == look.members);
-            if !agrees || look.members_changed >= from {
+        let mut agreed = None;
+        for (since, members) in company.iter().filter_map(|node| self.views.get(node).copied()) {
+            if *since >= from || agreed.replace(members).is_some_and(|other| other != members) {
                 return None;
             }
         }
