@@ -100,7 +100,7 @@ pub(crate) struct Machine {
     locks: lock::Locks,
 }
 
-/// For reading; see [`write`].
+/// For reading; see [`write()`].
 pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
