@@ -239,7 +239,7 @@ impl Registry {
     /// Removes one instance, whatever its kind.
     pub(crate) fn take_out(&mut self, now: Instant, slot: Slot, key: &InstanceKey) {
         let Some(service) = self.catalog.get(slot) else { return };
-        let Ok(at) = service.position(&key.ip, key.port, key.cluster.as_str()) else { return };
+        let Some(at) = service.place(key) else { return };
         let gone = self.catalog.remove_instance(slot, at);
         self.changed(now, slot);
         if let Some(gone) = gone.filter(Instance::ephemeral) {
@@ -341,7 +341,7 @@ impl Registry {
 
     fn set_ephemeral_health(&mut self, now: Instant, slot: Slot, key: &InstanceKey, healthy: bool) {
         let Some(service) = self.catalog.get_mut(slot) else { return };
-        let Ok(at) = service.position(&key.ip, key.port, key.cluster.as_str()) else { return };
+        let Some(at) = service.place(key) else { return };
         if service.instances_mut()[at].set_healthy(healthy) {
             let counter = self.changed(now, slot);
             self.altered(slot, key, counter);

@@ -208,18 +208,14 @@ impl Instance {
         self.here_ms.store(wrapping_millis(now), Memory::Relaxed);
     }
 
-    /// What came to this node of another state of this instance came for this one.
-    pub(crate) fn keep_here(&self, here_ms: u32) {
-        self.here_ms.store(here_ms, Memory::Relaxed);
-    }
-
-    pub(crate) fn here_ms(&self) -> u32 {
-        self.here_ms.load(Memory::Relaxed)
+    /// Takes over when a sign of life of `before` last came to this node.
+    pub(crate) fn keep_here(&self, before: &Self) {
+        self.here_ms.store(before.here_ms.load(Memory::Relaxed), Memory::Relaxed);
     }
 
     /// Whether a sign of life came to this node within the last `period`.
     pub(crate) fn heard_here(&self, now: Instant, period: Duration) -> bool {
-        let silent_ms = wrapping_millis(now).wrapping_sub(self.here_ms());
+        let silent_ms = wrapping_millis(now).wrapping_sub(self.here_ms.load(Memory::Relaxed));
         Duration::from_millis(u64::from(silent_ms)) < period
     }
 

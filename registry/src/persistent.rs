@@ -199,7 +199,7 @@ impl Registry {
 
     fn persistent_at(&self, slot: Slot, key: &InstanceKey) -> Option<usize> {
         let service = self.catalog.get(slot)?;
-        let at = service.position(&key.ip, key.port, key.cluster.as_str()).ok()?;
+        let at = service.place(key)?;
         service.instances().get(at).filter(|instance| !instance.ephemeral()).map(|_| at)
     }
 
@@ -303,7 +303,7 @@ impl Registry {
                 service.durable_mut().put_override(key.clone(), laid);
                 service.lay_override(&key);
                 if let Some(healthy) = put.healthy
-                    && let Ok(at) = service.position(&key.ip, key.port, key.cluster.as_str())
+                    && let Some(at) = service.place(&key)
                     && !service.instances()[at].ephemeral()
                 {
                     service.instances_mut()[at].set_healthy(healthy);

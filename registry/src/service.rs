@@ -174,8 +174,7 @@ impl Service {
 
     /// The instance of this name.
     pub(crate) fn instance(&self, key: &InstanceKey) -> Option<&Instance> {
-        let at = self.position(&key.ip, key.port, key.cluster.as_str()).ok()?;
-        self.instances.get(at)
+        self.instances.get(self.place(key)?)
     }
 
     /// The instances that a beat keeps alive: the one it names, else all at its address.
@@ -205,8 +204,13 @@ impl Service {
         self.instances.binary_search_by(|instance| instance.order(ip, port, cluster))
     }
 
+    /// Where the instance of this name is.
+    pub(crate) fn place(&self, key: &InstanceKey) -> Option<usize> {
+        self.position(&key.ip, key.port, key.cluster.as_str()).ok()
+    }
+
     pub(crate) fn contains(&self, key: &InstanceKey) -> bool {
-        self.position(&key.ip, key.port, key.cluster.as_str()).is_ok()
+        self.place(key).is_some()
     }
 
     pub(crate) fn instances_mut(&mut self) -> &mut [Instance] {
@@ -276,6 +280,8 @@ impl Service {
         self.instance_bytes += instance.text_bytes();
         match at {
             Ok(at) => {
+                // What came to this node came for the same instance.
+                instance.keep_here(&self.instances[at]);
                 let old = core::mem::replace(&mut self.instances[at], instance);
                 self.ephemeral_count -= u32::from(old.ephemeral());
                 self.instance_bytes -= old.text_bytes();
@@ -320,7 +326,7 @@ impl Service {
 
     /// Shows the override of `key`, or what was registered when there is none.
     pub(crate) fn lay_override(&mut self, key: &InstanceKey) -> bool {
-        let Ok(at) = self.position(&key.ip, key.port, key.cluster.as_str()) else { return false };
+        let Some(at) = self.place(key) else { return false };
         let laid = self.durable.as_ref().and_then(|durable| durable.overrides().get(key));
         let instance = &mut self.instances[at];
         let cover = laid.map(|laid| laid.over(instance));

@@ -9,6 +9,7 @@ use nacolet_model::{Instant, NodeId, limits};
 
 use crate::catalog::Slot;
 use crate::distro::message::{Heard, Life, Message, Ping, Wanted};
+use crate::distro::verify::ask_for;
 use crate::distro::{Peer, View};
 use crate::step::{Output, Registry};
 use crate::timer::Due;
@@ -227,14 +228,12 @@ impl Registry {
             let slot = self.catalog.slot_of(&service);
             let (mut recovered, mut lacking) = (Vec::new(), Vec::new());
             for (key, silent_ms) in instances {
-                let found = slot.and_then(|slot| self.catalog.get_mut(slot));
-                let at = found.as_deref().and_then(|service| {
-                    service.position(&key.ip, key.port, key.cluster.as_str()).ok()
+                let known = slot.and_then(|slot| {
+                    let service = self.catalog.get_mut(slot)?;
+                    let at = service.place(&key)?;
+                    Some((at, service.instances_mut().get_mut(at)?))
                 });
-                let Some((at, instance)) = at
-                    .zip(found)
-                    .and_then(|(at, service)| Some((at, service.instances_mut().get_mut(at)?)))
-                else {
+                let Some((at, instance)) = known else {
                     lacking.push(key);
                     continue;
                 };
@@ -257,8 +256,6 @@ impl Registry {
                 self.look_at(now, slot, at..at + 1);
             }
         }
-        if !wanted.is_empty() {
-            out.push(Output::Send { to: [from].into(), message: Message::Want(wanted) });
-        }
+        ask_for(from, wanted, out);
     }
 }

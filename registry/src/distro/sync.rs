@@ -94,7 +94,7 @@ impl Registry {
     pub(crate) fn altered(&mut self, slot: Slot, key: &InstanceKey, counter: u64) {
         let version = self.distro.version(counter);
         let Some(service) = self.catalog.get_mut(slot) else { return };
-        let Ok(at) = service.position(&key.ip, key.port, key.cluster.as_str()) else { return };
+        let Some(at) = service.place(key) else { return };
         service.digest = None;
         let Some(instance) = service.instances_mut().get_mut(at) else { return };
         if !instance.ephemeral() {
@@ -277,7 +277,6 @@ impl Registry {
         let is_sign_of_life =
             |known: &Instance| copy.spec.healthy && (known.born() != copy.born || !known.healthy());
         let silence = known.filter(|known| !is_sign_of_life(known)).map(|known| known.silence(now));
-        let here_ms = known.map(Instance::here_ms);
         let is_sick_elsewhere = !copy.spec.healthy
             && copy.owner == 0
             && known.is_some_and(|known| self.still_hears(now, key, &instance_key, known));
@@ -288,7 +287,6 @@ impl Registry {
         if let Some(silence) = silence {
             instance.set_silence(now, silence);
         }
-        here_ms.into_iter().for_each(|here_ms| instance.keep_here(here_ms));
         instance.set_owner((copy.owner != 0).then_some(ClientId(copy.owner)));
         instance.set_born(copy.born, copy.version);
         if is_sick_elsewhere {
@@ -315,7 +313,7 @@ impl Registry {
         let slot = self.catalog.slot_of(service);
         let at = slot.and_then(|slot| {
             let service = self.catalog.get(slot)?;
-            let at = service.position(&key.ip, key.port, key.cluster.as_str()).ok()?;
+            let at = service.place(&key)?;
             service.instances().get(at)?.ephemeral().then_some((slot, at))
         });
         let Some((slot, at)) = at else {

@@ -42,6 +42,15 @@ pub(crate) fn digest_of(service: &Service) -> u64 {
     if sum == 0 { 0 } else { mix(service.name_hash ^ sum) }
 }
 
+/// Asks a member for what is lacking here, in messages of bounded size.
+pub(crate) fn ask_for(member: NodeId, mut wanted: Vec<Wanted>, out: &mut Vec<Output>) {
+    while !wanted.is_empty() {
+        let rest = wanted.split_off(wanted.len().min(limits::DISTRO_HEARD_SERVICES_MAX));
+        let message = Message::Want(core::mem::replace(&mut wanted, rest));
+        out.push(Output::Send { to: [member].into(), message });
+    }
+}
+
 /// Everything a member has in one bucket.
 type Contents<'a> = BTreeMap<&'a ServiceKey, &'a Service>;
 
@@ -173,11 +182,7 @@ impl Registry {
             }
         }
         self.send_changes(&[from], newer, out);
-        while !wanted.is_empty() {
-            let rest = wanted.split_off(wanted.len().min(limits::DISTRO_HEARD_SERVICES_MAX));
-            let message = Message::Want(core::mem::replace(&mut wanted, rest));
-            out.push(Output::Send { to: [from].into(), message });
-        }
+        ask_for(from, wanted, out);
     }
 
     fn repair_service(
