@@ -201,11 +201,7 @@ impl State {
     /// The answer, or nothing when it is lost or comes too late.
     pub(crate) async fn in_time<T>(&self, answer: oneshot::Receiver<T>) -> Option<T> {
         let deadline = self.now().0 + self.settings.write_timeout;
-        let too_late = async {
-            self.ticker.until(deadline).await;
-            None
-        };
-        smol::future::or(async { answer.await.ok() }, too_late).await
+        self.ticker.within(deadline, answer).await?.ok()
     }
 
     /// Ready once the server stops.

@@ -29,6 +29,19 @@ impl Ticker {
         Until { ticker: Arc::clone(self), deadline, key: None }
     }
 
+    /// What comes of `work`, or nothing when it is not done by `deadline`.
+    pub(crate) async fn within<T>(
+        self: &Arc<Self>,
+        deadline: Instant,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let too_late = async {
+            self.until(deadline).await;
+            None
+        };
+        smol::future::or(async { Some(work.await) }, too_late).await
+    }
+
     /// Wakes everybody whose deadline has passed. Returns how many still wait.
     pub(crate) fn tick(&self, now: Instant) -> usize {
         let mut waiting = self.lock();

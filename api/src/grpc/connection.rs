@@ -184,11 +184,8 @@ async fn unary(
     let state = &zone.state;
     let patience = state.settings.body_timeout;
     let deadline = client.now() + patience;
-    let too_slow = async {
-        state.ticker.until(deadline).await;
-        Err(Status::TOO_SLOW)
-    };
-    let message = match future::or(read_message(zone, &mut body), too_slow).await {
+    let read = state.ticker.within(deadline, read_message(zone, &mut body)).await;
+    let message = match read.unwrap_or(Err(Status::TOO_SLOW)) {
         Ok(message) => message,
         Err(status) => return only_status(respond, &status),
     };
@@ -204,7 +201,7 @@ async fn unary(
     // Without its end h2 resets the call, and takes an end that crosses the reset for a mistake of the
     // client: after a thousand of them it closes the connection.
     let ended = async { while let Some(Ok(_)) = poll_fn(|cx| body.poll_data(cx)).await {} };
-    future::or(ended, state.ticker.until(client.now() + patience)).await;
+    state.ticker.within(client.now() + patience, ended).await;
     Ok(())
 }
 
@@ -237,11 +234,7 @@ pub(super) async fn send(
     bytes: Bytes,
     deadline: Instant,
 ) -> Result<(), Gone> {
-    let too_slow = async {
-        zone.state.ticker.until(deadline).await;
-        Err(Gone)
-    };
-    future::or(send_all(sink, bytes), too_slow).await
+    zone.state.ticker.within(deadline, send_all(sink, bytes)).await.unwrap_or(Err(Gone))
 }
 
 async fn send_all(sink: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), Gone> {

@@ -6,7 +6,7 @@ use nacolet_api::Settings;
 use nacolet_model::limits;
 use serde_json::{Value, json};
 
-use crate::client::{Client, encode, run};
+use crate::client::{Client, UNARY, encode, run};
 use crate::world::World;
 
 fn config(data_id: &str) -> Value {
@@ -44,9 +44,9 @@ fn a_message_may_be_as_long_as_in_nacos_and_no_byte_longer() {
         };
         let longest = sized(limits::GRPC_MESSAGE_BYTES_MAX);
         assert_eq!(longest.len(), limits::GRPC_MESSAGE_BYTES_MAX + 5);
-        assert_eq!(client.call_raw("/Request/request", longest).await.status, "0");
+        assert_eq!(client.call_raw(UNARY, longest).await.status, "0");
         let longer = sized(limits::GRPC_MESSAGE_BYTES_MAX + 1);
-        let answer = client.call_raw("/Request/request", longer).await;
+        let answer = client.call_raw(UNARY, longer).await;
         assert_eq!((answer.status.as_str(), answer.message), ("8", None));
         client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
     });
@@ -119,14 +119,10 @@ fn answers_that_nobody_takes_are_bounded_and_given_up() {
         greedy.until_registered().await;
         let waiting = greedy.ask_and_wait("ConfigQueryRequest", config("large")).await;
         let query = encode("ConfigQueryRequest", &[], config("large").to_string().as_bytes());
-        let refused = client.call_raw("/Request/request", query).await;
+        let refused = client.call_raw(UNARY, query.clone()).await;
         assert_eq!((refused.status.as_str(), refused.message), ("8", None));
         // The one who waits loses its answer and makes room, though it never said that it goes.
-        let is_served = async |client: &mut Client| {
-            let query = encode("ConfigQueryRequest", &[], config("large").to_string().as_bytes());
-            client.call_raw("/Request/request", query).await.status == "0"
-        };
-        while !is_served(&mut client).await {
+        while client.call_raw(UNARY, query.clone()).await.status != "0" {
             client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
         }
         greedy.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;

@@ -19,6 +19,9 @@ use smol::io::{AsyncRead as _, AsyncWrite as _};
 use smol::{Async, Task, Timer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// The method of all calls of clients.
+pub(crate) const UNARY: &str = "/Request/request";
+
 /// How long a test waits for something that must come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -233,7 +236,7 @@ impl Client {
     /// As [`Self::call_raw`], with the end of the request in an empty frame of its own, as some
     /// libraries send it: at once, or when the answer is there.
     pub(crate) async fn call_with_late_end(&mut self, bytes: Vec<u8>, is_late: bool) -> Answer {
-        let (response, mut up) = self.begin(Self::request("/Request/request")).await;
+        let (response, mut up) = self.begin(Self::request(UNARY)).await;
         up.send_data(bytes.into(), false).expect("the connection lives");
         if is_late {
             let answer = Self::answer(response).await;
@@ -246,7 +249,7 @@ impl Client {
 
     /// The HTTP status of a call with one more header.
     pub(crate) async fn status_with(&mut self, name: &str, value: &str) -> u16 {
-        let mut request = Self::request("/Request/request");
+        let mut request = Self::request(UNARY);
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
         request.headers_mut().insert(name, value.parse().expect("a value"));
         let (response, mut up) = self.begin(request).await;
@@ -256,7 +259,7 @@ impl Client {
 
     /// Asks without taking the answer: its head and whatever holds the rest of it.
     pub(crate) async fn ask_and_wait(&mut self, kind: &str, body: Value) -> impl Sized + use<> {
-        let (response, mut up) = self.begin(Self::request("/Request/request")).await;
+        let (response, mut up) = self.begin(Self::request(UNARY)).await;
         let bytes = encode(kind, &[], body.to_string().as_bytes());
         up.send_data(bytes.into(), true).expect("the connection lives");
         response.await.expect("an answer")
@@ -290,7 +293,7 @@ impl Client {
         body: Value,
     ) -> Message {
         let bytes = encode(kind, headers, body.to_string().as_bytes());
-        let answer = self.call_raw("/Request/request", bytes).await;
+        let answer = self.call_raw(UNARY, bytes).await;
         assert_eq!(answer.status, "0", "{answer:?}");
         answer.message.expect("a message")
     }

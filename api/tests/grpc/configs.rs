@@ -272,7 +272,7 @@ fn a_large_config_goes_in_and_out_past_the_windows() {
         assert_eq!(content(&mut client, json!({})).await["content"], large);
         let too_large = named(json!({"content": "x".repeat(10 << 20)})).to_string();
         let bytes = crate::client::encode("ConfigPublishRequest", &[], too_large.as_bytes());
-        let answer = client.call_raw("/Request/request", bytes).await;
+        let answer = client.call_raw(crate::client::UNARY, bytes).await;
         assert_eq!(answer.status, "8", "RESOURCE_EXHAUSTED");
         client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
     });

@@ -8,11 +8,10 @@ use nacolet_api::Settings;
 use nacolet_model::{Prng, limits};
 use serde_json::json;
 
-use crate::client::{Client, closes_on, encode, run};
+use crate::client::{Client, UNARY, closes_on, encode, run};
 use crate::world::{World, eventually};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-const UNARY: &str = "/Request/request";
 
 /// The head of a call in static and literal HPACK (RFC 7541): POST, http, path, content type.
 const HEAD: &[u8] = b"\x83\x86\x04\x10/Request/request\x0f\x10\x10application/grpc";
