@@ -32,7 +32,7 @@ impl World {
             let peers = registry.distro().peers.into_iter().map(|peer| peer.node);
             let members: BTreeSet<NodeId> = peers.chain([*id]).collect();
             if machine.members.1 != members {
-                machine.members = (now, members.clone());
+                machine.members = (now, members);
             }
             let ready = registry.is_loaded() && life.shared.has_ceiling.get();
             machine.ready = ready.then(|| machine.ready.unwrap_or(now));
@@ -43,8 +43,6 @@ impl World {
                 paused: self.kernel.is_paused(life.group),
                 ready: machine.ready,
                 resumed: machine.resumed,
-                members,
-                members_changed: machine.members.0,
                 listed,
                 ref_times,
             });

@@ -57,8 +57,6 @@ pub(crate) struct NodeLook {
     pub(crate) ready: Option<Instant>,
     /// When it last went on after a pause.
     pub(crate) resumed: Instant,
-    pub(crate) members: BTreeSet<NodeId>,
-    pub(crate) members_changed: Instant,
     /// Listed ephemeral instances by port.
     pub(crate) listed: BTreeMap<u16, Listed>,
     /// Reference times of lists that are not empty.
@@ -246,13 +244,13 @@ impl Registrations {
 
     fn check_alone(&self, census: &Census<'_>, look: &NodeLook) -> Check {
         let NodeLook { node, life, .. } = *look;
+        let Some((members_since, members)) = census.views.get(&node) else { return Ok(()) };
         let heard =
             census.nodes.iter().filter_map(|from| census.journal.delivered((from.node, node)));
-        let others = look.members.iter().filter_map(|from| census.journal.delivered((*from, node)));
-        let since =
-            heard.chain(others).chain([look.resumed, look.members_changed]).chain(look.ready);
+        let others = members.iter().filter_map(|from| census.journal.delivered((*from, node)));
+        let since = heard.chain(others).chain([look.resumed, *members_since]).chain(look.ready);
         let since = since.max().unwrap_or_default();
-        if look.members.len() < 2 || since + ALONE_AFTER > census.now {
+        if members.len() < 2 || since + ALONE_AFTER > census.now {
             return Ok(());
         }
         let before = self.before.get(&(node, life));
@@ -373,11 +371,9 @@ impl Census<'_> {
     /// All with whom `node` was in contact since `from`, directly or not, if nothing between them was
     /// lost and all agree who the members are.
     fn company(&self, node: NodeId, from: Instant) -> Option<BTreeSet<NodeId>> {
-        let everybody: BTreeSet<NodeId> = self
-            .nodes
-            .iter()
-            .flat_map(|look| look.members.iter().copied().chain([look.node]))
-            .collect();
+        let views = self.nodes.iter().filter_map(|look| self.views.get(&look.node));
+        let everybody: BTreeSet<NodeId> =
+            views.flat_map(|(_, members)| members.iter().copied()).collect();
         let mut company = BTreeSet::from([node]);
         let mut open = vec![node];
         while let Some(one) = open.pop() {
