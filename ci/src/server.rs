@@ -179,9 +179,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         // It may have ended by itself, which `restart` and the clients report.
-        if self.child.kill().is_ok() {
-            self.child.wait().ok();
-        }
+        self.kill().ok();
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) const ONE_NODE: &str = "plain";
 pub(super) const ONLY_BY_NAME: &str = "spring";
 
 pub(super) const CLIENTS: [Client; 12] = [
-    Client { name: "plain", library: "urllib", prepare: |_| true, command: plain_command },
+    Client { name: ONE_NODE, library: "urllib", prepare: |_| true, command: plain_command },
     Client {
         name: "python",
         library: "nacos-sdk-python 1.0.0",
