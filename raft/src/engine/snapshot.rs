@@ -120,7 +120,12 @@ impl Engine {
         if term > self.term {
             self.become_follower(term, Some(from));
         }
-        if term < self.term || !self.accept_leader(from) || self.snapshots.installing.is_some() {
+        let impossible = meta.last.term > term;
+        if term < self.term
+            || impossible
+            || !self.accept_leader(from)
+            || self.snapshots.installing.is_some()
+        {
             self.answers.push(Output::DiscardSnapshot(meta));
             return;
         }

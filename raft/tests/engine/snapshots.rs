@@ -57,6 +57,9 @@ fn a_snapshot_replaces_what_is_not_committed_and_nothing_else() {
     // Above it and in the log: the entries behind it stay.
     let status = check(log_id(1, 3), false);
     assert_eq!((status.commit_index, status.last), (LogIndex(3), log_id(1, 4)));
+    // Of a term that its sender has not come to.
+    let status = check(log_id(6, 9), false);
+    assert_eq!((status.leader, status.last), (Some(id(2)), log_id(1, 4)));
     // Above it and not in the log: the log goes.
     check(log_id(4, 3), true);
     check(log_id(4, 9), true);
