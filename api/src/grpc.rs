@@ -106,6 +106,8 @@ struct Zone {
     patterns: fuzzy::Patterns,
     feed: Arc<Feed>,
     clock: Rc<Cell<Instant>>,
+    /// What one read brought.
+    scratch: RefCell<Box<[u8]>>,
     /// Tells the sweeper that a connection came.
     opened: Bell,
     /// Tells the drain that a connection went.
@@ -122,6 +124,7 @@ impl Zone {
             patterns: fuzzy::Patterns::default(),
             feed: Arc::default(),
             clock,
+            scratch: RefCell::new(vec![0; socket::SCRATCH_BYTES].into()),
             opened: Bell::new(),
             closed: Bell::new(),
         }
@@ -129,10 +132,6 @@ impl Zone {
 
     fn client(&self, id: ClientId) -> Option<Rc<Client>> {
         self.clients.borrow().get(&id).map(Rc::clone)
-    }
-
-    fn all_clients(&self) -> Vec<Rc<Client>> {
-        self.clients.borrow().values().map(Rc::clone).collect()
     }
 
     fn open(&self, address: SocketAddr) -> Rc<Client> {
@@ -168,9 +167,7 @@ impl Zone {
 
     /// Lets every connection finish what it does, for a bounded time.
     async fn drain(&self) {
-        for client in self.all_clients() {
-            client.drain();
-        }
+        self.clients.borrow().values().for_each(|client| client.drain());
         let gone = async {
             while !self.clients.borrow().is_empty() {
                 self.closed.heard().await;
@@ -236,9 +233,8 @@ async fn sweep(zone: Rc<Zone>) {
         let now = zone.state.now().0;
         zone.clock.set(now);
         zone.state.ticker.tick(now);
-        for client in zone.all_clients() {
-            client.check(now, &zone.state);
-        }
+        // A check wakes tasks and runs none of them, so nobody comes or goes meanwhile.
+        zone.clients.borrow().values().for_each(|client| client.check(now, &zone.state));
     }
 }
 

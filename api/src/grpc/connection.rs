@@ -78,7 +78,7 @@ impl From<h2::Error> for Gone {
 
 /// Serves one connection until it ends.
 pub(super) async fn converse(zone: &Rc<Zone>, stream: Async<TcpStream>, client: &Rc<Client>) {
-    let socket = Socket::new(stream, Rc::clone(client));
+    let socket = Socket::new(stream, Rc::clone(client), Rc::clone(zone));
     let handshake = Builder::new()
         .max_concurrent_streams(limits::GRPC_STREAMS_MAX)
         .initial_window_size(limits::GRPC_WINDOW_BYTES)

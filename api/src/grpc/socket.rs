@@ -1,5 +1,6 @@
 //! The adapter between a smol socket and h2: tokio's traits over smol's reactor, without a runtime of
-//! tokio. It reads first and waits only after a short read, so that a call costs one `recv`.
+//! tokio. It reads first and waits only after a short read, so that a call costs one `recv`, and it reads
+//! into one buffer per thread, so that the whole of h2's is touched only by those who fill it.
 
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -10,21 +11,26 @@ use std::task::{Context, Poll, ready};
 use smol::Async;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Zone;
 use super::client::Client;
 use super::flood::Flood;
+
+/// Bytes of one read.
+pub(super) const SCRATCH_BYTES: usize = 16 << 10;
 
 /// One socket as h2 wants it.
 pub(super) struct Socket {
     stream: Async<TcpStream>,
     client: Rc<Client>,
+    zone: Rc<Zone>,
     flood: Flood,
     /// The last read was short: the next one waits for readiness first.
     is_drained: bool,
 }
 
 impl Socket {
-    pub(super) fn new(stream: Async<TcpStream>, client: Rc<Client>) -> Self {
-        Self { stream, client, flood: Flood::default(), is_drained: false }
+    pub(super) fn new(stream: Async<TcpStream>, client: Rc<Client>, zone: Rc<Zone>) -> Self {
+        Self { stream, client, zone, flood: Flood::default(), is_drained: false }
     }
 
     fn poll_io(
@@ -60,16 +66,16 @@ impl AsyncRead for Socket {
             if this.is_drained {
                 ready!(this.stream.poll_readable(cx))?;
             }
-            let room = buffer.initialize_unfilled();
-            let size = room.len();
-            match this.stream.get_ref().read(room) {
+            let mut scratch = this.zone.scratch.borrow_mut();
+            let size = buffer.remaining().min(SCRATCH_BYTES);
+            match this.stream.get_ref().read(&mut scratch[..size]) {
                 Ok(count) => {
                     this.is_drained = count < size;
-                    let seen = room.get(..count).unwrap_or_default();
+                    let seen = scratch.get(..count).unwrap_or_default();
                     if !this.flood.allows(seen, this.client.now()) {
                         return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
                     }
-                    buffer.advance(count);
+                    buffer.put_slice(seen);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -94,7 +100,11 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, |mut stream| stream.write_vectored(slices))
+        self.poll_io(cx, |mut stream| match slices {
+            // Most answers are one piece, and the kernel takes one piece more cheaply.
+            [piece] => stream.write(piece),
+            pieces => stream.write_vectored(pieces),
+        })
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,9 +1,15 @@
 //! The life of a connection (grpc §3).
 
+use std::net::TcpStream;
 use std::time::Duration;
 
-use nacolet_api::Settings;
+use futures_util::future::{join_all, select_all};
+use nacolet_api::connection::{self, listen, loopback};
+use nacolet_api::{Settings, grpc};
+use nacolet_model::limits;
 use serde_json::json;
+use smol::Async;
+use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::client::{Client, run};
 use crate::world::{World, eventually};
@@ -90,7 +96,7 @@ fn the_http_port_speaks_grpc_with_those_who_begin_with_it() {
     // HTTP/1.1 is served as before, and so is a word that only begins like the other one.
     let answer = |bytes: &[&[u8]]| {
         use std::io::{Read as _, Write as _};
-        let mut stream = std::net::TcpStream::connect(world.http).expect("connects");
+        let mut stream = TcpStream::connect(world.http).expect("connects");
         for part in bytes {
             stream.write_all(part).expect("sends");
             stream.flush().expect("sends");
@@ -113,6 +119,39 @@ fn beyond_the_places_the_newest_connection_of_the_http_port_is_closed_too() {
         assert!(crate::client::closes_on(world.http, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
         first.vanish().await;
     });
+}
+
+#[test]
+fn no_more_connections_of_the_http_port_wait_for_grpc_than_may() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let world = World::new();
+    let server = world.without_grpc();
+    let http = listen(loopback()).expect("binds");
+    let address = http.local_addr().expect("has an address");
+    let client = async || {
+        let mut stream = Async::<TcpStream>::connect(address).await.expect("connects");
+        stream.write_all(PREFACE).await.expect("there is room");
+        stream
+    };
+    let hears = |mut stream: Async<TcpStream>| {
+        Box::pin(async move { stream.read(&mut [0; 64]).await.unwrap_or(0) })
+    };
+    let test = async {
+        let mut waiting = Vec::new();
+        for _ in 0..=limits::GRPC_HANDED_OVER_MAX {
+            waiting.push(hears(client().await));
+        }
+        let (heard, _, waiting) = select_all(waiting).await;
+        assert_eq!((heard, waiting.len()), (0, limits::GRPC_HANDED_OVER_MAX));
+        let grpc = grpc::serve(listen(loopback()).expect("binds"), server.clone());
+        let served = async {
+            assert!(join_all(waiting).await.iter().all(|heard| *heard > 0), "a place was lost");
+            server.stop();
+        };
+        smol::future::zip(grpc, served).await.0
+    };
+    let http = connection::serve(http, server.clone());
+    run(async { smol::future::try_zip(http, test).await.map(drop).expect("serves") });
 }
 
 fn impatient() -> Settings {
@@ -229,7 +268,7 @@ fn beyond_the_places_the_newest_connection_is_closed() {
     });
     eventually("there is a place again", || {
         run(async {
-            let stream = smol::Async::<std::net::TcpStream>::connect(world.address).await;
+            let stream = Async::<TcpStream>::connect(world.address).await;
             let stream = stream.expect("connects").into_inner().expect("a socket");
             stream.set_nonblocking(false).expect("takes it");
             stream.set_read_timeout(Some(Duration::from_millis(50))).expect("takes it");

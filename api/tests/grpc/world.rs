@@ -102,6 +102,11 @@ impl World {
         &self.port.stage
     }
 
+    /// A second server over the same state whose gRPC engine does not run yet.
+    pub(crate) fn without_grpc(&self) -> Server {
+        Server::new(Arc::clone(&self.port), Settings::default())
+    }
+
     /// Stops the engine and waits until it is done.
     pub(crate) fn stop(&mut self) {
         self.server.stop();
