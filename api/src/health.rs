@@ -52,15 +52,13 @@ fn set(_state: &State, params: &Params<'_>, target: Target<'_>) -> Result<Reques
     })
 }
 
-/// Every type of checker with its fields empty.
+/// Every type of checker that is accepted, with its fields empty.
 fn checkers() -> Value {
     let empty = || Box::<str>::default();
     let http = HealthChecker::Http { path: empty(), headers: empty(), expected_code: 200 };
-    let mysql = HealthChecker::Mysql { user: empty(), password: empty(), cmd: empty() };
     json!({
         "TCP": CheckerShape(&HealthChecker::Tcp),
         "HTTP": CheckerShape(&http),
-        "MYSQL": CheckerShape(&mysql),
         "NONE": CheckerShape(&HealthChecker::None),
     })
 }

@@ -24,6 +24,7 @@ pub mod call;
 pub mod request;
 pub mod stage;
 
+mod browser;
 mod params;
 mod router;
 mod server;
@@ -63,6 +64,7 @@ pub mod membership;
 mod naming;
 mod operator;
 mod owners;
+mod page;
 mod prometheus;
 mod refused;
 mod service;

@@ -1,6 +1,7 @@
 //! `/v3/admin/nacolet/cluster`: the members of the cluster for operators, and changes of them. Served to
 //! the node's own host only: whoever is on it could as well stop the process. A page in a browser there
-//! cannot call it, because it cannot send the header that every change needs.
+//! cannot call it, because it cannot send the header that every change needs, and no name can be turned
+//! to this host to make it the page's own.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use hyper::{Method, StatusCode};
 use nacolet_model::NodeId;
 use serde_json::json;
 
+use crate::browser;
 use crate::call::{Answer, Call};
 use crate::request::{Request, WriteError};
 use crate::router::{Permission, Routes};
@@ -109,6 +111,11 @@ pub enum AskError {
 
 pub(crate) fn routes(routes: &mut Routes) {
     routes.at("/v3/admin/nacolet/cluster").later(Method::GET, Permission::Admin, status);
+    routes.at("/v3/admin/nacolet/cluster/state-hash").later(
+        Method::GET,
+        Permission::Admin,
+        state_hash,
+    );
     routes.at("/v3/admin/nacolet/cluster/add").later(Method::POST, Permission::Admin, add);
     routes.at("/v3/admin/nacolet/cluster/remove").later(Method::POST, Permission::Admin, remove);
     routes.at("/v3/admin/nacolet/cluster/transfer").later(
@@ -126,8 +133,9 @@ pub(crate) fn routes(routes: &mut Routes) {
 /// Only from this host, and not through a proxy on it.
 fn check_local(call: &Call) -> Result<(), Failure> {
     let local = call.ip_text().parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let is_named = call.header("host").is_some_and(|host| !browser::is_unmistakable(host));
     let proxied = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
-    if local && proxied.iter().all(|name| call.header(name).is_none()) {
+    if local && !is_named && proxied.iter().all(|name| call.header(name).is_none()) {
         return Ok(());
     }
     Err(refused(StatusCode::FORBIDDEN, "the cluster is administered from the node's own host only"))
@@ -167,6 +175,14 @@ async fn status(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
     check_local(&call)?;
     let told = ask(&state, Ask::Status).await?;
     Ok(tell(&told))
+}
+
+/// The hash over all config commands up to this log index: the same on every member that came so far.
+async fn state_hash(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
+    check_local(&call)?;
+    let configs = state.all_configs()?;
+    let hash = format!("{:016x}", configs.state_hash());
+    Ok(Answer::result(&json!({ "config_index": configs.applied(), "state_hash": hash })))
 }
 
 async fn add(state: Arc<State>, call: Call) -> Result<Answer, Failure> {

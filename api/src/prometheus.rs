@@ -5,6 +5,7 @@ use std::fmt::{Display, Write as _};
 
 use hyper::Method;
 use nacolet_model::Namespace;
+use nacolet_registry::probe::Counts;
 use nacolet_registry::{DistroView, Instance, Registry};
 use serde_json::{Map, Value, json};
 
@@ -136,6 +137,7 @@ fn metrics(state: &State) -> String {
     let up = members.iter().filter(|member| member.up).count();
     page.gauge("members_up", "Members that answer.", up);
     distro(&mut page, &state.registry().distro(), status.distro_dropped);
+    probes(&mut page, status.probes);
     page.text
 }
 
@@ -155,4 +157,14 @@ fn distro(page: &mut Page, view: &DistroView, dropped: u64) {
     page.counter("distro_repaired_total", "Buckets that differed.", counts.repaired);
     page.counter("distro_reasserted_total", "Instances that beats saved.", counts.reasserted);
     page.counter("distro_dropped_total", "Messages dropped: too many waited.", dropped);
+}
+
+/// What this node found out about persistent instances.
+fn probes(page: &mut Page, counts: Counts) {
+    let Counts { asked, failed, void, barred, proposed } = counts;
+    page.counter("probes_total", "Probes of persistent instances.", asked);
+    page.counter("probes_failed_total", "Probes without the hoped-for answer.", failed);
+    page.counter("probes_void_total", "Probes that say more of this node.", void);
+    page.counter("probes_barred_total", "Probes not made: not an address to call.", barred);
+    page.counter("probes_proposed_total", "Changes of health proposed.", proposed);
 }

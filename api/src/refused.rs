@@ -49,7 +49,10 @@ fn refusal(error: RegistryError, service: Grouped<'_>) -> Failure {
             Failure::unavailable(error.to_string())
         }
         RegistryError::Spec(error) => error.into(),
-        RegistryError::Threshold | RegistryError::TooLong => {
+        RegistryError::Threshold
+        | RegistryError::TooLong
+        | RegistryError::CheckerRequest
+        | RegistryError::CheckerUnsupported => {
             Failure::invalid_as(Code::SERVICE_METADATA_ERROR, error.to_string())
         }
         RegistryError::HealthChecked => Failure::invalid_as(

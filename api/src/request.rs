@@ -192,6 +192,8 @@ pub struct NodeStatus {
     pub members: Vec<MemberStatus>,
     /// Messages about instances that came from other members faster than they were taken.
     pub distro_dropped: u64,
+    /// What came of the probes of persistent instances.
+    pub probes: registry::probe::Counts,
 }
 
 /// One member as this node sees it.

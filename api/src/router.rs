@@ -21,6 +21,7 @@ pub(crate) const CONTEXT: &str = "/nacos";
 
 /// Registers every route.
 pub(crate) fn page(routes: &mut Routes) {
+    crate::page::routes(routes);
     crate::auth::routes(routes);
     crate::config::routes(routes);
     crate::listener::routes(routes);

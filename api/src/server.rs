@@ -22,7 +22,7 @@ use crate::request::{Port, Request, WriteError};
 use crate::router::{self, Route, RouteInfo, Routes};
 use crate::status::{Failure, spring_error};
 use crate::ticker::Ticker;
-use crate::{grpc, list, subscription};
+use crate::{browser, grpc, list, page, subscription};
 
 /// The limits of a server. The defaults are those of `model::limits`; tests shorten them.
 #[derive(Clone, Debug)]
@@ -353,9 +353,12 @@ impl Server {
     /// Serves one call that is read completely.
     pub async fn call(&self, call: Call) -> Answer {
         let hot = self.hot.iter().find(|route| route.matches(&call));
-        let mut answer = match hot {
-            Some(route) => route.answer(&self.state, call).await,
-            None => Box::pin(self.through_tide(call)).await,
+        let mut answer = match (browser::check(&call), hot) {
+            (Err(words), _) => {
+                spring_error(StatusCode::FORBIDDEN, words, call.path(), self.state.now().1)
+            }
+            (Ok(()), Some(route)) => route.answer(&self.state, call).await,
+            (Ok(()), None) => Box::pin(self.through_tide(call)).await,
         };
         let nosniff = HeaderValue::from_static("nosniff");
         answer.headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
@@ -363,6 +366,9 @@ impl Server {
     }
 
     async fn through_tide(&self, call: Call) -> Answer {
+        if let Some(answer) = page::redirect(&call) {
+            return answer;
+        }
         let now = self.state.now().1;
         let path = call.path().to_owned();
         let verb = call.method.clone();

@@ -357,6 +357,8 @@ pub const COMMAND_BYTES_MAX: usize = CONTENT_BYTES_MAX + (1 << 20);
 
 // ---- storage ----
 
+/// Tries to lock the data directory, 25 ms apart. Beyond: another process is said to use it.
+pub const LOCK_TRIES: usize = 40;
 /// raft-engine file size, bytes: small, so that an SD card is not filled by preallocation.
 pub const LOG_FILE_BYTES: u64 = 1 << 20;
 /// raft-engine size from which old files are purged, bytes.
@@ -444,3 +446,19 @@ pub const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1_500);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// HTTP threads at most.
 pub const API_THREADS_MAX: usize = 4;
+
+// ---- probes ----
+
+/// Probes of persistent instances at once (reliability N8). Beyond: they wait for a place.
+pub const PROBES_AT_ONCE_MAX: usize = 32;
+/// A probe takes no longer than this, connecting included. Beyond: the instance was silent.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A round of probes begins this long after the last one began, or once that has ended; between the
+/// 1 and 5 s of Nacos. The probes of a round are spread over it.
+pub const PROBE_EVERY: Duration = Duration::from_secs(3);
+/// Answers in a row that change the health of an instance (`checkTimes` of Nacos).
+pub const PROBE_TIMES: u8 = 3;
+/// Probes held at once, waiting or under way. Beyond: the next batch of the round.
+pub const PROBES_PER_BATCH_MAX: usize = 256;
+/// Changes of health proposed after one batch. Beyond: in the next round.
+pub const PROBE_VERDICTS_MAX: usize = 32;

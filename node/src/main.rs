@@ -7,6 +7,7 @@ mod command;
 mod core;
 mod feeds;
 mod machine;
+mod probe;
 mod ref_time;
 mod run;
 mod settings;

@@ -14,6 +14,7 @@ use nacolet_config as config;
 use nacolet_model::{ConfigKey, NodeId, limits};
 use nacolet_raft::engine;
 use nacolet_raft::{Fatal, Raft, StartError, Tasks};
+use nacolet_registry::probe::Counts;
 use nacolet_registry::{Life, Registry, RegistrySettings};
 use nacolet_storage::{DataDir, LogSettings, LogStore, SnapshotStore, abort_process};
 use nacolet_transport::Unreachable;
@@ -25,7 +26,8 @@ use crate::cluster::member::{Before, Member, MemberError};
 use crate::cluster::record::Record;
 use crate::cluster::refill;
 use crate::core::{Core, Parts};
-use crate::machine::{Aftermath, Machine, Shared};
+use crate::machine::{Aftermath, Machine, Shared, read};
+use crate::probe::Prober;
 use crate::ref_time::RefTime;
 use crate::settings::Settings;
 use crate::tail::Tail;
@@ -111,6 +113,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
     let member = before.complete(&raft, &dir, &aftermath)?;
     let cluster = member.as_ref().map(|member| SharedCluster::clone(&member.cluster));
     let (requests, from_api) = async_channel::bounded(limits::CORE_QUEUE_MAX);
+    let probed = Arc::default();
     let port = Arc::new(Port {
         configs: Arc::clone(&shared.configs),
         registry: Arc::clone(&shared.registry),
@@ -118,7 +121,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         clock: clock::both,
         facts: Arc::new(facts(settings, &dir, life, address, grpc, member.as_ref())),
         stage: Arc::new(Stage::new(unsettled)),
-        status: status(&raft, own_http(settings, address), cluster.as_ref()),
+        status: status(&raft, own_http(settings, address), cluster.as_ref(), &probed),
     });
     let udp = Udp::bind(address.ip());
     let ref_time_tried = ref_time.tried();
@@ -148,6 +151,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         loaded,
         cluster,
         aftermath: caught_up,
+        probed,
     };
     smol::block_on(executor.run(node.live(&executor, core, tasks, member)))
 }
@@ -164,6 +168,7 @@ struct Node<'a> {
     loaded: async_channel::Receiver<()>,
     cluster: Option<SharedCluster>,
     aftermath: Aftermath,
+    probed: Arc<RwLock<Counts>>,
 }
 
 impl Node<'_> {
@@ -178,6 +183,7 @@ impl Node<'_> {
         let worker = executor.spawn(tasks.worker);
         let replication = executor.spawn(tasks.replication);
         let turns = executor.spawn(core.run());
+        let probes = self.settings.probe.then(|| executor.spawn(self.prober().run()));
         let links = member.map(|member| executor.spawn(member.run()));
         let ended = async { raft_core.await.map_err(RunError::from) };
         let dismissed = async {
@@ -192,10 +198,21 @@ impl Node<'_> {
         let outcome = future::or(future::or(ended, dismissed), self.serve(executor)).await;
         // From here on nobody is answered any more; what is queued for the disk is still written.
         self.raft.shutdown().await;
-        drop(turns);
+        drop((turns, probes));
         worker.await;
         drop(replication);
         outcome
+    }
+
+    fn prober(&self) -> Prober {
+        let ports = [Some(self.address), Some(self.grpc), self.peer];
+        Prober {
+            port: Arc::clone(&self.port),
+            raft: self.raft.clone(),
+            cluster: self.cluster.clone(),
+            own_ports: ports.into_iter().flatten().map(|address| address.port()).collect(),
+            counts: Arc::clone(&self.probed),
+        }
     }
 
     /// Serves until the process is asked to stop.
@@ -210,8 +227,10 @@ impl Node<'_> {
             });
             Some(outcome.await)
         };
+        // A task of its own: beside the rest it would ask the kernel at every wake of this thread.
+        let mut stop_requested = executor.spawn(signals::stop_requested());
         let stopped = async {
-            signals::stop_requested().await;
+            (&mut stop_requested).await;
             None
         };
         let Some(whole) = future::or(opening, stopped).await else { return Ok(()) };
@@ -220,7 +239,7 @@ impl Node<'_> {
             self.make_ready();
             let doors = self.open(executor)?;
             self.announce();
-            signals::stop_requested().await;
+            stop_requested.await;
             return self.close(doors).await;
         }
         tracing::warn!(
@@ -235,7 +254,7 @@ impl Node<'_> {
             future::pending().await
         };
         let stopped = async {
-            signals::stop_requested().await;
+            stop_requested.await;
             Ok::<(), RunError>(())
         };
         future::or(ready, stopped).await?;
@@ -303,7 +322,10 @@ impl Node<'_> {
         let mut here = None;
         for (number, doors) in doors.into_iter().enumerate() {
             if self.settings.threads == 0 {
-                here = Some(executor.spawn(doors.serve(server.clone())));
+                // Two tasks: what happens at one door is no news to the other.
+                let http = executor.spawn(connection::serve(doors.http, server.clone()));
+                let grpc = executor.spawn(grpc::serve(doors.grpc, server.clone()));
+                here = Some(executor.spawn(async { future::try_zip(http, grpc).await.map(drop) }));
             } else {
                 threads.push(api_thread(number, doors, server.clone())?);
             }
@@ -520,8 +542,9 @@ fn status(
     raft: &Raft<Machine>,
     own: String,
     cluster: Option<&SharedCluster>,
+    probed: &Arc<RwLock<Counts>>,
 ) -> Arc<dyn Fn() -> NodeStatus + Send + Sync> {
-    let raft = raft.clone();
+    let (raft, probed) = (raft.clone(), Arc::clone(probed));
     let unreachable = cluster.map(|cluster| cluster.transport.unreachable());
     let dropped = cluster.map(|cluster| cluster.mailbox.dropped()).unwrap_or_default();
     Arc::new(move || {
@@ -547,6 +570,7 @@ fn status(
             last_applied: metrics.applied_index.0,
             members: voters.chain(learners).map(member).collect(),
             distro_dropped: dropped.load(atomic::Ordering::Relaxed),
+            probes: *read(&probed),
         }
     })
 }

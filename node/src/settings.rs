@@ -48,13 +48,19 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "NACOLET_GRPC_ADDR", value_name = "HOST:PORT")]
     pub(crate) grpc_addr: Option<String>,
 
-    /// HTTP threads, at most 4; 0 puts everything on one thread [default: one per core]
+    /// Threads that serve connections, at most 4; with 0 the core thread does
+    /// [default: one per core, and 0 on up to 2 cores]
     #[arg(long, env = "NACOLET_THREADS", value_name = "N")]
     pub(crate) threads: Option<usize>,
 
     /// Serve an address other than loopback although nobody has to log in
     #[arg(long, env = "NACOLET_ALLOW_ANONYMOUS")]
     pub(crate) allow_anonymous: bool,
+
+    /// Probe persistent instances: connect to addresses that clients register, loopback and link-local
+    /// ones never
+    #[arg(long, env = "NACOLET_PROBE")]
+    pub(crate) probe: bool,
 
     /// Size of one log file on disk, in bytes [default: 1048576]
     #[arg(long, env = "NACOLET_LOG_FILE_BYTES", value_name = "BYTES")]
@@ -85,6 +91,8 @@ pub(crate) struct Settings {
     /// What a node needs that has peers, or may get some; a node that stays alone has none.
     pub(crate) cluster: Option<ClusterSettings>,
     pub(crate) threads: usize,
+    /// Whether persistent instances are probed.
+    pub(crate) probe: bool,
     pub(crate) log_file_bytes: u64,
     pub(crate) log_purge_bytes: u64,
     pub(crate) snapshot_entries: u64,
@@ -200,6 +208,8 @@ impl ServeArgs {
         let in_file = file.allow_anonymous.then_some(true);
         let anonymous =
             merge.pick("allow-anonymous", &flag, in_file, || false, ToString::to_string);
+        let (flag, in_file) = (self.probe.then_some(true), file.probe.then_some(true));
+        let probe = merge.pick("probe", &flag, in_file, || false, ToString::to_string);
         let (log_file_bytes, log_purge_bytes, snapshot_entries) =
             self.resolve_log(&mut merge, &file);
         let http_addr = address("http-addr", &http_addr)?;
@@ -218,6 +228,7 @@ impl ServeArgs {
             advertise_host,
             cluster,
             threads,
+            probe,
             log_file_bytes,
             log_purge_bytes,
             snapshot_entries,
@@ -369,8 +380,13 @@ fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 
+/// smol has one reactor for all threads, which wake each other for it: on two cores that costs more
+/// than the second thread brings.
 fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(limits::API_THREADS_MAX)
+    match std::thread::available_parallelism().map_or(1, usize::from) {
+        0..=2 => 0,
+        cores => cores.min(limits::API_THREADS_MAX),
+    }
 }
 
 fn read_file(path: &Path) -> Result<ServeArgs, SettingsError> {
@@ -461,6 +477,20 @@ mod tests {
         let origin = |key| lines.iter().find(|l| l.key == key).map(|l| l.origin);
         assert_eq!(origin("threads"), Some(Origin::File));
         assert_eq!(origin("http-addr"), Some(Origin::Flag));
+    }
+
+    #[test]
+    fn nothing_is_probed_unless_asked_for() {
+        assert!(!resolve(&[]).expect("right").0.probe);
+        let (settings, lines) = resolve(&["--probe"]).expect("right");
+        let line = lines.iter().find(|line| line.key == "probe").expect("it is listed");
+        assert!(settings.probe);
+        assert_eq!((line.value.as_str(), line.origin), ("true", Origin::Flag));
+        let path = file("probe", "probe = true\n");
+        let (settings, _) =
+            resolve(&["--settings", path.to_str().expect("the path is text")]).expect("right");
+        std::fs::remove_file(path).expect("the file is there");
+        assert!(settings.probe);
     }
 
     #[test]

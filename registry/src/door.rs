@@ -45,6 +45,15 @@ impl Address {
     fn find<'a>(&self, service: &'a Service) -> Option<&'a Instance> {
         service.find(&self.ip, self.port, self.cluster.as_ref().map(ClusterName::as_str))
     }
+
+    /// An instance there, of the default cluster where none is named.
+    fn spec(&self) -> InstanceSpec {
+        let mut spec = InstanceSpec::new(&self.ip, self.port);
+        if let Some(cluster) = &self.cluster {
+            spec.cluster = cluster.clone();
+        }
+        spec
+    }
 }
 
 impl Registry {
@@ -221,9 +230,14 @@ impl Registry {
         address: &Address,
         ephemeral: Option<bool>,
     ) -> Answered {
-        let Some(slot) = self.catalog.slot_of(&key) else { return Ok(DONE) };
-        let found = self.catalog.get(slot).and_then(|service| address.find(service));
-        let Some(instance) = found else { return Ok(DONE) };
+        let slot = self.catalog.slot_of(&key);
+        let found = slot.and_then(|slot| Some((slot, address.find(self.catalog.get(slot)?)?)));
+        let Some((slot, instance)) = found else {
+            if ephemeral != Some(false) {
+                self.gone_elsewhere(now, key, address.spec());
+            }
+            return Ok(DONE);
+        };
         if ephemeral.is_some_and(|wanted| wanted != instance.ephemeral()) {
             return Ok(DONE);
         }

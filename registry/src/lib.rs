@@ -35,6 +35,7 @@ mod health;
 mod instance;
 mod meta;
 mod persistent;
+pub mod probe;
 mod query;
 mod reftime;
 mod request;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::instance::{Base, Declared, Instance};
 use crate::persistent::{MetadataChange, PutOverrides};
+use crate::probe::aim;
 use crate::request::RegistryError;
 use crate::spec::{InstanceKey, Metadata, SpecError};
 
@@ -43,7 +44,7 @@ pub enum HealthChecker {
         /// Status that counts as healthy.
         expected_code: u16,
     },
-    /// By a query.
+    /// By a query. No longer accepted: nothing here speaks that protocol.
     Mysql {
         /// User.
         user: Box<str>,
@@ -272,11 +273,23 @@ impl HealthChecker {
         }
     }
 
-    /// Whether it is inside its limits.
+    /// Whether it makes anybody connect to anything.
+    pub(crate) fn probes(&self) -> bool {
+        matches!(self, Self::Tcp | Self::Http { .. })
+    }
+
+    /// Whether it is inside its limits, and can be what it says: an operator must not believe in a
+    /// probe that never happens.
     pub(crate) fn check(&self) -> Result<(), RegistryError> {
         if self.text_bytes() > limits::METADATA_BYTES_MAX {
             return Err(RegistryError::TooLong);
         }
-        Ok(())
+        match self {
+            Self::Http { path, headers, .. } if !aim::is_request(path, headers) => {
+                Err(RegistryError::CheckerRequest)
+            }
+            Self::Mysql { .. } => Err(RegistryError::CheckerUnsupported),
+            Self::Tcp | Self::Http { .. } | Self::None => Ok(()),
+        }
     }
 }

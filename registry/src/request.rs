@@ -273,6 +273,12 @@ pub enum RegistryError {
     /// An operator closed the node for writes (`overriddenServerStatus`).
     #[error("server is closed for writes, please try again later!")]
     Closed,
+    /// The path or the headers of a health checker are no part of a request.
+    #[error("path or headers of the health checker are illegal")]
+    CheckerRequest,
+    /// There is no such probe here.
+    #[error("health checker MYSQL is not supported")]
+    CheckerUnsupported,
 }
 
 fn kind(persistent: bool) -> &'static str {

@@ -209,6 +209,14 @@ impl Service {
         self.position(&key.ip, key.port, key.cluster.as_str()).ok()
     }
 
+    /// Where the instances after this one begin, whether it is there or not.
+    pub(crate) fn after(&self, key: &InstanceKey) -> usize {
+        match self.position(&key.ip, key.port, key.cluster.as_str()) {
+            Ok(at) => at + 1,
+            Err(at) => at,
+        }
+    }
+
     pub(crate) fn contains(&self, key: &InstanceKey) -> bool {
         self.place(key).is_some()
     }

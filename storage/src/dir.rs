@@ -19,6 +19,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use nacolet_model::{NodeId, limits};
 use nacolet_raft::StorageError;
@@ -26,6 +28,8 @@ use nacolet_raft::StorageError;
 use crate::aside;
 use crate::codec;
 use crate::failpoint;
+
+const LOCK_RETRY_EVERY: Duration = Duration::from_millis(25);
 
 /// Why a small record was not stored; the old value is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,15 +132,19 @@ fn lock(path: &Path) -> Result<File, StorageError> {
         .mode(0o600)
         .open(path)
         .map_err(|e| unusable(path, &e))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StorageError {
-            what: format!("another process uses the data directory of {}", path.display()),
-            advice: "stop it first, or give this one another --data-dir".to_owned(),
-            damaged: false,
-        }),
-        Err(e) => Err(unusable(path, &e.into())),
+    // A process that was killed lets go of its lock only when the kernel is done with it.
+    for _ in 0..limits::LOCK_TRIES {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => thread::sleep(LOCK_RETRY_EVERY),
+            Err(e) => return Err(unusable(path, &e.into())),
+        }
     }
+    Err(StorageError {
+        what: format!("another process uses the data directory of {}", path.display()),
+        advice: "stop it first, or give this one another --data-dir".to_owned(),
+        damaged: false,
+    })
 }
 
 fn identity(dir: &Path, fresh: NodeId) -> Result<NodeId, StorageError> {

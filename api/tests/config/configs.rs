@@ -358,3 +358,19 @@ fn capacities_are_told_but_not_changed() {
 fn a_write_timeout_is_long_enough_for_a_slow_disk() {
     assert!(Settings::default().write_timeout >= Duration::from_secs(5));
 }
+
+#[test]
+fn the_state_hash_tells_of_every_command() {
+    let world = World::new();
+    let hash = || {
+        let reply = world.call("GET", "/nacos/v3/admin/nacolet/cluster/state-hash");
+        assert_eq!(reply.status, 200);
+        let data = reply.json()["data"].clone();
+        (data["config_index"].as_u64().expect("an index"), data["state_hash"].to_string())
+    };
+    let before = hash();
+    world.publish("a", "1");
+    let after = hash();
+    assert!(after.0 > before.0 && after.1 != before.1, "{before:?} {after:?}");
+    assert_eq!(hash(), after);
+}

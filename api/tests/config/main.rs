@@ -3,6 +3,7 @@
 
 mod archives;
 mod configs;
+mod console;
 mod histories;
 mod listeners;
 mod namespaces;

@@ -225,6 +225,11 @@ fn the_numbers_of_the_node_are_in_the_format_of_prometheus() {
         "nacolet_raft_is_leader 1",
         "nacolet_raft_term 3",
         "nacolet_members_up 1",
+        "nacolet_probes_total 5",
+        "nacolet_probes_failed_total 4",
+        "nacolet_probes_void_total 3",
+        "nacolet_probes_barred_total 2",
+        "nacolet_probes_proposed_total 1",
     ] {
         assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
     }

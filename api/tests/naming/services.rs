@@ -1,6 +1,6 @@
 //! Services, clusters, health set by hand, catalog and subscribers.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -231,11 +231,31 @@ fn health_is_set_by_hand_where_nobody_checks_it() {
 }
 
 #[test]
+fn a_checker_that_cannot_be_is_refused() {
+    let mut world = World::new();
+    world.register("serviceName=p&ip=10.0.0.1&port=80&ephemeral=false");
+    let cluster = "/v1/ns/cluster?serviceName=p&clusterName=DEFAULT&checkPort=81\
+                   &useInstancePort4Check=false";
+    for (checker, why) in [
+        ("%22MYSQL%22,%22cmd%22:%22select%201%22", "MYSQL is not supported"),
+        ("%22HTTP%22,%22path%22:%22/a%20b%22", "path or headers"),
+        ("%22HTTP%22,%22headers%22:%22a%22", "path or headers"),
+    ] {
+        let target = format!("{cluster}&healthChecker=%7B%22type%22:{checker}%7D");
+        let (status, text) = world.call("PUT", &target);
+        assert_eq!((status, text.contains(why)), (400, true), "{text}");
+    }
+    let good = format!("{cluster}&healthChecker=%7B%22type%22:%22HTTP%22,%22path%22:%22up%22%7D");
+    world.expect("PUT", &good, 200, "ok");
+}
+
+#[test]
 fn checkers_are_described() {
     let mut world = World::new();
     let checkers = world.json("GET", "/v1/ns/health/checkers");
     assert_eq!(checkers["TCP"], json!({"type": "TCP"}));
     assert_eq!(checkers["HTTP"]["expectedResponseCode"], json!(200));
+    assert_eq!(checkers["MYSQL"], Value::Null, "what is not accepted is not offered");
     let text = world.json("GET", "/v1/ns/health/server")["msg"].to_string();
     assert!(text.contains("total services: 0, local port:8848"), "{text}");
 }

@@ -11,6 +11,7 @@ use nacolet_api::udp::render_push;
 use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError};
 use nacolet_config::Store;
 use nacolet_model::{Instant, NodeId, RequestId, WallTime};
+use nacolet_registry::probe::Counts;
 use nacolet_registry::{
     Input, ListQuery, Output, Registry, RegistryError, RegistrySettings, Reply, Subscriber,
 };
@@ -68,6 +69,7 @@ impl World {
                 up: true,
             }],
             distro_dropped: 0,
+            probes: Counts { asked: 5, failed: 4, void: 3, barred: 2, proposed: 1 },
         };
         let stage = Stage::default();
         stage.make_ready();

@@ -55,7 +55,7 @@ impl Registry {
     ) {
         let Some(peer) = self.distro.peers.get_mut(&from) else { return };
         if let Message::Ping(ping) = message {
-            self.pinged(now, from, ping);
+            self.pinged(now, from, ping, out);
             return;
         }
         if peer.life != Life::default() {
@@ -75,7 +75,7 @@ impl Registry {
         }
     }
 
-    fn pinged(&mut self, now: Instant, from: NodeId, ping: Ping) {
+    fn pinged(&mut self, now: Instant, from: NodeId, ping: Ping, out: &mut Vec<Output>) {
         self.ref_time.observe(ping.counter);
         let Some(peer) = self.distro.peers.get_mut(&from) else { return };
         if peer.former.contains(&ping.life) {
@@ -89,11 +89,26 @@ impl Registry {
             }
         }
         // It missed what was said while it was away.
-        peer.urgent |= !peer.live || peer.life != ping.life;
+        let was_away = !peer.live || peer.life != ping.life;
+        peer.urgent |= was_away;
         (peer.life, peer.loaded, peer.heard_at, peer.live) = (ping.life, ping.loaded, now, true);
+        if was_away {
+            self.ping([from].into(), out);
+        }
         if is_news {
             self.review(now);
+            self.go_on_loading(now, out);
         }
+    }
+
+    /// A sign of life.
+    fn ping(&self, to: Vec<NodeId>, out: &mut Vec<Output>) {
+        let ping = Ping {
+            life: self.distro.life,
+            counter: self.ref_time.last(),
+            loaded: self.is_loaded(),
+        };
+        out.push(Output::Send { to, message: Message::Ping(ping) });
     }
 
     /// A message to a member was lost on the way out.
@@ -115,13 +130,7 @@ impl Registry {
         self.prune_displaced();
         self.review(now);
         self.go_on_loading(now, out);
-        let ping = Ping {
-            life: self.distro.life,
-            counter: self.ref_time.last(),
-            loaded: self.is_loaded(),
-        };
-        let to = self.distro.peers.keys().copied().collect();
-        out.push(Output::Send { to, message: Message::Ping(ping) });
+        self.ping(self.distro.peers.keys().copied().collect(), out);
         if self.distro.ticks.is_multiple_of(HEARD_EVERY) {
             self.report_beats(now, out);
         }

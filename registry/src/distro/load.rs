@@ -118,23 +118,39 @@ impl Registry {
         self.distro.loading = Loading::Asked { since, whom, after, at: now, again };
     }
 
-    /// Another member asks for a page.
+    /// Another member asks for a page: what is there, and what is gone, or it would believe a member
+    /// that did not hear of that.
     pub(crate) fn page(&self, to: NodeId, after: Option<ServiceKey>, out: &mut Vec<Output>) {
         if !self.is_loaded() {
             return;
         }
         let (mut services, mut bytes, mut next) = (Vec::new(), 0, None);
-        let rest = self.catalog.services_after(after.as_ref());
-        for service in rest.filter(|service| service.ephemeral_count() > 0) {
-            let ephemeral = service.instances().iter().filter(|one| one.ephemeral());
-            let changes: Vec<Change> = ephemeral.map(copy_of).collect();
+        let listed = self.catalog.services_after(after.as_ref());
+        let mut listed = listed.filter(|service| service.ephemeral_count() > 0).peekable();
+        let mut gone = self.distro.tombs.after(after.as_ref()).peekable();
+        let first = |one: Option<&ServiceKey>, other: Option<&ServiceKey>| {
+            one.into_iter().chain(other).min().cloned()
+        };
+        while let Some(service) =
+            first(listed.peek().map(|one| one.key()), gone.peek().map(|(key, _)| *key))
+        {
+            let mut changes = Vec::new();
+            if let Some(found) = listed.next_if(|found| *found.key() == service) {
+                changes.extend(found.instances().iter().filter(|one| one.ephemeral()).map(copy_of));
+            }
+            while let Some((_, change)) = gone.next_if(|(key, _)| **key == service) {
+                changes.push(change);
+            }
             bytes += changes.iter().map(Change::size).sum::<usize>();
-            services.push(Changes { service: service.key().clone(), changes });
             if bytes >= limits::DISTRO_MESSAGE_BYTES {
-                next = Some(service.key().clone());
+                next = Some(service.clone());
+            }
+            services.push(Changes { service, changes });
+            if next.is_some() {
                 break;
             }
         }
+        drop((listed, gone));
         let message = Message::Page { after, services, next };
         out.push(Output::Send { to: [to].into(), message });
     }
@@ -166,10 +182,10 @@ impl Registry {
             }
         };
         if let Some(again) = &mut again {
-            let keys = services.iter().flat_map(|one| {
-                one.changes.iter().map(|change| (one.service.clone(), change.key()))
-            });
-            again.confirmed.extend(keys);
+            for Changes { service, changes } in &services {
+                let there = changes.iter().filter_map(Change::key_of_up);
+                again.confirmed.extend(there.map(|key| (service.clone(), key)));
+            }
         }
         self.receive(now, from, services, out);
         match next {
@@ -210,11 +226,11 @@ impl Registry {
 }
 
 impl Change {
-    /// Which instance it is about.
-    fn key(&self) -> InstanceKey {
+    /// Which instance is there.
+    fn key_of_up(&self) -> Option<InstanceKey> {
         match self {
-            Self::Up { spec, .. } => spec.key(),
-            Self::Gone { key, .. } => key.clone(),
+            Self::Up { spec, .. } => Some(spec.key()),
+            Self::Gone { .. } => None,
         }
     }
 }

@@ -131,6 +131,21 @@ impl Registry {
         self.distro.outbox.push((service.key().clone(), Change::Gone { key, covered, cause }));
     }
 
+    /// Who deregisters what is not known here may have registered it where this node has not heard of
+    /// yet: whoever knows it by now takes it out.
+    pub(crate) fn gone_elsewhere(&mut self, now: Instant, service: ServiceKey, spec: InstanceSpec) {
+        let key = spec.key();
+        let is_told =
+            self.distro.peers.is_empty() || self.distro.tombs.get(&service, &key).is_some();
+        if is_told || spec.check().is_err() {
+            return;
+        }
+        let counter = self.ref_time.issue(now);
+        let (covered, cause) = (self.distro.version(counter), Cause::Deregistered);
+        self.distro.tombs.bury(now, &service, key.clone(), covered, cause);
+        self.distro.outbox.push((service, Change::Gone { key, covered, cause }));
+    }
+
     /// Takes over what another member sent.
     pub(crate) fn receive(
         &mut self,
@@ -206,8 +221,8 @@ impl Registry {
         }
         if self.is_orphan_of_mine(service, &key, copy.owner) {
             let cause = Cause::Deregistered;
-            self.distro.tombs.bury(now, service, key.clone(), copy.born, cause);
-            received.answers.push(Change::Gone { key, covered: copy.born, cause });
+            received.answers.push(Change::Gone { key: key.clone(), covered: copy.born, cause });
+            self.receive_gone(now, service, key, copy.born, cause, received);
             return;
         }
         let known = self.catalog.of(service).and_then(|service| service.instance(&key));

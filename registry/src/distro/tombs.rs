@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 
 use nacolet_model::{Instant, ServiceKey, limits};
 
-use crate::distro::message::{Cause, Version};
+use crate::distro::message::{Cause, Change, Version};
 use crate::spec::InstanceKey;
 
 type Name = (ServiceKey, InstanceKey);
@@ -59,6 +59,18 @@ impl Tombs {
             return None;
         }
         self.by_name.get(&(service.clone(), key.clone()))
+    }
+
+    /// Those of the services after `service`, or all, in the order of services and instances.
+    pub(crate) fn after<'a>(
+        &'a self,
+        service: Option<&'a ServiceKey>,
+    ) -> impl Iterator<Item = (&'a ServiceKey, Change)> {
+        let is_later = move |(name, _): &(&Arc<Name>, &Tomb)| service.is_none_or(|at| name.0 > *at);
+        self.by_name.iter().skip_while(move |entry| !is_later(entry)).map(|(name, tomb)| {
+            let key = name.1.clone();
+            (&name.0, Change::Gone { key, covered: tomb.covered, cause: tomb.cause })
+        })
     }
 
     /// The instance was registered again.

@@ -1,7 +1,7 @@
 //! One promise each, told step by step.
 
 use nacolet_model::Duration;
-use nacolet_registry::Owner;
+use nacolet_registry::{Input, Owner};
 
 use crate::world::{World, id, service};
 
@@ -332,6 +332,75 @@ fn a_late_copy_does_not_bring_anybody_back() {
         assert_eq!(world.list(1, "orders"), [""; 0]);
     }
     assert_eq!(world.wrong("orders", &[]), []);
+}
+
+#[test]
+fn a_member_that_starts_anew_does_not_believe_one_that_was_cut_off() {
+    let mut world = World::new(3, 1);
+    world.register(0, "orders", "a");
+    world.register(0, "web", "b");
+    world.run(10);
+    world.split(&[2]);
+    world.deregister(0, "orders", "a");
+    world.run(10);
+    world.kill(1);
+    world.start(1);
+    world.run(2_000);
+    assert!(world.is_loaded(1), "from member 0");
+    // Member 2 comes back, to member 1 first.
+    world.heal();
+    world.cut(0, 2);
+    world.cut(2, 0);
+    for _ in 0..200 {
+        world.run(100);
+        world.beat(0, "web", "b");
+        assert_eq!(world.list(1, "orders"), [""; 0]);
+    }
+    assert_eq!(world.wrong("orders", &[]), []);
+}
+
+#[test]
+fn what_a_closed_connection_published_takes_older_copies_with_it() {
+    let mut world = World::new(3, 1);
+    let first = world.connect(1);
+    world.publish(1, first, "orders", &["a"]);
+    world.run(10);
+    // Member 2 does not hear that the client moved to member 0, member 1 not that it left.
+    world.split(&[2]);
+    let second = world.connect(0);
+    world.publish(0, second, "orders", &["a"]);
+    world.run(10);
+    world.close(1, first);
+    world.split(&[1]);
+    world.close(0, second);
+    // Member 0 forgets what is gone, and hears from the others one after the other.
+    world.step(0, Input::Members(vec![id(0)]));
+    world.step(0, Input::Members(vec![id(0), id(1), id(2)]));
+    world.heal();
+    world.split(&[1]);
+    world.run(20_000);
+    assert_eq!(world.list(0, "orders"), ["a"], "from member 2");
+    world.heal();
+    world.run(20_000);
+    assert_eq!(world.wrong("orders", &[]), []);
+}
+
+#[test]
+fn what_is_deregistered_where_it_is_not_known_goes_where_it_is() {
+    let mut world = World::new(3, 1);
+    world.split(&[1]);
+    world.register(0, "orders", "a");
+    world.register(0, "orders", "b");
+    world.run(10);
+    world.heal();
+    world.deregister(1, "orders", "a");
+    world.run(10);
+    assert_eq!(world.list(0, "orders"), ["b"]);
+    world.run(8_000);
+    assert_eq!(world.wrong("orders", &["b"]), []);
+    world.register(2, "orders", "a");
+    world.run(10);
+    assert_eq!(world.wrong("orders", &["a", "b"]), []);
 }
 
 #[test]

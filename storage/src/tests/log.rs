@@ -295,6 +295,11 @@ fn a_second_process_is_refused_with_a_sentence() {
     let first = DataDir::open(dir.path(), NodeId(1)).expect("new");
     let error = DataDir::open(dir.path(), NodeId(2)).expect_err("locked");
     assert!(error.what.starts_with("another process uses"), "{error}");
-    drop(first);
-    assert_eq!(DataDir::open(dir.path(), NodeId(2)).expect("free").node_id(), NodeId(1));
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(60));
+        drop(first);
+    });
+    let second = DataDir::open(dir.path(), NodeId(2)).expect("waits for one that is going");
+    assert_eq!(second.node_id(), NodeId(1));
+    later.join().expect("it let go");
 }
