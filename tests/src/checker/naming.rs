@@ -9,7 +9,8 @@
 //!   10 s before the client came. Deaths, restarts and pauses of nodes are no excuse.
 //!   At least one of those nodes must have lived all the time: instances are nowhere but in memory.
 //! - *Alone*: a node that hears nobody removes nobody of itself.
-//! - *Gone*: who deregistered 8 s ago is listed by no node that was in contact in that sense.
+//! - *Gone*: who deregistered 8 s ago is listed by no node that was in contact in that sense, if one of
+//!   those nodes lived and was awake all the time since: there is no other memory of it.
 //!
 //! After healing (P6): see [`Registrations::difference`]. Reference times never go back on one node,
 //! over all its lives, and another list of one life has a higher one.
@@ -35,6 +36,9 @@ const KNOWN_AFTER: Duration = Duration::from_secs(6);
 /// one second, its digest is answered within another one, and so is what it asks for.
 const TOLD_AFTER: Duration = Duration::from_secs(3);
 const GONE_AFTER: Duration = Duration::from_secs(8);
+/// Whoever started has put right by digests what the full copy lacked: it may come from a node that
+/// went on after a pause in the same moment.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
 const ALONE_AFTER: Duration = Duration::from_secs(6);
 
 /// One life of one node.
@@ -329,9 +333,7 @@ impl Client {
         let known = if self.left { CONTACT } else { KNOWN_AFTER };
         let young = now < steady + known;
         let silent = now > self.last + patience + SOLID_AFTER;
-        let settled = look.ready.is_some_and(|at| at + Duration::from_secs(2) <= now)
-            && look.resumed + TOLD_AFTER <= now;
-        if young || silent || !settled {
+        if young || silent || !look.is_settled(now) || look.resumed + TOLD_AFTER > now {
             return Ok(());
         }
         let window =
@@ -351,11 +353,20 @@ impl Client {
             return Ok(());
         };
         let window = before(gone.min(before(now, CONTACT / 2)), BEFORE);
-        let company = census.company(node, window).filter(|company| company.contains(&by));
-        if company.is_none() || look.resumed + GONE_AFTER > now {
+        let Some(company) = census.company(node, window) else { return Ok(()) };
+        if !company.contains(&by) || !census.remembers(&company, gone) {
+            return Ok(());
+        }
+        if !look.is_settled(now) || look.resumed + GONE_AFTER > now {
             return Ok(());
         }
         Err(format!("{node} lists {port}, deregistered {:?} ago", now.saturating_since(gone)))
+    }
+}
+
+impl NodeLook {
+    fn is_settled(&self, now: Instant) -> bool {
+        self.ready.is_some_and(|at| at + SETTLED_AFTER <= now)
     }
 }
 

@@ -2,18 +2,19 @@
 
 use std::fs::{self, File};
 use std::io::{Error, Result};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::disk::Disk;
-use crate::http::Http;
+use crate::net::Net;
 use crate::now;
-use crate::relay::{Relays, known_as};
+use crate::relay::Relays;
 
 const STATUS: &str = "/nacos/v3/admin/nacolet/cluster";
+const STATE: &str = "/nacos/v3/admin/nacolet/cluster/state-hash";
 const READY: &str = "/nacos/v1/console/health/readiness";
 /// A member is ready, or led, within this time after the last fault (P8: it heals alone).
 pub(crate) const HEALED_WITHIN: Duration = Duration::from_secs(20);
@@ -23,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(crate) struct Member {
     pub(crate) http: SocketAddr,
     pub(crate) disk: Disk,
-    peer: u16,
+    peer: SocketAddr,
     child: Option<Child>,
 }
 
@@ -31,36 +32,26 @@ pub(crate) struct Member {
 pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     pub(crate) relays: Relays,
+    pub(crate) net: Net,
     binary: PathBuf,
     folder: PathBuf,
 }
 
-/// A port that is free on all addresses that a member needs; never one that the system hands out.
-fn free_port(seed: &mut u16) -> u16 {
-    loop {
-        *seed = if *seed >= 31_000 { 10_000 } else { *seed + 1 };
-        let is_free = |ip: Ipv4Addr| TcpListener::bind((ip, *seed)).is_ok();
-        if is_free(Ipv4Addr::LOCALHOST) && (0..8).all(|member| is_free(known_as(member))) {
-            return *seed;
-        }
-    }
-}
-
 impl Cluster {
     /// Starts members on these disks and waits until all of them vote.
-    pub(crate) fn start(binary: &Path, folder: &Path, disks: Vec<Disk>) -> Result<Self> {
+    pub(crate) fn start(binary: &Path, folder: &Path, disks: Vec<Disk>, net: Net) -> Result<Self> {
         fs::write(folder.join("key"), [7; 32])?;
         let mut port = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap_or(0);
         let relays = Relays::default();
         let mut members = Vec::new();
         for (number, disk) in disks.into_iter().enumerate() {
-            let http = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(&mut port)));
-            let peer = free_port(&mut port);
-            relays.serve(number, peer)?;
+            let http = SocketAddr::from((net.listens(number), net.free_port(&mut port)));
+            let peer = SocketAddr::from((net.listens(number), net.free_port(&mut port)));
+            relays.serve(number, SocketAddr::from((net.known_as(number), peer.port())), peer)?;
             members.push(Member { http, disk, peer, child: None });
         }
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
-        let mut cluster = Self { members, relays, binary, folder };
+        let mut cluster = Self { members, relays, net, binary, folder };
         for member in 0..cluster.members.len() {
             cluster.run(member)?;
             cluster.until_ready(member)?;
@@ -76,18 +67,19 @@ impl Cluster {
 
     /// Starts one member.
     pub(crate) fn run(&mut self, number: usize) -> Result<()> {
-        let first = format!("{}:{}", known_as(0), self.members[0].peer);
+        let first = format!("{}:{}", self.net.known_as(0), self.members[0].peer.port());
         let member = &mut self.members[number];
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.folder.join(format!("{number}.log")))?;
-        let mut command = Command::new(&self.binary);
+        let mut command = self.net.command(&self.binary, number);
+        let http = SocketAddr::from((Ipv4Addr::UNSPECIFIED, member.http.port()));
         command
-            .args(["serve", "--threads", "1", "--grpc-addr", "127.0.0.1:0"])
-            .args(["--http-addr", &member.http.to_string()])
-            .args(["--peer-addr", &format!("127.0.0.1:{}", member.peer)])
-            .args(["--advertise-host", &known_as(number).to_string()])
+            .args(["serve", "--threads", "1", "--grpc-addr", "127.0.0.1:0", "--allow-anonymous"])
+            .args(["--http-addr", &http.to_string()])
+            .args(["--peer-addr", &member.peer.to_string()])
+            .args(["--advertise-host", &self.net.known_as(number).to_string()])
             .arg("--cluster-key-file")
             .arg(self.folder.join("key"))
             .arg("--data-dir")
@@ -134,14 +126,25 @@ impl Cluster {
         if status.success() { Ok(()) } else { Err(Error::other(format!("it ended: {status}"))) }
     }
 
-    /// One request on a connection of its own.
+    /// One request on a connection of its own, from the member's host.
     pub(crate) fn ask(&self, member: usize, target: &str) -> Result<(u16, String)> {
-        let mut http = Http::connect(self.members[member].http, Duration::from_secs(6))?;
+        let port = self.members[member].http.port();
+        let mut http = self.net.connect_inside(member, port, Duration::from_secs(6))?;
         http.call("GET", target, "", "")
     }
 
     pub(crate) fn status(&self, member: usize) -> Result<String> {
         self.ask(member, STATUS).map(|(_, text)| text)
+    }
+
+    /// Log index and hash of a member's configs.
+    pub(crate) fn state(&self, member: usize) -> Result<String> {
+        let (status, text) = self.ask(member, STATE)?;
+        if status == 200 && text.contains("state_hash") {
+            Ok(text)
+        } else {
+            Err(Error::other(text))
+        }
     }
 
     /// The member that leads, as any of them knows; tells the relays who is who by the way.

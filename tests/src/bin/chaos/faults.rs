@@ -12,6 +12,15 @@ use nacolet_model::Prng;
 use crate::cluster::Cluster;
 use crate::relay::Line;
 
+/// What only root may do, and this machine can.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Root {
+    /// Disks may be mounted.
+    pub(crate) images: bool,
+    /// Members have network namespaces.
+    pub(crate) namespaces: bool,
+}
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -21,6 +30,8 @@ pub(crate) enum Fault {
     Pause,
     /// Lines are cut one way or both ways, hold what they carry, or delay it.
     Partition,
+    /// The network cable of one member is pulled.
+    Cable,
     /// The plug of one, two or all members is pulled.
     Power,
     /// A disk is full for a while.
@@ -32,10 +43,11 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Kill,
         Self::Pause,
         Self::Partition,
+        Self::Cable,
         Self::Power,
         Self::Full,
         Self::Slow,
@@ -47,6 +59,7 @@ impl Fault {
             Self::Kill => "kill",
             Self::Pause => "pause",
             Self::Partition => "partition",
+            Self::Cable => "cable",
             Self::Power => "power",
             Self::Full => "full",
             Self::Slow => "slow",
@@ -59,10 +72,13 @@ impl Fault {
     }
 
     /// Why it cannot be done here.
-    pub(crate) fn missing(self, members: usize, images: bool) -> Option<&'static str> {
+    pub(crate) fn missing(self, members: usize, root: Root) -> Option<&'static str> {
         match self {
-            Self::Power | Self::Full if !images => Some("needs root, mount and mkfs.ext4"),
-            Self::Partition | Self::Damage if members < 3 => Some("needs three members"),
+            Self::Power | Self::Full if !root.images => Some("needs root, mount and mkfs.ext4"),
+            Self::Cable if !root.namespaces => Some("needs root, ip and nsenter"),
+            Self::Partition | Self::Cable | Self::Damage if members < 3 => {
+                Some("needs three members")
+            }
             Self::Slow if !has("strace") => Some("needs strace"),
             _ => None,
         }
@@ -102,6 +118,11 @@ pub(crate) fn strike(fault: Fault, cluster: &mut Cluster, prng: &mut Prng) -> Re
             sleep(millis(prng, 500, 3_000));
             cluster.relays.heal();
             Ok(())
+        }
+        Fault::Cable => {
+            cluster.net.plug(victim, false)?;
+            sleep(millis(prng, 500, 3_000));
+            cluster.net.plug(victim, true)
         }
         Fault::Power => {
             let hit = 1 + usize::try_from(prng.below(count as u64)).unwrap_or(0);

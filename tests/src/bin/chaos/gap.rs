@@ -16,6 +16,7 @@ use crate::clients::{Link, Load};
 use crate::cluster::Cluster;
 use crate::disk::Disk;
 use crate::http::Http;
+use crate::net::Net;
 use crate::now;
 use crate::run::Plan;
 
@@ -36,7 +37,7 @@ pub(crate) fn run(plan: &Plan) -> Result<bool> {
     fs::create_dir_all(&folder)?;
     let disk = |member: usize| Disk::plain(&folder.join(member.to_string()));
     let disks = (0..plan.nodes).map(disk).collect::<Result<Vec<_>>>()?;
-    let mut cluster = Cluster::start(&plan.binary, &folder, disks)?;
+    let mut cluster = Cluster::start(&plan.binary, &folder, disks, Net::new(false, plan.nodes)?)?;
     for (name, going) in [
         ("leader killed (signal 9)", Going::Killed),
         ("leader stopped (SIGTERM)", Going::Stopped),

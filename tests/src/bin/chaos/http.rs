@@ -25,7 +25,7 @@ impl Http {
         form: &str,
     ) -> Result<(u16, String)> {
         let request = format!(
-            "{method} {target} HTTP/1.1\r\nhost: chaos\r\n{header}\
+            "{method} {target} HTTP/1.1\r\nhost: localhost\r\n{header}\
              content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
             form.len()
         );

@@ -8,7 +8,7 @@
 //! on every member
 //! ```
 //!
-//! Read `faults` first, then `clients`; `relay` is the network, `disk` the power plug.
+//! Read `faults` first, then `clients`; `net` and `relay` are the network, `disk` the power plug.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -26,6 +26,7 @@ mod faults;
 mod gap;
 mod history;
 mod http;
+mod net;
 mod relay;
 mod run;
 
@@ -35,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use faults::{Fault, has};
+use faults::{Fault, Root, has};
 use run::Plan;
 
 const USAGE: &str = "\
@@ -45,14 +46,14 @@ usage: cargo ci chaos [--cycles N] [--nodes N] [--faults F,F,...] [--seconds S] 
 
   --cycles   faults in all (14); kinds take turns
   --nodes    members (3)
-  --faults   kill pause partition power full slow damage (all)
-  --seconds  begins no cycle after so many
+  --faults   kill pause partition cable power full slow damage (all)
+  --seconds  begins no cycle after so many, once every kind had its turn
   --gaps     instead: so many times each, how long writes pause when the leader is killed, stopped
              by SIGTERM, and asked to hand over
   --seed     of the choices; timing stays that of the machine
   --binary   the node (target/debug/nacolet)
 ";
-/// Set for the copy of this process that has a mount namespace of its own.
+/// Set for the copy of this process that has namespaces of its own, to their names.
 const INSIDE: &str = "NACOLET_CHAOS_INSIDE";
 
 #[expect(clippy::disallowed_methods, reason = "real processes run in real time")]
@@ -68,7 +69,7 @@ fn parse(words: &[String]) -> Option<Plan> {
         seconds: Duration::MAX,
         seed: 1,
         binary: PathBuf::from("target/debug/nacolet"),
-        images: false,
+        root: Root::default(),
         gaps: 0,
     };
     let mut words = words.iter();
@@ -90,22 +91,31 @@ fn parse(words: &[String]) -> Option<Plan> {
     Some(plan)
 }
 
-const NAMESPACE: [&str; 3] = ["--mount", "--propagation", "private"];
+const MOUNT: [&str; 3] = ["--mount", "--propagation", "private"];
 
-/// Whether this process may mount, and loop devices are there. What is tried goes with its namespace.
-fn may_mount() -> bool {
-    let tools = ["umount", "mkfs.ext4"].into_iter().all(has);
+/// Whether this works in namespaces of its own. What is tried goes with them.
+fn may(namespaces: &[&str], script: &str) -> bool {
     let mut command = Command::new("unshare");
-    command.args(NAMESPACE).args(["mount", "-t", "tmpfs", "tmpfs", "/tmp"]);
+    command.args(MOUNT).args(namespaces).args(["sh", "-c", script]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mounted = command.status().is_ok_and(|status| status.success());
-    mounted && tools && Path::new("/dev/loop-control").exists()
+    command.status().is_ok_and(|status| status.success())
 }
 
-/// The same in a mount namespace, where nothing mounted outlives this process.
+/// Whether this process may mount, and loop devices are there.
+fn may_mount() -> bool {
+    let tools = ["umount", "mkfs.ext4"].into_iter().all(has);
+    may(&[], "mount -t tmpfs tmpfs /tmp") && tools && Path::new("/dev/loop-control").exists()
+}
+
+/// The same in a mount namespace, where nothing mounted outlives this process, and in a network
+/// namespace where that is possible.
 fn inside(words: &[String]) -> io::Result<bool> {
+    let script = "mount -t tmpfs tmpfs /run && ip netns add m0 && \
+                  ip link add cable0 type veth peer name eth0 netns m0";
+    let has_net = has("nsenter") && may(&["--net"], script);
     let mut command = Command::new("unshare");
-    command.args(NAMESPACE).arg(env::current_exe()?).args(words).env(INSIDE, "1");
+    command.args(MOUNT).args(has_net.then_some("--net")).arg(env::current_exe()?).args(words);
+    command.env(INSIDE, if has_net { "mount net" } else { "mount" });
     command.status().map(|status| status.success())
 }
 
@@ -115,10 +125,12 @@ fn main() -> ExitCode {
         eprint!("{USAGE}");
         return ExitCode::FAILURE;
     };
-    plan.images = env::var_os(INSIDE).is_some();
+    let inside_of = env::var(INSIDE).unwrap_or_default();
+    plan.root.images = inside_of.contains("mount");
+    plan.root.namespaces = inside_of.contains("net");
     let outcome = match () {
         () if plan.gaps > 0 => gap::run(&plan),
-        () if !plan.images && may_mount() => inside(&words),
+        () if !plan.root.images && may_mount() => inside(&words),
         () => run::run(&plan),
     };
     match outcome {

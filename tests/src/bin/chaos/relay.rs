@@ -1,11 +1,10 @@
-//! The lines between members. Each member listens on 127.0.0.1 and is known as 127.0.1.N with the same
-//! port, where a relay waits; it reads who calls from the hello, which is not secret, and treats every
-//! directed pair on its own. A member calls each peer on a connection of its own, so a cut line is a
+//! The lines between members. Where a member is known to be a relay waits; it reads who calls from the
+//! hello, which is not secret, and treats every directed pair on its own. A member calls each peer on a connection of its own, so a cut line is a
 //! one-way partition.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Result, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{sleep, spawn};
 use std::time::Duration;
@@ -37,26 +36,20 @@ struct Lines {
 #[derive(Clone, Default)]
 pub(crate) struct Relays(Arc<Mutex<Lines>>);
 
-/// How a member is known to the others.
-pub(crate) fn known_as(member: usize) -> Ipv4Addr {
-    let last = u8::try_from(member + 1).unwrap_or(u8::MAX);
-    Ipv4Addr::new(127, 0, 1, last)
-}
-
 impl Relays {
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for calls to a member, for the rest of the process's life.
-    pub(crate) fn serve(&self, to: usize, port: u16) -> Result<()> {
-        let listener = TcpListener::bind((known_as(to), port))?;
+    pub(crate) fn serve(&self, to: usize, known_as: SocketAddr, listens: SocketAddr) -> Result<()> {
+        let listener = TcpListener::bind(known_as)?;
         let relays = self.clone();
         spawn(move || {
             for caller in listener.incoming().flatten() {
                 let relays = relays.clone();
                 // A connection that breaks is what connections do.
-                spawn(move || relays.connect(caller, to, port));
+                spawn(move || relays.connect(caller, to, listens));
             }
         });
         Ok(())
@@ -93,7 +86,7 @@ impl Relays {
         self.lines().lines.get(&pair).copied().unwrap_or(Line::Open)
     }
 
-    fn connect(&self, mut caller: TcpStream, to: usize, port: u16) -> Result<()> {
+    fn connect(&self, mut caller: TcpStream, to: usize, listens: SocketAddr) -> Result<()> {
         let mut hello = [0; 64];
         caller.read_exact(&mut hello)?;
         let node = u64::from_le_bytes(hello[16..24].try_into().unwrap_or_default());
@@ -103,7 +96,7 @@ impl Relays {
         if pair.is_some_and(|pair| self.line(pair) == Line::Cut) {
             return Ok(());
         }
-        let mut called = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        let mut called = TcpStream::connect(listens)?;
         caller.set_nodelay(true)?;
         called.set_nodelay(true)?;
         called.write_all(&hello)?;

@@ -16,8 +16,9 @@ use nacolet_tests::checker::linearizable::{Action, End};
 use crate::clients::{Growing, Link, Load};
 use crate::cluster::Cluster;
 use crate::disk::Disk;
-use crate::faults::{Fault, strike};
+use crate::faults::{Fault, Root, strike};
 use crate::history::Tally;
+use crate::net::Net;
 use crate::now;
 
 const WRITERS: u64 = 4;
@@ -34,8 +35,7 @@ pub(crate) struct Plan {
     pub(crate) binary: PathBuf,
     /// Pauses to measure, instead of cycles.
     pub(crate) gaps: u64,
-    /// Disks may be mounted.
-    pub(crate) images: bool,
+    pub(crate) root: Root,
 }
 
 #[derive(Default)]
@@ -55,7 +55,7 @@ type Kept = Vec<(String, Option<u64>)>;
 pub(crate) fn run(plan: &Plan) -> Result<bool> {
     let folder = env::temp_dir().join(format!("nacolet-chaos-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
-    let missing = |fault: &Fault| fault.missing(plan.nodes, plan.images);
+    let missing = |fault: &Fault| fault.missing(plan.nodes, plan.root);
     let faults: Vec<Fault> = plan.faults.iter().copied().filter(|f| missing(f).is_none()).collect();
     let needs_images = |fault: &Fault| matches!(fault, Fault::Power | Fault::Full);
     let images = faults.iter().any(needs_images);
@@ -67,16 +67,19 @@ pub(crate) fn run(plan: &Plan) -> Result<bool> {
     let begun = now();
     let mut outcome =
         Outcome { done: faults.iter().map(|f| (*f, 0)).collect(), ..Outcome::default() };
-    let mut cluster = Cluster::start(&plan.binary, &folder, disks)?;
+    let net = Net::new(plan.root.namespaces, plan.nodes)?;
+    let mut cluster = Cluster::start(&plan.binary, &folder, disks, net)?;
     let growing = Arc::new(Growing::default());
     let watched = watch(&cluster, &growing);
     let mut prng = Prng::new(plan.seed);
     let mut kept = Kept::new();
     for number in 0..plan.cycles {
-        if begun.elapsed() > plan.seconds || faults.is_empty() {
+        let number_of_all = usize::try_from(number).unwrap_or(usize::MAX);
+        let is_late = begun.elapsed() > plan.seconds && number_of_all >= faults.len();
+        if is_late || faults.is_empty() {
             break;
         }
-        let at = usize::try_from(number).unwrap_or(0) % faults.len();
+        let at = number_of_all % faults.len();
         cycle(number, faults[at], &mut cluster, &mut prng, &mut outcome, &mut kept)?;
         outcome.done[at].1 += 1;
         outcome.wrong.extend(growing.wrong());
@@ -86,6 +89,7 @@ pub(crate) fn run(plan: &Plan) -> Result<bool> {
     }
     watched.finish(&growing, &mut outcome);
     read_again(&cluster, &kept, &mut outcome);
+    compare_states(&cluster, &mut outcome);
     tell(plan, &growing, &outcome, begun, cluster.relays.relayed());
     let is_valid = !outcome.done.is_empty() && outcome.done.iter().all(|(_, times)| *times > 0);
     if !is_valid {
@@ -211,6 +215,23 @@ fn read_again(cluster: &Cluster, kept: &Kept, outcome: &mut Outcome) {
     }
 }
 
+/// P4: with nobody writing any more, all members come to the same log index and state.
+fn compare_states(cluster: &Cluster, outcome: &mut Outcome) {
+    let begun = now();
+    loop {
+        let members = 0..cluster.members.len();
+        let states: Vec<_> = members.map(|member| cluster.state(member).ok()).collect();
+        if states.iter().all(|state| state.is_some() && *state == states[0]) {
+            return;
+        }
+        if begun.elapsed() > SETTLED_WITHIN {
+            outcome.wrong.push(format!("P4: the members end with the states {states:?}"));
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// What a listener on one member holds: which of the growing keys, and its value.
 type Holds = Arc<Mutex<(u64, Option<u64>)>>;
 
@@ -270,14 +291,15 @@ fn tell(plan: &Plan, growing: &Growing, outcome: &Outcome, begun: Instant, relay
     let Outcome { tally, done, wrong, .. } = outcome;
     let cycles: u64 = done.iter().map(|(_, times)| times).sum();
     println!(
-        "chaos: {} members, {cycles} of {} cycles in {:.0} s, seed {}",
+        "chaos: {} members{}, {cycles} of {} cycles in {:.0} s, seed {}",
         plan.nodes,
+        if plan.root.namespaces { " in network namespaces" } else { "" },
         plan.cycles,
         begun.elapsed().as_secs_f64(),
         plan.seed
     );
     for fault in &plan.faults {
-        match (fault.missing(plan.nodes, plan.images), done.iter().find(|(of, _)| of == fault)) {
+        match (fault.missing(plan.nodes, plan.root), done.iter().find(|(of, _)| of == fault)) {
             (Some(why), _) => println!("  {}: not run, {why}", fault.name()),
             (None, times) => {
                 println!("  {}: {}", fault.name(), times.map_or(0, |(_, times)| *times))
