@@ -175,7 +175,7 @@ impl Registry {
         ServiceView {
             service,
             // A service that comes back begins above every value ever given out.
-            last_ref_time: service.map_or(self.ref_time.last(), Service::last_ref_time),
+            last_ref_time: service.map_or(self.ref_time.shown(), Service::last_ref_time),
             reach_protection: service
                 .is_some_and(|service| reaches_protection(service, query.clusters)),
             cache: self.switches.push_cache(),

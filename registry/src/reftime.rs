@@ -2,6 +2,9 @@
 //! never go back, across restarts and whatever the wall clock does, so it is a wall-clock time only
 //! as long as that increases. A ceiling is stored durably ahead of use and the next start begins
 //! above it; a handful of single steps beyond the ceiling bridges the time until a new one is stored.
+//!
+//! Another member's clock may be far ahead of this ceiling. What it wrote is ordered by its values at
+//! once; clients see them when the ceiling has followed, and single steps until then.
 
 use nacolet_model::{Instant, WallTime};
 
@@ -27,8 +30,10 @@ const _: () = assert!(WALL_MAX + AHEAD_MS < 1 << 53);
 /// Issues values that increase strictly over the whole life of a data directory.
 #[derive(Debug)]
 pub(crate) struct RefTime {
-    /// Highest value ever issued.
+    /// Highest value ever issued or observed.
     last: u64,
+    /// Highest value ever shown to clients.
+    shown: u64,
     /// Values up to here are covered by a durable record.
     ceiling: u64,
     /// The ceiling that the shell was asked to store.
@@ -41,7 +46,7 @@ impl RefTime {
     /// Continues after a life whose stored ceiling was `floor`; 0 where nothing is stored.
     pub(crate) fn new(floor: u64) -> Self {
         let last = floor.saturating_add(SLACK);
-        Self { last, ceiling: floor, asked: 0, wall: None }
+        Self { last, shown: last, ceiling: floor, asked: 0, wall: None }
     }
 
     /// Notes what the wall clock says.
@@ -78,6 +83,18 @@ impl RefTime {
         self.last
     }
 
+    /// What clients see of a value: the value, unless a later life might begin below it.
+    pub(crate) fn show(&mut self, value: u64) -> u64 {
+        let step = self.shown.max(self.ceiling) + 1;
+        self.shown = self.shown.max(value.min(step));
+        value.min(step)
+    }
+
+    /// At least all that was shown, and less than what will be for a value that is not issued yet.
+    pub(crate) fn shown(&self) -> u64 {
+        self.last.min(self.shown.max(self.ceiling))
+    }
+
     /// The ceiling to ask for, if it is time to. One at a time: of two that are being stored the lower
     /// one might be the last to reach the disk.
     pub(crate) fn ask(&mut self, now: Instant) -> Option<u64> {
@@ -96,9 +113,11 @@ impl RefTime {
         Some(until)
     }
 
-    /// A ceiling is durable.
-    pub(crate) fn reserved(&mut self, until: u64) {
+    /// A ceiling is durable. Whether something that was held back can be shown now.
+    pub(crate) fn reserved(&mut self, until: u64) -> bool {
+        let held_back = self.shown < self.last;
         self.ceiling = self.ceiling.max(until);
+        held_back
     }
 }
 
@@ -138,6 +157,21 @@ mod tests {
     }
 
     #[test]
+    fn what_another_member_is_ahead_is_shown_once_the_ceiling_has_followed() {
+        let mut time = RefTime::new(0);
+        time.note_wall(Instant::ZERO, WallTime(1_000_000));
+        time.reserved(5_000_000);
+        assert!(time.observe(90_000_000));
+        assert_eq!(time.show(90_000_000), 5_000_001);
+        assert_eq!(time.issue(Instant::ZERO), 90_000_001);
+        assert_eq!((time.show(90_000_001), time.shown()), (5_000_002, 5_000_002));
+        assert_eq!(time.show(4_000_000), 4_000_000, "where the list is an older one");
+        let until = time.ask(Instant::ZERO).expect("others are far ahead");
+        assert!(time.reserved(until), "two are to be shown again");
+        assert_eq!((time.show(90_000_000), time.shown()), (90_000_000, 90_000_001));
+    }
+
+    #[test]
     fn one_ceiling_is_stored_at_a_time() {
         let mut time = RefTime::new(0);
         time.note_wall(Instant::ZERO, WallTime(1_000_000));
@@ -166,9 +200,14 @@ mod tests {
                     if prng.chance(1, 20) {
                         time.note_wall(now, WallTime(prng.below(1 << 42)));
                     }
+                    if prng.chance(1, 20) {
+                        assert!(time.observe(prng.below(1 << 44)));
+                    }
                     let value = time.issue(now);
+                    let value = time.show(value);
                     assert!(value > last, "seed {seed}: {value} after {last}");
-                    last = value;
+                    assert!((value..=time.last()).contains(&time.shown()), "seed {seed}");
+                    last = time.shown();
                     asked = time.ask(now).or(asked);
                     if prng.chance(1, 4)
                         && let Some(until) = asked.take()

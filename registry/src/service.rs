@@ -32,6 +32,8 @@ pub struct Service {
     durable: Option<Box<Durable>>,
     pub(crate) armed: Armed,
     pub(crate) revision: u64,
+    /// When its list changed last, and what clients see of that.
+    pub(crate) ref_time: u64,
     pub(crate) last_ref_time: u64,
     /// Hash of its name: its bucket, and its part of the choice of the responsible member.
     pub(crate) name_hash: u64,
@@ -71,6 +73,7 @@ impl Service {
             durable: None,
             armed: Armed::default(),
             revision: 0,
+            ref_time: 0,
             last_ref_time: 0,
             ephemeral_count: 0,
             instance_bytes: 0,

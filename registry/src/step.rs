@@ -206,7 +206,11 @@ impl Registry {
             }
             Input::ClientGone(client) => self.client_gone(now, client),
             Input::Acked { reference } => self.subscribers.acked(reference),
-            Input::RefTimeReserved { until } => self.ref_time.reserved(until),
+            Input::RefTimeReserved { until } => {
+                if self.ref_time.reserved(until) {
+                    self.show_held_back(now);
+                }
+            }
             Input::WallClock(at) => self.ref_time.note_wall(now, at),
             Input::Members(members) => self.members(now, &members, out),
             Input::Peer { from, message } => self.peer(now, from, message, out),
@@ -364,7 +368,7 @@ impl Registry {
     /// The same where another member made the change: the list is newer than what this node showed,
     /// and as new as what that one shows.
     pub(crate) fn changed_elsewhere(&mut self, now: Instant, slot: Slot, counter: u64) {
-        let shown = self.catalog.get(slot).map_or(0, Service::last_ref_time);
+        let shown = self.catalog.get(slot).map_or(0, |service| service.ref_time);
         // A list that is new here may have been shown before, by an earlier life or another member,
         // and have lost its newest instances since: later than all that was ever heard of.
         let before = if shown == 0 { self.ref_time.last() } else { shown };
@@ -373,12 +377,22 @@ impl Registry {
         self.show_change(now, slot, value);
     }
 
+    /// The lists that were shown with a lower time than they have.
+    fn show_held_back(&mut self, now: Instant) {
+        for slot in self.catalog.slots() {
+            let Some(service) = self.catalog.get(slot) else { continue };
+            if service.last_ref_time < service.ref_time {
+                self.show_change(now, slot, service.ref_time);
+            }
+        }
+    }
+
     fn show_change(&mut self, now: Instant, slot: Slot, value: u64) {
         self.revision += 1;
         self.dirty.insert(slot);
         let Some(service) = self.catalog.get_mut(slot) else { return };
         service.revision = self.revision;
-        service.last_ref_time = value;
+        (service.ref_time, service.last_ref_time) = (value, self.ref_time.show(value));
         self.text_bytes = self.text_bytes - service.counted_bytes + service.text_bytes();
         service.counted_bytes = service.text_bytes();
         if self.switches.push_enabled
@@ -518,7 +532,8 @@ impl Registry {
             let orphans = service.has_orphans();
             assert_eq!(orphans, armed.orphans.is_some(), "orphans are forgotten some day");
             assert!(service.revision <= self.revision, "revisions are counted");
-            assert!(service.last_ref_time <= self.ref_time.last(), "times are issued in order");
+            assert!(service.ref_time <= self.ref_time.last(), "times are issued in order");
+            assert!(service.last_ref_time <= service.ref_time, "none is shown before");
         }
         let counted = self.catalog.services().map(|service| service.counted_bytes).sum::<usize>();
         assert_eq!(counted, self.text_bytes, "texts are counted");

@@ -514,6 +514,42 @@ fn the_wall_clock_of_a_member_does_not_matter() {
     }
 }
 
+/// Seed 653043.
+#[test]
+fn what_is_shown_while_the_disk_hangs_is_not_shown_again_by_a_later_life() {
+    let mut world = World::new(2, 1);
+    world.set_wall(1, 500_000_000);
+    world.register(1, "elsewhere", "z");
+    world.disks_hang();
+    world.register(1, "orders", "a");
+    world.run(100);
+    assert_eq!(world.list(0, "orders"), ["a"]);
+    let shown = world.ref_time(0, "orders");
+    world.kill(0);
+    world.disks_go_on();
+    world.split(&[0]);
+    world.start(0);
+    world.register(0, "orders", "b");
+    assert_eq!(world.list(0, "orders"), ["b"]);
+    let later = world.ref_time(0, "orders");
+    assert!(later > shown, "{later} after {shown}");
+}
+
+#[test]
+fn what_was_held_back_is_shown_when_the_disk_goes_on() {
+    let mut world = World::new(2, 1);
+    world.set_wall(1, 500_000_000);
+    world.register(1, "elsewhere", "z");
+    world.disks_hang();
+    world.register(1, "orders", "a");
+    world.run(100);
+    let (held_back, there) = (world.ref_time(0, "orders"), world.ref_time(1, "orders"));
+    assert!(held_back < there, "{held_back} where {there} is not safe yet");
+    world.disks_go_on();
+    let shown = world.ref_time(0, "orders");
+    assert!(shown >= there, "{shown} where the others show {there}");
+}
+
 #[test]
 fn lists_of_all_members_become_newer_in_one_order() {
     let mut world = World::new(3, 1);

@@ -30,13 +30,15 @@ struct Node {
     /// What its wall clock shows at world time 0.
     wall_ms: u64,
     paused_until_ms: u64,
-    /// What the ref time ceiling was when the process died.
     connections: u32,
 }
 
 pub(crate) struct World {
     nodes: Vec<Option<Node>>,
+    /// Ceilings of the reference times as they are on disk.
     stored: Vec<u64>,
+    /// What disks that hang were asked to store.
+    hung: Option<Vec<(Member, u64)>>,
     pub(crate) now_ms: u64,
     pub(crate) prng: Prng,
     pub(crate) link: Link,
@@ -75,6 +77,7 @@ impl World {
         Self {
             nodes: (0..members).map(|_| None).collect(),
             stored: vec![0; members],
+            hung: None,
             now_ms: 1_000,
             prng: Prng::new(seed),
             link: Link { delay_ms_max: 2, lost: 0, doubled: 0 },
@@ -192,14 +195,32 @@ impl World {
                 Output::Send { to, message } => {
                     to.into_iter().for_each(|to| self.send(member, to, &message));
                 }
-                Output::ReserveRefTime { until } => {
-                    self.stored[member] = until;
-                    self.step(member, Input::RefTimeReserved { until });
-                }
+                Output::ReserveRefTime { until } => match &mut self.hung {
+                    Some(hung) => hung.push((member, until)),
+                    None => self.store(member, until),
+                },
                 Output::Reply { result, .. } => drop(result.expect("nothing is refused here")),
                 Output::Propose { .. } | Output::Push { .. } => {
                     panic!("nobody asked for {output:?}")
                 }
+            }
+        }
+    }
+
+    fn store(&mut self, member: Member, until: u64) {
+        self.stored[member] = until;
+        self.step(member, Input::RefTimeReserved { until });
+    }
+
+    /// From now on no disk takes anything.
+    pub(crate) fn disks_hang(&mut self) {
+        self.hung = Some(Vec::new());
+    }
+
+    pub(crate) fn disks_go_on(&mut self) {
+        for (member, until) in self.hung.take().unwrap_or_default() {
+            if self.is_up(member) {
+                self.store(member, until);
             }
         }
     }
