@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_channel::Receiver;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -12,7 +13,7 @@ use nacolet_api::request::{ListenAnswer, Request, Responder, Watcher, WatchersOf
 use nacolet_config::{self as config, ListenInput, ListenOutput, Listeners};
 use nacolet_lock as lock;
 use nacolet_model::{Instant, NodeId, RequestId, limits};
-use nacolet_raft::{ClientWriteError, Raft, Refusal, RequestError};
+use nacolet_raft::{ClientWriteError, Membership, Raft, Refusal, RequestError};
 use nacolet_registry as registry;
 use smol::future;
 
@@ -92,14 +93,18 @@ pub(crate) struct Core {
     inputs: Vec<registry::Input>,
     /// Raft changed the registry in this turn.
     registry_applied: bool,
+    /// What the log said at the start, until what is applied is not of the past any more.
+    at_start: Option<Arc<Membership>>,
     outputs: Vec<registry::Output>,
     answers: Vec<ListenOutput>,
 }
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
+        let at_start = Some(parts.raft.metrics().membership);
         Self {
             parts,
+            at_start,
             listeners: Listeners::blind(),
             feeds: Feeds::default(),
             polls: BTreeMap::new(),
@@ -117,6 +122,7 @@ impl Core {
     /// Turns until every api thread is gone.
     pub(crate) async fn run(mut self) {
         self.inputs.push(registry::Input::WallClock(clock::wall()));
+        self.members();
         self.end_turn();
         loop {
             let mut event = Some(self.next_event().await);
@@ -209,10 +215,11 @@ impl Core {
                 }
                 if pending.caught_up {
                     self.listen(ListenInput::CaughtUp);
+                    self.at_start = None;
                 }
                 self.feeds.tell(&pending, &self.parts.shared.registry);
                 self.registry_applied |= pending.services || pending.reloaded;
-                if pending.membership {
+                if pending.membership || pending.caught_up {
                     self.members();
                 }
                 if !pending.changes.is_empty() {
@@ -309,7 +316,9 @@ impl Core {
     /// Another membership is in force.
     fn members(&mut self) {
         let Some(cluster) = &self.parts.cluster else { return };
-        let membership = self.parts.aftermath.in_force.borrow();
+        let in_force = self.parts.aftermath.in_force.borrow();
+        let at_start = self.at_start.as_deref().filter(|known| known.contains(cluster.me()));
+        let membership = at_start.unwrap_or(&in_force);
         // One that catches up passes through times when it was no member yet.
         if !membership.contains(cluster.me()) {
             return;
