@@ -24,6 +24,8 @@ use crate::planted::Planted;
 
 /// Bytes before the body of a record: its length and its checksum.
 const HEAD_BYTES: usize = 8;
+/// A card that moves its blocks around stands still for so long.
+const SPIKE: Duration = Duration::from_secs(1);
 /// Orders that one sync serves at most.
 const BATCH_MAX: usize = 8;
 
@@ -93,6 +95,8 @@ impl LogView {
 pub struct Manners {
     /// A write or a sync takes up to this long.
     pub latency_max: Duration,
+    /// Out of a hundred writes and syncs, how many take [`SPIKE`].
+    pub spikes_percent: u64,
     /// Out of a hundred power cuts, how many lose something unsynced; the others lose all of it.
     pub mixed_percent: u64,
 }
@@ -154,7 +158,8 @@ impl Disk {
         prng: Prng,
         planted: Option<Planted>,
     ) -> Self {
-        let manners = Manners { latency_max: Duration::from_micros(500), mixed_percent: 50 };
+        let latency_max = Duration::from_micros(500);
+        let manners = Manners { latency_max, spikes_percent: 0, mixed_percent: 50 };
         Self(Rc::new(RefCell::new(State {
             kernel,
             checkers,
@@ -338,6 +343,11 @@ impl Disk {
 
 impl State {
     pub(crate) fn latency(&mut self) -> Duration {
+        let spikes = self.manners.spikes_percent;
+        // A disk without spikes draws nothing for them: old seeds keep their stories.
+        if spikes > 0 && self.prng.chance(spikes, 100) {
+            return SPIKE;
+        }
         let max = u64::try_from(self.manners.latency_max.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(1 + self.prng.below(max))
     }

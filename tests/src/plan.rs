@@ -41,6 +41,8 @@ pub struct Plan {
     pub fault_every: Duration,
     /// Slowest write or sync.
     pub disk_latency_max: Duration,
+    /// Writes and syncs out of a hundred that take a second.
+    pub disk_spikes_percent: u64,
     /// Power cuts out of a hundred that keep something unsynced.
     pub mixed_percent: u64,
     /// The lines while there are faults.
@@ -158,6 +160,7 @@ impl Plan {
                 prng,
                 &[200, 1_000, 5_000, 20_000, 200_000, 1_000_000],
             )),
+            disk_spikes_percent: 0,
             mixed_percent: one_of(prng, &[0, 40, 90]),
             weather,
             // A lease trusts that clocks run alike.

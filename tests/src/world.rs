@@ -244,9 +244,13 @@ impl World {
     }
 
     fn set_conditions(&self, rough: bool) {
-        let fast = Duration::from_micros(300);
-        let latency_max = if rough { self.plan.disk_latency_max } else { fast };
-        let manners = Manners { latency_max, mixed_percent: self.plan.mixed_percent };
+        let Plan { disk_latency_max, disk_spikes_percent, mixed_percent, .. } = self.plan;
+        let (latency_max, spikes_percent) = if rough {
+            (disk_latency_max, disk_spikes_percent)
+        } else {
+            (Duration::from_micros(300), 0)
+        };
+        let manners = Manners { latency_max, spikes_percent, mixed_percent };
         self.disks.iter().for_each(|(_, disk)| disk.set_manners(manners));
         self.network.set_weather(if rough { self.plan.weather } else { Weather::fair() });
     }

@@ -1,7 +1,11 @@
 //! Seeds that must keep every promise. `SIM_SEED` and `SIM_SEEDS` choose others; `cargo ci sim` runs
 //! many. A seed that ever failed stays in the list of old ones.
 
+use nacolet_model::Duration;
+use nacolet_tests::network::Weather;
+use nacolet_tests::plan::{Faults, Plan};
 use nacolet_tests::run::{Options, Report, replay, run};
+use nacolet_tests::world::World;
 
 /// Seeds with one node, and seeds with as many as they draw.
 const ALONE: u64 = 120;
@@ -57,5 +61,22 @@ fn clusters_keep_every_promise() {
 fn a_seed_tells_the_same_story_twice() {
     for seed in [3, 17, 101] {
         assert_eq!(run(seed, Options::default()), run(seed, Options::default()));
+    }
+}
+
+/// An SD card takes 50 ms for an fsync, and a second now and then.
+#[test]
+fn a_slow_disk_costs_no_leader_its_place() {
+    for seed in 1..=30 {
+        let mut plan = Plan::new(seed, Some(3));
+        (plan.faults, plan.weather) = (Faults::default(), Weather::fair());
+        (plan.disk_latency_max, plan.disk_spikes_percent) = (Duration::from_millis(100), 5);
+        (plan.duration, plan.clients) = (Duration::from_secs(60), 4);
+        let mut world = World::new(plan, None);
+        world.run();
+        assert_eq!(world.checkers().violation(), None, "seed {seed}");
+        let tally = world.checkers().tally();
+        assert!(tally.acknowledged > 100, "seed {seed}: {tally:?}");
+        assert_eq!(tally.leaders, 1, "seed {seed}");
     }
 }

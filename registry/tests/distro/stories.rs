@@ -478,6 +478,30 @@ fn a_stop_of_30_s_removes_nobody() {
 }
 
 #[test]
+fn a_stop_of_two_minutes_removes_nobody_who_beats() {
+    for stopped in 0..3 {
+        let mut world = World::new(3, 1);
+        let name = world.service_of(stopped);
+        let client = world.connect(stopped);
+        world.publish(stopped, client, &name, &["a"]);
+        world.register(1, &name, "b");
+        world.run(1_000);
+        world.pause(stopped, 120_000);
+        let beats_to = (stopped + 1) % 3;
+        for _ in 0..36 {
+            world.beat(beats_to, &name, "b");
+            for _ in 0..50 {
+                world.run(100);
+                let lists = (0..3).map(|member| world.list(member, &name));
+                let all = lists.clone().all(|list| list.contains(&"b".to_owned()));
+                assert!(all, "{stopped} stopped: {:?}", lists.collect::<Vec<_>>());
+            }
+        }
+        assert_eq!(world.wrong(&name, &["a", "b"]), [], "its connection woke with it");
+    }
+}
+
+#[test]
 fn a_member_that_was_away_for_an_hour_brings_nobody_back() {
     let mut world = World::new(3, 1);
     let client = world.connect(1);
