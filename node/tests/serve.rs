@@ -4,7 +4,9 @@
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::{Duration, SystemTime};
 
 use support::{Node, TempDir, nacolet};
 
@@ -127,4 +129,41 @@ fn one_thread_is_enough() {
     assert_eq!(http.post(CONFIGS, "dataId=a&group=g&content=x").0, 200);
     assert_eq!(http.get(&format!("{CONFIGS}?dataId=a&group=g")), (200, "x".to_owned()));
     assert!(node.terminate().success());
+}
+
+/// Every file of a directory, and what tells whether it was written.
+fn files(folder: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("it is there") {
+        let entry = entry.expect("it is there");
+        let facts = entry.metadata().expect("it is there");
+        if facts.is_dir() {
+            files.extend(self::files(&entry.path()));
+        } else {
+            files.push((entry.path(), facts.len(), facts.modified().expect("a time")));
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Cards wear out by what is written.
+#[test]
+fn beats_and_reads_write_nothing() {
+    let data = TempDir::new("wear");
+    let node = Node::start(data.path());
+    let mut http = node.http();
+    let instance = "serviceName=s&ip=10.0.0.1&port=80";
+    assert_eq!(http.post("/nacos/v1/ns/instance", instance).0, 200);
+    let before = files(data.path());
+    assert_eq!(http.post(CONFIGS, "dataId=a&group=g&content=x").0, 200);
+    let published = files(data.path());
+    assert_ne!(published, before, "a publish is seen");
+    for _ in 0..20 {
+        let beat = format!("/nacos/v1/ns/instance/beat?{instance}");
+        assert_eq!(http.call("PUT", &beat, "").expect("an answer").0, 200);
+        assert_eq!(http.get(&format!("{CONFIGS}?dataId=a&group=g")).0, 200);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(files(data.path()), published);
 }

@@ -83,6 +83,22 @@ fn every_acknowledgement_follows_a_sync_of_its_own_or_a_shared_one() {
     assert_eq!(log.store.stats().syncs - before, 20);
 }
 
+/// Cards wear out by what is written.
+#[test]
+fn a_record_costs_one_sync_and_little_more_than_its_bytes() {
+    let dir = TempDir::new();
+    let (mut log, _) = Running::open(&dir).expect("new");
+    for payload in [0, 1_024, 100_000] {
+        let before = log.store.stats();
+        let next = before.batches + 1;
+        log.append(None, vec![command(next, 1, payload)]).expect("durable");
+        let after = log.store.stats();
+        let (bytes, syncs) = (after.bytes - before.bytes, after.syncs - before.syncs);
+        assert!(bytes >= payload as u64 && bytes <= 3 * payload as u64 + 4_096, "{bytes} bytes");
+        assert_eq!(syncs, 1);
+    }
+}
+
 #[test]
 fn an_idle_log_writes_nothing() {
     let dir = TempDir::new();
