@@ -596,3 +596,51 @@ fn lists_of_all_members_become_newer_in_one_order() {
         }
     }
 }
+
+/// What each member holds: services, instances, deadlines, bytes of texts, tombs.
+fn sizes(world: &World) -> Vec<[usize; 5]> {
+    let of = |member| {
+        let registry = world.registry(member);
+        let counts = registry.counts();
+        let tombs = registry.distro().tombs;
+        [counts.services, counts.instances, counts.deadlines, counts.text_bytes, tombs]
+    };
+    (0..3).map(of).collect()
+}
+
+/// A deployment every three hours, of a new service every day, for 30 days, each pressed into a minute:
+/// half of what it replaces says goodbye, the other half is silent.
+#[test]
+fn thirty_days_of_churn_leave_nothing_behind() {
+    let mut world = World::new(3, 1);
+    let mut by_day = Vec::new();
+    for day in 0..30 {
+        let name = format!("orders{day}");
+        let mut most = [0; 5];
+        for hour in 0..8 {
+            for pod in 0..10 {
+                let ip = |hour: usize| format!("h{hour}p{pod}");
+                world.register(pod % 3, &name, &ip(hour));
+                if pod % 2 == 0 && hour > 0 {
+                    world.deregister(hour % 3, &name, &ip(hour - 1));
+                }
+            }
+            for _ in 0..6 {
+                world.run(10_000);
+                (0..10).for_each(|pod| world.beat(pod % 3, &name, &format!("h{hour}p{pod}")));
+            }
+            for sizes in sizes(&world) {
+                most.iter_mut().zip(sizes).for_each(|(most, size)| *most = size.max(*most));
+            }
+        }
+        by_day.push(most);
+    }
+    assert!(by_day[29].iter().all(|size| *size > 0), "there is churn: {by_day:?}");
+    for day in 10..30 {
+        for (size, early) in by_day[day].iter().zip(by_day[5]) {
+            assert!(*size <= early + early / 10, "day {day}: {by_day:?}");
+        }
+    }
+    world.run(3_600_000);
+    assert_eq!(sizes(&world), [[0, 0, 1, 0, 0]; 3], "an hour after the last one");
+}
