@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nacolet_model::Prng;
+
 use crate::disk::Disk;
 use crate::net::Net;
 use crate::now;
@@ -19,6 +21,9 @@ const READY: &str = "/nacos/v1/console/health/readiness";
 /// A member is ready, or led, within this time after the last fault (P8: it heals alone).
 pub(crate) const HEALED_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often, and up to how long after its beginning, a first start is interrupted.
+const BIRTHS: u32 = 4;
+const BIRTH_MS: u64 = 80;
 
 /// One member.
 pub(crate) struct Member {
@@ -26,6 +31,8 @@ pub(crate) struct Member {
     pub(crate) disk: Disk,
     peer: SocketAddr,
     child: Option<Child>,
+    /// It was ready once: it needs nobody to join any more.
+    joined: bool,
 }
 
 /// All of them.
@@ -38,8 +45,15 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts members on these disks and waits until all of them vote.
-    pub(crate) fn start(binary: &Path, folder: &Path, disks: Vec<Disk>, net: Net) -> Result<Self> {
+    /// Starts members on these disks and waits until all of them vote. Where plugs can be pulled, that
+    /// happens to each of them in its first moments.
+    pub(crate) fn start(
+        binary: &Path,
+        folder: &Path,
+        disks: Vec<Disk>,
+        net: Net,
+        prng: &mut Prng,
+    ) -> Result<Self> {
         fs::write(folder.join("key"), [7; 32])?;
         let mut port = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap_or(0);
         let relays = Relays::default();
@@ -48,13 +62,17 @@ impl Cluster {
             let http = SocketAddr::from((net.listens(number), net.free_port(&mut port)));
             let peer = SocketAddr::from((net.listens(number), net.free_port(&mut port)));
             relays.serve(number, SocketAddr::from((net.known_as(number), peer.port())), peer)?;
-            members.push(Member { http, disk, peer, child: None });
+            members.push(Member { http, disk, peer, child: None, joined: false });
         }
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
         let mut cluster = Self { members, relays, net, binary, folder };
         for member in 0..cluster.members.len() {
+            for _ in 0..BIRTHS {
+                cluster.interrupt_birth(member, prng)?;
+            }
             cluster.run(member)?;
             cluster.until_ready(member)?;
+            cluster.members[member].joined = true;
         }
         cluster.until("every member votes", |cluster| {
             let votes = |text: &String| text.matches("\"role\":\"follower\"").count() + 1;
@@ -63,6 +81,16 @@ impl Cluster {
                 .all(|member| cluster.status(member).is_ok_and(|text| votes(&text) == wanted))
         })?;
         Ok(cluster)
+    }
+
+    fn interrupt_birth(&mut self, member: usize, prng: &mut Prng) -> Result<()> {
+        if !self.members[member].disk.has_plug() {
+            return Ok(());
+        }
+        self.run(member)?;
+        sleep(Duration::from_millis(prng.below(BIRTH_MS)));
+        self.kill(member)?;
+        self.members[member].disk.cut()
     }
 
     /// Starts one member.
@@ -91,7 +119,7 @@ impl Cluster {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        if number > 0 && !member.disk.data().exists() {
+        if number > 0 && !member.joined {
             command.args(["--join", &first]);
         }
         member.child = Some(command.spawn()?);

@@ -57,6 +57,11 @@ impl Disk {
         self.mount.join("data")
     }
 
+    /// Whether [`Self::cut`] works.
+    pub(crate) fn has_plug(&self) -> bool {
+        self.image.is_some()
+    }
+
     /// Keeps what the disk holds now: what was not synced is lost. Nobody uses it at the moment.
     pub(crate) fn cut(&mut self) -> Result<()> {
         let Some(image) = self.image.clone() else { return Err(Error::other("no image")) };

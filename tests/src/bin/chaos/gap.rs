@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use nacolet_tests::checker::linearizable::{Action, End};
 
 use crate::clients::{Link, Load};
+use nacolet_model::Prng;
+
 use crate::cluster::Cluster;
 use crate::disk::Disk;
 use crate::http::Http;
@@ -37,7 +39,9 @@ pub(crate) fn run(plan: &Plan) -> Result<bool> {
     fs::create_dir_all(&folder)?;
     let disk = |member: usize| Disk::plain(&folder.join(member.to_string()));
     let disks = (0..plan.nodes).map(disk).collect::<Result<Vec<_>>>()?;
-    let mut cluster = Cluster::start(&plan.binary, &folder, disks, Net::new(false, plan.nodes)?)?;
+    let net = Net::new(false, plan.nodes)?;
+    let mut prng = Prng::new(plan.seed);
+    let mut cluster = Cluster::start(&plan.binary, &folder, disks, net, &mut prng)?;
     for (name, going) in [
         ("leader killed (signal 9)", Going::Killed),
         ("leader stopped (SIGTERM)", Going::Stopped),

@@ -68,10 +68,10 @@ pub(crate) fn run(plan: &Plan) -> Result<bool> {
     let mut outcome =
         Outcome { done: faults.iter().map(|f| (*f, 0)).collect(), ..Outcome::default() };
     let net = Net::new(plan.root.namespaces, plan.nodes)?;
-    let mut cluster = Cluster::start(&plan.binary, &folder, disks, net)?;
+    let mut prng = Prng::new(plan.seed);
+    let mut cluster = Cluster::start(&plan.binary, &folder, disks, net, &mut prng)?;
     let growing = Arc::new(Growing::default());
     let watched = watch(&cluster, &growing);
-    let mut prng = Prng::new(plan.seed);
     let mut kept = Kept::new();
     for number in 0..plan.cycles {
         let number_of_all = usize::try_from(number).unwrap_or(usize::MAX);
