@@ -167,3 +167,48 @@ fn beats_and_reads_write_nothing() {
     }
     assert_eq!(files(data.path()), published);
 }
+
+/// A request that was refused must not stand in the log and be refused by every start from then on.
+#[test]
+fn what_was_refused_does_not_stop_a_start() {
+    let data = TempDir::new("poison");
+    let node = Node::start(data.path());
+    let mut http = node.http();
+    assert_eq!(http.post(CONFIGS, "dataId=a&group=g&content=x").0, 200);
+    let instance = "/nacos/v1/ns/instance";
+    assert_eq!(http.post(instance, "serviceName=p&ip=10.0.0.1&port=80&ephemeral=false").0, 200);
+    let long = "n".repeat(3_000);
+    let checker = "%7B%22type%22:%22MYSQL%22,%22cmd%22:%22select%201%22%7D";
+    let refused = [
+        ("POST", CONFIGS, "dataId=a&group=g&content=".to_owned()),
+        ("POST", CONFIGS, format!("dataId={long}&group=g&content=y")),
+        ("POST", CONFIGS, "dataId=a%20b&group=g&content=y".to_owned()),
+        ("POST", "/nacos/v2/cs/config", format!("dataId=a&group=g&namespaceId={long}&content=y")),
+        ("POST", instance, "serviceName=p&ip=10.0.0.2&port=99999&ephemeral=false".to_owned()),
+        ("POST", instance, format!("serviceName={long}&ip=10.0.0.2&port=80&ephemeral=false")),
+        ("POST", instance, "serviceName=p&ip=10.0.0.1&port=80&ephemeral=true".to_owned()),
+        ("POST", "/nacos/v1/ns/service", "serviceName=q&protectThreshold=7".to_owned()),
+        ("POST", "/nacos/v1/ns/service", "serviceName=p".to_owned()),
+        ("DELETE", "/nacos/v1/ns/service?serviceName=p", String::new()),
+        (
+            "PUT",
+            "/nacos/v1/ns/cluster",
+            format!("serviceName=p&clusterName=DEFAULT&healthChecker={checker}"),
+        ),
+        ("PUT", "/nacos/v1/ns/health/instance", "serviceName=p&ip=10.0.0.9&port=1".to_owned()),
+        ("POST", "/nacos/v1/console/namespaces", "customNamespaceId=a%2Fb".to_owned()),
+        ("PUT", "/nacos/v1/ns/operator/switches", "entry=pushCacheMillis&value=no".to_owned()),
+    ];
+    for (method, target, form) in refused {
+        let (status, body) = http.call(method, target, &form).expect("an answer");
+        let body = String::from_utf8_lossy(&body);
+        let text = body.chars().take(200).collect::<String>();
+        assert!(status >= 400, "{method} {target} {:.60}: {status} {text}", form);
+    }
+    node.kill();
+    let node = Node::start(data.path());
+    let mut http = node.http();
+    assert_eq!(http.get(&format!("{CONFIGS}?dataId=a&group=g")), (200, "x".to_owned()));
+    let (_, list) = http.get("/nacos/v1/ns/instance/list?serviceName=p");
+    assert!(list.contains("10.0.0.1") && !list.contains("10.0.0.2"), "{list}");
+}
