@@ -110,8 +110,8 @@ impl Loader {
         if let Some(found) = chunk.first().copied().filter(|found| *found != VERSION) {
             return Err(LoadError::Version { found });
         }
-        let decoded: Result<(Header, Vec<Lock<'_>>), _> = postcard::from_bytes(chunk);
-        let (header, locks) = decoded.ok().ok_or(LoadError::Damaged)?;
+        let decoded: Result<((Header, Vec<Lock<'_>>), _), _> = postcard::take_from_bytes(chunk);
+        let Ok(((header, locks), [])) = decoded else { return Err(LoadError::Damaged) };
         let left = usize::try_from(header.left).unwrap_or(usize::MAX);
         let is_next = header.number == self.chunks
             && (header.number == 0 || left.checked_add(locks.len()) == Some(self.left))
@@ -202,6 +202,9 @@ mod tests {
         assert_eq!(load(&twice), Err(LoadError::Damaged));
         let newer = [[2].as_slice(), &first[1..]].concat();
         assert_eq!(load(&[newer]), Err(LoadError::Version { found: 2 }));
+        let mut longer = chunks(&held(1)).remove(0);
+        longer.push(0);
+        assert_eq!(load(&[longer]), Err(LoadError::Damaged));
     }
 
     #[test]

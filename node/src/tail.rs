@@ -11,7 +11,7 @@ use nacolet_config as config;
 use nacolet_model::ConfigKey;
 use nacolet_raft::{
     Completion, Entry, EntryPayload, HardState, LogIndex, RaftLogStorage, Recovered, SnapshotMeta,
-    StorageError, engine::PersistId,
+    StorageError, decode, engine::PersistId,
 };
 
 use crate::command::Command;
@@ -33,11 +33,11 @@ impl<L> Tail<L> {
 /// The config that an entry writes.
 fn written(entry: &Entry) -> Option<ConfigKey> {
     let EntryPayload::Command(bytes) = &entry.payload else { return None };
-    match postcard::from_bytes(bytes) {
-        Ok(Command::Config(config::Command::Publish(publish))) => Some(publish.key),
-        Ok(Command::Config(config::Command::Remove(remove))) => Some(remove.key),
+    match decode(bytes) {
+        Some(Command::Config(config::Command::Publish(publish))) => Some(publish.key),
+        Some(Command::Config(config::Command::Remove(remove))) => Some(remove.key),
         // What cannot be decoded cannot be applied either, and the worker says so.
-        Ok(Command::Config(_) | Command::Registry(_) | Command::Lock(_)) | Err(_) => None,
+        Some(Command::Config(_) | Command::Registry(_) | Command::Lock(_)) | None => None,
     }
 }
 
@@ -67,5 +67,32 @@ impl<L: RaftLogStorage> RaftLogStorage for Tail<L> {
 
     fn reset(&mut self, id: PersistId, snapshot: &SnapshotMeta, done: Completion) {
         self.log.reset(id, snapshot, done);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nacolet_model::{DataId, Group, Namespace, WallTime};
+    use nacolet_raft::LogId;
+
+    use super::*;
+
+    #[test]
+    fn a_command_counts_as_it_is_applied_whole_or_not_at_all() {
+        let key = ConfigKey {
+            namespace: Namespace::new("public").expect("valid"),
+            group: Group::new("g").expect("valid"),
+            data_id: DataId::new("d").expect("valid"),
+        };
+        let (operator, at) = (config::Operator::default(), WallTime(1));
+        let remove = config::Remove { key: key.clone(), gray: None, operator, at };
+        let mut bytes = postcard::to_allocvec(&Command::Config(remove.into())).expect("encodes");
+        let entry = |bytes: &[u8]| Entry {
+            id: LogId::default(),
+            payload: EntryPayload::Command(bytes.into()),
+        };
+        assert_eq!(written(&entry(&bytes)), Some(key));
+        bytes.push(0);
+        assert_eq!(written(&entry(&bytes)), None);
     }
 }

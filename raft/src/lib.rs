@@ -126,5 +126,5 @@ pub use runtime::{
 };
 pub use types::{
     Entry, EntryPayload, HardState, LogId, LogIndex, Membership, MembershipChange, SnapshotMeta,
-    Term,
+    Term, decode,
 };

@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::runtime::{
     LocalBoxFuture, RaftStateMachine, SnapshotChunk, SnapshotError, StorageError,
 };
-use crate::types::{LogIndex, SnapshotMeta};
+use crate::types::{self, LogIndex, SnapshotMeta};
 
 /// A replicated application whose value is its whole state. What it serializes to is a disk format:
 /// fields are appended with care, see the postcard specification.
@@ -139,7 +139,7 @@ impl<A: Application, K: SnapshotStorage> Replica<A, K> {
 }
 
 fn decode<A: Application>(bytes: &[u8]) -> Result<A, SnapshotError> {
-    postcard::from_bytes(bytes).ok().ok_or(SnapshotError::Damaged)
+    types::decode(bytes).ok_or(SnapshotError::Damaged)
 }
 
 impl<A: Application + 'static, K: SnapshotStorage> RaftStateMachine for Replica<A, K> {

@@ -17,6 +17,16 @@ pub(crate) fn gather<C: Default + Extend<T>, T>(items: impl IntoIterator<Item = 
     gathered
 }
 
+/// Decodes a command, a state or a record in postcard and takes nothing but the whole of `bytes`: what a
+/// newer version appended must not be applied, or sent on, without it.
+#[must_use]
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Some(value),
+        Ok(_) | Err(_) => None,
+    }
+}
+
 /// Election term (Raft paper §5.1).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -225,6 +235,13 @@ mod tests {
         let state =
             HardState { term: Term(5), voted_for: Some(NodeId(9)), commit_index: LogIndex(1) };
         assert_eq!(postcard::to_allocvec(&state).unwrap(), [5, 1, 9, 1]);
+    }
+
+    #[test]
+    fn what_goes_on_behind_its_end_is_not_decoded() {
+        assert_eq!(decode(&[5, 1, 9, 1]).map(|state: HardState| state.term), Some(Term(5)));
+        assert_eq!(decode::<HardState>(&[5, 1, 9, 1, 0]), None);
+        assert_eq!(decode::<HardState>(&[5, 1, 9]), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use nacolet_raft::{Entry, EntryPayload, HardState, LogId, LogIndex, Term};
+use nacolet_raft::{Entry, EntryPayload, HardState, LogId, LogIndex, Term, decode};
 use serde::{Deserialize, Serialize};
 
 /// Bytes before the body of an entry: CRC, kind, term, index.
@@ -69,7 +69,7 @@ impl StoredEntry {
         let payload = match self.head[4] {
             KIND_BLANK if self.body.is_empty() => EntryPayload::Blank,
             KIND_COMMAND => EntryPayload::Command(self.body.clone()),
-            KIND_MEMBERSHIP => EntryPayload::Membership(from_postcard(&self.body)?),
+            KIND_MEMBERSHIP => EntryPayload::Membership(decode(&self.body)?),
             _ => return None,
         };
         let id = LogId { term: Term(u64_at(&self.head, 5)?), index: LogIndex(self.index()) };
@@ -107,7 +107,7 @@ pub(crate) fn encode_state(state: &State) -> Option<Vec<u8>> {
 /// Decodes a state record of a known version.
 pub(crate) fn decode_state(bytes: &[u8]) -> Option<State> {
     match bytes.split_first()? {
-        (&STATE_VERSION, rest) => from_postcard(rest),
+        (&STATE_VERSION, rest) => decode(rest),
         _ => None,
     }
 }
@@ -157,14 +157,6 @@ fn small_crc(head: &[u8], content: &[u8]) -> u32 {
     crc.update(head);
     crc.update(content);
     crc.finalize()
-}
-
-/// Decodes postcard and takes nothing but the whole of it.
-pub(crate) fn from_postcard<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Some(value),
-        Ok(_) | Err(_) => None,
-    }
 }
 
 /// Little endian, if it is there.

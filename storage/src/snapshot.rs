@@ -24,7 +24,9 @@ use std::thread;
 
 use futures_channel::oneshot;
 use nacolet_model::limits;
-use nacolet_raft::{LocalBoxFuture, SnapshotChunk, SnapshotError, SnapshotMeta, StorageError};
+use nacolet_raft::{
+    LocalBoxFuture, SnapshotChunk, SnapshotError, SnapshotMeta, StorageError, decode,
+};
 
 use crate::codec;
 use crate::dir::{self, DataDir, damaged, unusable};
@@ -461,7 +463,7 @@ fn read_head(reader: &mut impl Read) -> io::Result<Option<SnapshotMeta>> {
     if codec::u32_at(crc, 0) != Some(crc32fast::hash(content)) {
         return Ok(None);
     }
-    Ok(codec::from_postcard(&content[HEAD_BYTES..]))
+    Ok(decode(&content[HEAD_BYTES..]))
 }
 
 /// The block at the reader's position, empty at the end; `None` if it fails its check.

@@ -304,6 +304,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_newer_version_appended_to_a_message_is_ignored() {
+        let mut out = Vec::new();
+        Sealer::new(key(1)).seal(Kind::Raft, &("ab", 7_u8), &mut out).unwrap();
+        let mut opener = Opener::new(key(1));
+        feed(&mut opener, &out);
+        assert_eq!(opener.open().unwrap().unwrap().decode::<String>().unwrap(), "ab");
+    }
+
+    #[test]
     fn frames_arrive_in_any_pieces() {
         let large = "x".repeat(100_000);
         let bodies = ["", "ab", &large, "c"];

@@ -10,7 +10,7 @@ use std::time::{self, Duration};
 use nacolet_model::{Instant, NodeId};
 use nacolet_raft::{
     ClientWriteError, LocalBoxFuture, LogIndex, MembershipChange, Message, Outcome, Raft,
-    RaftStateMachine, Refusal, RequestError, Timer,
+    RaftStateMachine, Refusal, RequestError, Timer, decode,
 };
 use nacolet_registry as registry;
 use serde::{Serialize, de::DeserializeOwned};
@@ -187,7 +187,7 @@ where
 
     async fn answer_write(&self, bytes: &[u8]) -> Reply {
         // Decoded before it is proposed: what cannot be applied must not get into the log.
-        let Ok(command) = postcard::from_bytes(bytes) else {
+        let Some(command) = decode(bytes) else {
             return Reply::Refused("this is no command of the application".to_owned());
         };
         let answer = match self.raft.client_write(&command).await {
@@ -261,5 +261,50 @@ impl Timer for SmolTimer {
         Box::pin(async move {
             smol::Timer::after(deadline - Self.now()).await;
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nacolet_raft::{Application, Config, NoNetwork, RamLog, RamSnapshots, Replica, engine};
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::{ClusterKey, Patience, Settings};
+
+    #[derive(Serialize, Deserialize)]
+    struct Echo;
+
+    impl Application for Echo {
+        type Command = u64;
+        type Response = u64;
+        type Error = ();
+
+        fn apply(&mut self, _: LogIndex, command: u64) -> Result<u64, ()> {
+            Ok(command)
+        }
+    }
+
+    #[test]
+    fn a_command_that_goes_on_behind_its_end_is_not_proposed() {
+        let node = NodeId(1);
+        let (transport, _links) = Transport::new(Settings {
+            node,
+            key: ClusterKey::new(&[1; 32]).unwrap(),
+            cluster: None,
+            address: String::new(),
+            seed: 1,
+            patience: Patience::default(),
+        });
+        let echo = Replica::new(Echo, RamSnapshots::default());
+        let config = Config::new(engine::Config::new(node, 1));
+        let (raft, tasks) =
+            Raft::new(config, RamLog::default(), echo, NoNetwork, SmolTimer).unwrap();
+        // Whatever is proposed is answered, because nobody is there any more.
+        drop(tasks);
+        let relay = Relay::new(raft, transport, Duration::ZERO);
+        let answer = |bytes: &[u8]| smol::block_on(relay.answer(Call::Write(bytes.to_vec())));
+        assert!(!matches!(answer(&[7]), Reply::Refused(_)), "it went to Raft");
+        assert!(matches!(answer(&[7, 0]), Reply::Refused(_)));
     }
 }

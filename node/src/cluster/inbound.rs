@@ -2,7 +2,7 @@
 //! that two members who take each other for the leader do not play ball with it.
 
 use nacolet_model::NodeId;
-use nacolet_raft::{ClientWriteError, Message, Refusal, RequestError};
+use nacolet_raft::{ClientWriteError, Message, Refusal, RequestError, decode};
 use nacolet_registry as registry;
 use nacolet_transport::{Call, Chunk, Handler, LocalFuture, Reply};
 
@@ -63,7 +63,7 @@ impl Cluster {
             return self.not_leader();
         }
         // Decoded before it is proposed: what cannot be applied must not get into the log.
-        let Ok(mut command) = postcard::from_bytes::<Command>(bytes) else {
+        let Some(mut command) = decode::<Command>(bytes) else {
             return self.answered(&Answer::Unfit);
         };
         command.stamp();

@@ -1,7 +1,7 @@
 //! What a member remembers beside the Raft log: to which cluster it belongs and whom to ask for it, should
 //! the log be of no use. A founder that is alone has no record; the cluster has its id.
 
-use nacolet_raft::StorageError;
+use nacolet_raft::{StorageError, decode};
 use nacolet_storage::{DataDir, SmallRecordError};
 use nacolet_transport::ClusterId;
 use serde::{Deserialize, Serialize};
@@ -26,9 +26,8 @@ impl Record {
     /// It is damaged or unreadable.
     pub(crate) fn load(dir: &DataDir) -> Result<Option<Self>, StorageError> {
         let Some(bytes) = dir.load_small(NAME)? else { return Ok(None) };
-        let decoded = postcard::from_bytes(&bytes);
-        decoded.map(Some).map_err(|error| StorageError {
-            what: format!("the record of the membership cannot be read: {error}"),
+        decode(&bytes).map(Some).ok_or_else(|| StorageError {
+            what: "the record of the membership cannot be read".to_owned(),
             advice: "start the version that wrote it, or join again with an empty data directory"
                 .to_owned(),
             damaged: false,
@@ -47,6 +46,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use nacolet_model::NodeId;
+
     use super::*;
 
     #[test]
@@ -58,5 +59,12 @@ mod tests {
         };
         let bytes = postcard::to_allocvec(&record).expect("it is small");
         assert_eq!(bytes, [1, 172, 2, 1, 3, b'a', b':', b'1', 0]);
+        let path = std::env::temp_dir().join(format!("nacolet-record-{}", std::process::id()));
+        let dir = DataDir::open(&path, NodeId(1)).expect("a folder");
+        dir.store_small(NAME, &bytes).expect("there is room");
+        assert_eq!(Record::load(&dir), Ok(Some(record)));
+        dir.store_small(NAME, &[&bytes[..], &[0]].concat()).expect("there is room");
+        assert!(Record::load(&dir).is_err(), "what a later version appended is not dropped");
+        std::fs::remove_dir_all(path).expect("it is there");
     }
 }

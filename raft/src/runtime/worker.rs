@@ -17,7 +17,7 @@ use super::error::{ClientWriteError, Fatal, ReceiveChunkError};
 use super::incoming::{Incoming, Verdict};
 use super::queue::{Inbox, Outbox, until};
 use super::traits::{LocalBoxFuture, RaftStateMachine, SnapshotChunk, SnapshotError};
-use crate::types::{Entry, EntryPayload, LogId, LogIndex, Membership, SnapshotMeta, Term};
+use crate::types::{Entry, EntryPayload, LogId, LogIndex, Membership, SnapshotMeta, Term, decode};
 
 /// What the caller of `client_write` gets.
 pub(crate) type WriteAnswer<S> =
@@ -208,7 +208,7 @@ impl<S: RaftStateMachine> Worker<S> {
         match &entry.payload {
             EntryPayload::Blank => Ok(None),
             EntryPayload::Command(bytes) => {
-                let Ok(command) = postcard::from_bytes(bytes) else {
+                let Some(command) = decode(bytes) else {
                     return Err(Fatal::Undecodable { index });
                 };
                 let answer = self.state_machine.apply(index, command);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::runtime::{
     LocalBoxFuture, RaftStateMachine, SnapshotChunk, SnapshotError, StorageError,
 };
-use crate::types::{LogIndex, Membership, SnapshotMeta};
+use crate::types::{self, LogIndex, Membership, SnapshotMeta};
 
 /// What can be done to a ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +131,7 @@ impl Ledger {
 }
 
 fn decode(bytes: &[u8]) -> Result<LedgerState, SnapshotError> {
-    postcard::from_bytes(bytes).ok().ok_or(SnapshotError::Damaged)
+    types::decode(bytes).ok_or(SnapshotError::Damaged)
 }
 
 impl RaftStateMachine for Ledger {

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use futures_lite::future::block_on;
 use nacolet_model::{Duration, NodeId};
 use nacolet_raft::testing::{Crew, ManualTimer, Pending, Switchboard};
 use nacolet_raft::{
-    Application, Config, Fatal, LogIndex, Membership, Raft, RamLog, RamSnapshots, Replica, State,
-    engine,
+    Application, Config, Fatal, LogIndex, Membership, Raft, RaftStateMachine, RamLog, RamSnapshots,
+    Replica, SnapshotChunk, SnapshotError, SnapshotMeta, SnapshotStorage, State, engine,
 };
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +84,21 @@ impl Rig {
         self.crew.run();
         answer.take().expect("answered at once").map_err(|error| error.to_string())
     }
+}
+
+#[test]
+fn a_state_that_goes_on_behind_its_end_is_refused() {
+    let meta = SnapshotMeta { id: 1, ..SnapshotMeta::default() };
+    let mut snapshots = RamSnapshots::default();
+    // No scores, and one byte more.
+    block_on(snapshots.write(meta.clone(), vec![0, 0])).expect("it is in memory");
+    let mut replica = Replica::new(Scores::default(), snapshots.clone());
+    assert!(replica.recover().is_err());
+    let chunk = SnapshotChunk { bytes: vec![0, 0], last: true };
+    block_on(replica.write_snapshot(&meta, 0, chunk)).expect("it is in memory");
+    assert_eq!(block_on(replica.install_snapshot(&meta)), Err(SnapshotError::Damaged));
+    block_on(snapshots.write(meta.clone(), vec![0])).expect("it is in memory");
+    assert_eq!(replica.recover(), Ok(Some(meta)));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use nacolet_model::{Duration, NodeId, Prng, limits};
 use nacolet_raft::engine::{self, RoleKind};
@@ -567,16 +568,25 @@ fn a_log_storage_that_dies_ends_the_node_and_every_wait() {
 
 #[test]
 fn a_committed_command_that_cannot_be_decoded_stops_the_node() {
+    undecodable(|_| [0xff; 3].into());
+}
+
+#[test]
+fn a_committed_command_that_goes_on_behind_its_end_stops_the_node() {
+    undecodable(|command| [command, &[0]].concat().into());
+}
+
+fn undecodable(damage: fn(&[u8]) -> Arc<[u8]>) {
     let log = MemoryLog::default();
     let mut node = Node::new(settings(), log.clone(), Ledger::default());
     node.elect();
     let written = node.add(1);
-    node.outcome(&written).unwrap();
+    node.outcome(&written).expect("it is written");
     let index = node.raft.metrics().applied_index;
     drop(node);
     log.edit(|entry| {
         if let EntryPayload::Command(bytes) = &mut entry.payload {
-            *bytes = [0xff; 3].into();
+            *bytes = damage(bytes);
         }
     });
     let mut node = Node::new(settings(), log, Ledger::default());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nacolet_model::{NodeId, WallTime};
-use nacolet_raft::{Config, Membership, MembershipChange, Raft, Replica, State, engine};
+use nacolet_raft::{Config, Membership, MembershipChange, Raft, Replica, State, decode, engine};
 use nacolet_storage::{DataDir, LogSettings, LogStore, SnapshotStore, abort_process};
 use nacolet_transport::{
     ClusterId, ClusterKey, Patience, Relay, RelayError, Settings, SmolTimer, Transport,
@@ -83,7 +83,7 @@ impl Node {
     /// Sets every key of a backup, wherever it belongs now, with what was left of its life.
     pub(crate) async fn restore(&self, file: &Path) -> Result<(), Failure> {
         let bytes = std::fs::read(file).map_err(impossible)?;
-        for store in postcard::from_bytes::<Vec<Store>>(&bytes).map_err(impossible)? {
+        for store in decode::<Vec<Store>>(&bytes).ok_or_else(|| impossible("this is no backup"))? {
             for (key, item) in store.items {
                 let ttl_ms = item.expires.map(|expires| expires.0.saturating_sub(store.now.0));
                 self.change(&key, Change::Set { value: item.value, ttl_ms }).await?;

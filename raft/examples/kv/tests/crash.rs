@@ -190,6 +190,10 @@ fn refusals_expiry_backup_and_restore() {
     node.check(&format!("backup {}", file.display()), "ok");
     node.kill();
     let mut other = alone(2);
+    let longer = folder.0.join("longer");
+    let bytes = fs::read(&file).expect("it was written");
+    fs::write(&longer, [&bytes[..], &[0]].concat()).expect("there is room");
+    other.check(&format!("restore {}", longer.display()), "error: this is no backup");
     other.check(&format!("restore {}", file.display()), "ok");
     other.check("get a", "ok 2");
     other.check("get short", "ok");
