@@ -34,6 +34,8 @@ pub struct Service {
     pub(crate) revision: u64,
     /// When its list changed last, and what clients see of that.
     pub(crate) ref_time: u64,
+    /// The same before the last change that was made here.
+    pub(crate) ref_time_before: u64,
     pub(crate) last_ref_time: u64,
     /// Hash of its name: its bucket, and its part of the choice of the responsible member.
     pub(crate) name_hash: u64,
@@ -74,6 +76,7 @@ impl Service {
             armed: Armed::default(),
             revision: 0,
             ref_time: 0,
+            ref_time_before: 0,
             last_ref_time: 0,
             ephemeral_count: 0,
             instance_bytes: 0,

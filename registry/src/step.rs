@@ -361,18 +361,22 @@ impl Registry {
     /// the reference time of the change.
     pub(crate) fn changed(&mut self, now: Instant, slot: Slot) -> u64 {
         let value = self.ref_time.issue(now);
+        if let Some(service) = self.catalog.get_mut(slot) {
+            service.ref_time_before = service.ref_time;
+        }
         self.show_change(now, slot, value);
         value
     }
 
-    /// The same where another member made the change: the list is newer than what this node showed,
-    /// and as new as what that one shows.
-    pub(crate) fn changed_elsewhere(&mut self, now: Instant, slot: Slot, counter: u64) {
+    /// The same where another member made the change and its list went from `before` to `after`. The
+    /// list here is newer than what this node showed, and as new as what that one shows, or newer where
+    /// that one did not know what this node holds: clients may come from there.
+    pub(crate) fn changed_elsewhere(&mut self, now: Instant, slot: Slot, before: u64, after: u64) {
         let shown = self.catalog.get(slot).map_or(0, |service| service.ref_time);
         // A list that is new here may have been shown before, by an earlier life or another member,
         // and have lost its newest instances since: later than all that was ever heard of.
-        let before = if shown == 0 { self.ref_time.last() } else { shown };
-        let value = counter.max(before + 1);
+        let here = if shown == 0 { self.ref_time.last() } else { shown };
+        let value = if here > before || here >= after { here.max(after) + 1 } else { after };
         self.ref_time.observe(value);
         self.show_change(now, slot, value);
     }

@@ -184,7 +184,7 @@ impl Shell {
     /// Without tombs, a copy of what is not there is always news.
     fn forget_tombs(&self, mut all: Vec<Changes>) -> Vec<Changes> {
         let registry = self.shared.registry.borrow();
-        for Changes { service, changes } in &mut all {
+        for Changes { service, changes, .. } in &mut all {
             let (namespace, group) = (service.namespace.as_str(), service.group.as_str());
             let found = registry.service(namespace, group, service.name.as_str());
             for change in changes {

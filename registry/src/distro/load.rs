@@ -134,8 +134,9 @@ impl Registry {
         while let Some(service) =
             first(listed.peek().map(|one| one.key()), gone.peek().map(|(key, _)| *key))
         {
-            let mut changes = Vec::new();
+            let (mut changes, mut after) = (Vec::new(), 0);
             if let Some(found) = listed.next_if(|found| *found.key() == service) {
+                after = found.ref_time;
                 changes.extend(found.instances().iter().filter(|one| one.ephemeral()).map(copy_of));
             }
             while let Some((_, change)) = gone.next_if(|(key, _)| **key == service) {
@@ -145,7 +146,7 @@ impl Registry {
             if bytes >= limits::DISTRO_MESSAGE_BYTES {
                 next = Some(service.clone());
             }
-            services.push(Changes { service, changes });
+            services.push(Changes { service, changes, before: 0, after });
             if next.is_some() {
                 break;
             }
@@ -182,7 +183,7 @@ impl Registry {
             }
         };
         if let Some(again) = &mut again {
-            for Changes { service, changes } in &services {
+            for Changes { service, changes, .. } in &services {
                 let there = changes.iter().filter_map(Change::key_of_up);
                 again.confirmed.extend(there.map(|key| (service.clone(), key)));
             }

@@ -83,6 +83,11 @@ pub struct Changes {
     pub service: ServiceKey,
     /// What happened in it.
     pub changes: Vec<Change>,
+    /// Reference time of the sender's list without these changes; 0 where that is not told. A receiver
+    /// whose list is newer holds something that the sender did not know of.
+    pub before: u64,
+    /// Reference time of the sender's list with them.
+    pub after: u64,
 }
 
 /// What is known of one ephemeral instance.
@@ -200,10 +205,11 @@ mod tests {
         check(&up, &[&[0], &KEY, &fields, &[5, 1, 9, 2, 9]]);
         let gone = Change::Gone { key: key(), covered: version(4), cause: Cause::Expired };
         check(&gone, &[&[1], &KEY, &[4, 9, 1]]);
-        let changes = Changes { service: service(), changes: vec![gone.clone()] };
+        let changes =
+            Changes { service: service(), changes: vec![gone.clone()], before: 3, after: 300 };
         check(
             &Message::Sync(vec![changes.clone()]),
-            &[&[1, 1], &SERVICE, &[1, 1], &KEY, &[4, 9, 1]],
+            &[&[1, 1], &SERVICE, &[1, 1], &KEY, &[4, 9, 1, 3, 172, 2]],
         );
         let heard = Heard { service: service(), instances: vec![(key(), 7)] };
         check(&Message::Heard(vec![heard]), &[&[2, 1], &SERVICE, &[1], &KEY, &[7]]);
@@ -218,7 +224,7 @@ mod tests {
         check(&Message::Want(vec![wanted]), &[&[5, 1], &SERVICE, &[1], &KEY]);
         check(&Message::Load { after: Some(service()) }, &[&[6, 1], &SERVICE]);
         let page = Message::Page { after: None, services: vec![changes], next: None };
-        check(&page, &[&[7, 0, 1], &SERVICE, &[1, 1], &KEY, &[4, 9, 1, 0]]);
+        check(&page, &[&[7, 0, 1], &SERVICE, &[1, 1], &KEY, &[4, 9, 1, 3, 172, 2, 0]]);
         check(&Cause::Deregistered, &[&[0]]);
     }
 

@@ -126,6 +126,21 @@ pub(crate) struct View {
     watchful: bool,
 }
 
+/// A change for other members.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    service: ServiceKey,
+    change: Change,
+    /// See [`message::Changes::before`].
+    before: u64,
+}
+
+impl From<(ServiceKey, Change)> for Outgoing {
+    fn from((service, change): (ServiceKey, Change)) -> Self {
+        Self { service, change, before: 0 }
+    }
+}
+
 /// The part of a registry that talks to other members.
 #[derive(Debug)]
 pub(crate) struct Distro {
@@ -135,7 +150,7 @@ pub(crate) struct Distro {
     peers: BTreeMap<NodeId, Peer>,
     pub(crate) view: View,
     /// Changes that wait for the end of the turn.
-    outbox: Vec<(ServiceKey, Change)>,
+    outbox: Vec<Outgoing>,
     tombs: Tombs,
     /// What live connections of this node publish and another member seems to have registered later;
     /// its clock may only be ahead. Each comes back when that one goes.

@@ -10,6 +10,7 @@ use nacolet_model::{Instant, NodeId, ServiceKey, limits};
 
 use crate::catalog::Slot;
 use crate::client::ClientId;
+use crate::distro::Outgoing;
 use crate::distro::message::{Cause, Change, Changes, Message, Version};
 use crate::instance::Instance;
 use crate::spec::{InstanceKey, InstanceSpec};
@@ -54,7 +55,7 @@ impl Registry {
     pub(crate) fn send_changes(
         &mut self,
         to: &[NodeId],
-        changes: Vec<(ServiceKey, Change)>,
+        changes: impl IntoIterator<Item = impl Into<Outgoing>>,
         out: &mut Vec<Output>,
     ) {
         if to.is_empty() {
@@ -62,12 +63,15 @@ impl Registry {
         }
         let receivers = u64::try_from(to.len()).unwrap_or(u64::MAX);
         let (mut batch, mut bytes) = (Vec::<Changes>::new(), 0);
-        for (service, change) in changes {
+        for Outgoing { service, change, before } in changes.into_iter().map(Into::into) {
             self.distro.counts.sent += receivers;
             bytes += change.size();
             match batch.last_mut() {
                 Some(last) if last.service == service => last.changes.push(change),
-                _ => batch.push(Changes { service, changes: vec![change] }),
+                _ => {
+                    let after = self.catalog.of(&service).map_or(0, |service| service.ref_time);
+                    batch.push(Changes { service, changes: vec![change], before, after });
+                }
             }
             if bytes >= limits::DISTRO_MESSAGE_BYTES {
                 let message = Message::Sync(mem::take(&mut batch));
@@ -87,7 +91,7 @@ impl Registry {
         service.digest = None;
         let Some(instance) = service.instances_mut().get_mut(at) else { return };
         instance.set_born(version, version);
-        self.publish_copy(slot, at);
+        self.publish_copy(slot, at, counter);
     }
 
     /// An instance changed here, its registration apart.
@@ -101,16 +105,20 @@ impl Registry {
             return;
         }
         instance.set_version(version);
-        self.publish_copy(slot, at);
+        self.publish_copy(slot, at, counter);
     }
 
-    fn publish_copy(&mut self, slot: Slot, at: usize) {
+    fn publish_copy(&mut self, slot: Slot, at: usize, counter: u64) {
         if self.distro.peers.is_empty() {
             return;
         }
         let Some(service) = self.catalog.get(slot) else { return };
         let Some(instance) = service.instances().get(at) else { return };
-        self.distro.outbox.push((service.key().clone(), copy_of(instance)));
+        // Where it is not the list that changed, the list is as it was.
+        let is_shown = service.ref_time == counter;
+        let before = if is_shown { service.ref_time_before } else { service.ref_time };
+        let (service, change) = (service.key().clone(), copy_of(instance));
+        self.distro.outbox.push(Outgoing { service, change, before });
     }
 
     /// An ephemeral instance was taken out here.
@@ -128,7 +136,9 @@ impl Registry {
             return;
         }
         self.distro.tombs.bury(now, service.key(), key.clone(), covered, cause);
-        self.distro.outbox.push((service.key().clone(), Change::Gone { key, covered, cause }));
+        let (service, before) = (service.key().clone(), service.ref_time_before);
+        let change = Change::Gone { key, covered, cause };
+        self.distro.outbox.push(Outgoing { service, change, before });
     }
 
     /// Who deregisters what is not known here may have registered it where this node has not heard of
@@ -143,7 +153,7 @@ impl Registry {
         let counter = self.ref_time.issue(now);
         let (covered, cause) = (self.distro.version(counter), Cause::Deregistered);
         self.distro.tombs.bury(now, &service, key.clone(), covered, cause);
-        self.distro.outbox.push((service, Change::Gone { key, covered, cause }));
+        self.distro.outbox.push((service, Change::Gone { key, covered, cause }).into());
     }
 
     /// Takes over what another member sent.
@@ -155,15 +165,19 @@ impl Registry {
         out: &mut Vec<Output>,
     ) {
         let mut answers = Vec::new();
-        for Changes { service, changes } in changes {
+        for Changes { service, changes, before, after } in changes {
             let mut received = Received::default();
+            if !self.ref_time.observe(after) {
+                self.distro.counts.refused += u64::try_from(changes.len()).unwrap_or(u64::MAX);
+                continue;
+            }
             for change in changes {
                 self.distro.counts.received += 1;
                 self.receive_one(now, &service, change, &mut received);
             }
             if let Some(slot) = self.catalog.slot_of(&service) {
                 if let Some(counter) = received.counter {
-                    self.changed_elsewhere(now, slot, counter);
+                    self.changed_elsewhere(now, slot, before, after.max(counter));
                 }
                 if received.thinned {
                     self.thinned(now, slot);

@@ -644,3 +644,26 @@ fn thirty_days_of_churn_leave_nothing_behind() {
     world.run(3_600_000);
     assert_eq!(sizes(&world), [[0, 0, 1, 0, 0]; 3], "an hour after the last one");
 }
+
+/// Some clients drop a list whose time is not strictly newer than what another member told them.
+#[test]
+fn what_several_members_took_at_once_is_newer_than_what_each_showed_of_it() {
+    for seed in 0..50 {
+        let mut world = World::new(3, seed);
+        world.register(0, "orders", "z");
+        world.run(1_000);
+        let mut newest = 0;
+        for member in 0..3 {
+            let wall_ms = 2_000_000 + world.prng.below(3);
+            world.set_wall(member, wall_ms);
+            world.register(member, "orders", &format!("m{member}"));
+            newest = newest.max(world.ref_time(member, "orders"));
+        }
+        world.run(1_000);
+        for member in 0..3 {
+            assert_eq!(world.list(member, "orders"), ["m0", "m1", "m2", "z"]);
+            let ref_time = world.ref_time(member, "orders");
+            assert!(ref_time > newest, "seed {seed}, member {member}: {ref_time} after {newest}");
+        }
+    }
+}
