@@ -252,6 +252,7 @@ impl Opener {
 #[cfg(test)]
 mod tests {
     use nacolet_model::Prng;
+    use nacolet_raft::testing::bend;
 
     use super::*;
 
@@ -366,6 +367,40 @@ mod tests {
         feed(&mut opener, &[0, 0, 160, 0, 1, 1]);
         assert_eq!(opener.open(), Ok(None));
         assert!(opener.buffer.len() <= 2 * READ_BYTES);
+    }
+
+    #[test]
+    fn of_a_bent_stream_the_whole_frames_before_the_bend_arrive_and_nothing_else() {
+        let bodies = ["", "ab", "a longer one", "ab", "c"];
+        let frames = sealed(&bodies);
+        let stream = frames.concat();
+        let mut other = Vec::new();
+        Sealer::new(key(2)).seal(Kind::Raft, &"of another link", &mut other).unwrap();
+        other.extend(frames.iter().rev().flatten());
+        let mut prng = Prng::new(8);
+        for round in 0..4_000 {
+            let mut bent = stream.clone();
+            bend(&mut prng, &mut bent, &other);
+            let intact = stream.iter().zip(&bent).take_while(|(good, bent)| good == bent).count();
+            let mut ends = frames.iter().scan(0, |end, frame| {
+                *end += frame.len();
+                Some(*end)
+            });
+            let expected = bodies.iter().take_while(|_| ends.next().is_some_and(|e| e <= intact));
+            let mut opener = Opener::new(key(1));
+            let mut found = Vec::new();
+            'link: for bytes in bent.chunks(1 + usize::try_from(prng.below(60)).unwrap()) {
+                feed(&mut opener, bytes);
+                loop {
+                    match opener.open() {
+                        Ok(Some(frame)) => found.push(frame.decode::<String>().unwrap()),
+                        Ok(None) => break,
+                        Err(_) => break 'link,
+                    }
+                }
+            }
+            assert!(found.iter().eq(expected), "round {round}: {found:?} from {bent:?}");
+        }
     }
 
     #[test]

@@ -193,6 +193,7 @@ mod tests {
     use std::fmt::Debug;
 
     use nacolet_model::Prng;
+    use nacolet_raft::testing::withstand;
     use serde::de::DeserializeOwned;
 
     use super::*;
@@ -260,6 +261,42 @@ mod tests {
             survive::<(u64, Reply)>(&bytes);
             survive::<Introduction>(&bytes);
         }
+    }
+
+    #[test]
+    fn bent_messages_are_another_one_or_an_error() {
+        const ROUNDS: usize = 20_000;
+        fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(values: &[T]) {
+            let refused = withstand(values, ROUNDS);
+            assert!((ROUNDS / 20..ROUNDS * 19 / 20).contains(&refused), "{refused} refused");
+        }
+        let (term, offset, meta) = (Term(3), 300, SnapshotMeta::default());
+        let chunk = SnapshotChunk { bytes: vec![0x80; 200], last: true };
+        let chunk = Box::new(Chunk { term, meta, offset, chunk });
+        let change = MembershipChange::SetVoters([NodeId(4), NodeId(u64::MAX)].into());
+        let address = || "10.0.0.7:7848".to_owned();
+        let call = |call: Call| (u64::MAX, call);
+        check(&[
+            call(Call::Chunk(chunk)),
+            call(Call::Write(vec![1, 2, 200])),
+            call(Call::ReadIndex),
+            call(Call::Join { address: address(), learner: true }),
+            call(Call::Announce { address: address(), last: LogIndex(300) }),
+            call(Call::Change(change)),
+            call(Call::Transfer(Some(NodeId(4)))),
+        ]);
+        let (node, match_index, state) = (NodeId(2), LogIndex(300), FollowerState::Replicate);
+        let reply = |reply: Reply| (300_u64, reply);
+        check(&[
+            reply(Reply::Held(300)),
+            reply(Reply::Written { answer: vec![9, 200], applied: LogIndex(4) }),
+            reply(Reply::Joined(ClusterId(u64::MAX))),
+            reply(Reply::Progress(vec![Progress { node, match_index, state }; 3])),
+            reply(Reply::NotLeader { leader: Some((NodeId(1), address())) }),
+            reply(Reply::Refused("no".into())),
+            reply(Reply::Unknown),
+        ]);
+        check(&[Introduction { address: address() }, Introduction { address: String::new() }]);
     }
 
     #[test]

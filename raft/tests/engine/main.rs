@@ -7,6 +7,7 @@
     reason = "all of this is test code, beside the functions that are marked as tests too"
 )]
 
+mod bent;
 mod checker;
 mod election;
 mod members;

@@ -3,7 +3,6 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use nacolet_model::{Duration, NodeId, Prng, limits};
 use nacolet_raft::engine::{self, RoleKind};
@@ -568,31 +567,25 @@ fn a_log_storage_that_dies_ends_the_node_and_every_wait() {
 
 #[test]
 fn a_committed_command_that_cannot_be_decoded_stops_the_node() {
-    undecodable(|_| [0xff; 3].into());
-}
-
-#[test]
-fn a_committed_command_that_goes_on_behind_its_end_stops_the_node() {
-    undecodable(|command| [command, &[0]].concat().into());
-}
-
-fn undecodable(damage: fn(&[u8]) -> Arc<[u8]>) {
-    let log = MemoryLog::default();
-    let mut node = Node::new(settings(), log.clone(), Ledger::default());
-    node.elect();
-    let written = node.add(1);
-    node.outcome(&written).expect("it is written");
-    let index = node.raft.metrics().applied_index;
-    drop(node);
-    log.edit(|entry| {
-        if let EntryPayload::Command(bytes) = &mut entry.payload {
-            *bytes = damage(bytes);
-        }
-    });
-    let mut node = Node::new(settings(), log, Ledger::default());
-    node.crew.pass(&node.timer, Duration::from_secs(3));
-    assert_eq!(node.core.take(), Some(Err(Fatal::Undecodable { index })));
-    assert_eq!(node.ledger.state().sum, 0);
+    // Noise, and a command that goes on behind its end.
+    for (kept, more) in [(0, &[0xff; 3][..]), (usize::MAX, &[0])] {
+        let log = MemoryLog::default();
+        let mut node = Node::new(settings(), log.clone(), Ledger::default());
+        node.elect();
+        let written = node.add(1);
+        node.outcome(&written).unwrap();
+        let index = node.raft.metrics().applied_index;
+        drop(node);
+        log.edit(|entry| {
+            if let EntryPayload::Command(bytes) = &mut entry.payload {
+                *bytes = [&bytes[..bytes.len().min(kept)], more].concat().into();
+            }
+        });
+        let mut node = Node::new(settings(), log, Ledger::default());
+        node.crew.pass(&node.timer, Duration::from_secs(3));
+        assert_eq!(node.core.take(), Some(Err(Fatal::Undecodable { index })));
+        assert_eq!(node.ledger.state().sum, 0);
+    }
 }
 
 /// Runs a task as an executor does that survives the panics of its tasks.
