@@ -234,6 +234,7 @@ impl Registry {
         if service.persistent_count() > 0 {
             return Err(RegistryError::ServiceNotEmpty);
         }
+        service.removed = Some(now);
         let said = service.take_durable();
         for key in said.iter().flat_map(|durable| durable.overrides().keys()) {
             service.lay_override(key);

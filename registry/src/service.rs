@@ -31,6 +31,8 @@ pub struct Service {
     instances: Vec<Instance>,
     durable: Option<Box<Durable>>,
     pub(crate) armed: Armed,
+    /// When it was removed while this node still listed instances that others had taken out.
+    pub(crate) removed: Option<Instant>,
     pub(crate) revision: u64,
     /// When its list changed last, and what clients see of that.
     pub(crate) ref_time: u64,
@@ -74,6 +76,7 @@ impl Service {
             instances: Vec::new(),
             durable: None,
             armed: Armed::default(),
+            removed: None,
             revision: 0,
             ref_time: 0,
             ref_time_before: 0,

@@ -427,7 +427,9 @@ impl Registry {
         self.text_bytes = self.text_bytes - service.counted_bytes + service.text_bytes();
         service.counted_bytes = service.text_bytes();
         if service.is_forgettable() {
-            let at = Some(now + limits::EMPTY_SERVICE_EXPIRY);
+            let later = now + limits::EMPTY_SERVICE_EXPIRY;
+            let removed = service.removed.filter(|at| now < *at + limits::EMPTY_SERVICE_EXPIRY);
+            let at = Some(removed.map_or(later, |_| now));
             self.timetable.arm(&mut service.armed.empty, at, Due::Empty(slot));
         }
     }

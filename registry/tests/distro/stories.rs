@@ -1,7 +1,7 @@
 //! One promise each, told step by step.
 
 use nacolet_model::Duration;
-use nacolet_registry::{Input, Owner};
+use nacolet_registry::{Command, Input, Owner};
 
 use crate::world::{World, id, service};
 
@@ -665,5 +665,20 @@ fn what_several_members_took_at_once_is_newer_than_what_each_showed_of_it() {
             let ref_time = world.ref_time(member, "orders");
             assert!(ref_time > newest, "seed {seed}, member {member}: {ref_time} after {newest}");
         }
+    }
+}
+
+#[test]
+fn a_service_is_removed_where_its_last_instance_goes_later() {
+    let mut world = World::new(2, 1);
+    world.register(0, "orders", "a");
+    world.run(100);
+    world.deregister(0, "orders", "a");
+    (0..2).for_each(|member| {
+        world.apply(member, Command::RemoveService { service: service("orders") });
+    });
+    world.run(100);
+    for member in 0..2 {
+        assert_eq!(world.registry(member).all_services().count(), 0, "member {member}");
     }
 }

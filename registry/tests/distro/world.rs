@@ -6,7 +6,7 @@ use nacolet_model::{
     Duration, Group, Instant, Namespace, NodeId, Prng, RequestId, ServiceKey, ServiceName, WallTime,
 };
 use nacolet_registry::{
-    BeatFrom, ClientId, Input, InstanceSpec, Life, ListQuery, Message, Output, Registry,
+    BeatFrom, ClientId, Command, Input, InstanceSpec, Life, ListQuery, Message, Output, Registry,
     RegistrySettings, Request,
 };
 
@@ -205,6 +205,16 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Raft agreed on a command, and this member applies it.
+    pub(crate) fn apply(&mut self, member: Member, command: Command) {
+        let now = self.own_now(member);
+        let mut out = Vec::new();
+        let registry = &mut self.node(member).registry;
+        registry.apply(now, 1, command, &mut out).expect("nothing is refused here");
+        registry.invariants();
+        assert_eq!(out, [], "nothing follows from it");
     }
 
     fn store(&mut self, member: Member, until: u64) {
