@@ -395,7 +395,8 @@ impl Registry {
         if !service.instances().is_empty() {
             return Err(RegistryError::ServiceNotEmpty);
         }
-        if service.is_forgettable() {
+        // Where others list it too they have to hear of it.
+        if service.is_forgettable() && self.is_alone() {
             self.forget_service(slot);
             return Ok(DONE);
         }

@@ -263,7 +263,7 @@ fn checker<'a>(service: &'a Service, instance: &Instance) -> (&'a HealthChecker,
 
 impl Registry {
     /// Whether no other member is heard: then nobody tells us that our network works.
-    fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         !self.distro().peers.iter().any(|peer| peer.live)
     }
 

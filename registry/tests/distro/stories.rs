@@ -1,7 +1,7 @@
 //! One promise each, told step by step.
 
 use nacolet_model::Duration;
-use nacolet_registry::{Command, Input, Owner};
+use nacolet_registry::{Input, Owner, Request};
 
 use crate::world::{World, id, service};
 
@@ -674,9 +674,7 @@ fn a_service_is_removed_where_its_last_instance_goes_later() {
     world.register(0, "orders", "a");
     world.run(100);
     world.deregister(0, "orders", "a");
-    (0..2).for_each(|member| {
-        world.apply(member, Command::RemoveService { service: service("orders") });
-    });
+    world.ask(0, Request::RemoveService { service: service("orders") });
     world.run(100);
     for member in 0..2 {
         assert_eq!(world.registry(member).all_services().count(), 0, "member {member}");

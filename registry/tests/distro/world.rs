@@ -200,15 +200,17 @@ impl World {
                     None => self.store(member, until),
                 },
                 Output::Reply { result, .. } => drop(result.expect("nothing is refused here")),
-                Output::Propose { .. } | Output::Push { .. } => {
-                    panic!("nobody asked for {output:?}")
+                Output::Propose { command, .. } => {
+                    let members = 0..self.nodes.len();
+                    members.for_each(|member| self.apply(member, command.clone()));
                 }
+                Output::Push { .. } => panic!("nobody asked for {output:?}"),
             }
         }
     }
 
     /// Raft agreed on a command, and this member applies it.
-    pub(crate) fn apply(&mut self, member: Member, command: Command) {
+    fn apply(&mut self, member: Member, command: Command) {
         let now = self.own_now(member);
         let mut out = Vec::new();
         let registry = &mut self.node(member).registry;
