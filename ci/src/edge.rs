@@ -7,11 +7,10 @@
 //! code runs on those processors and says nothing about size.
 
 use crate::process::{cargo, now, step};
-use crate::server::Server;
+use crate::readme;
 use crate::tree;
 use std::env;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 /// Largest binary in bytes, gRPC included. A gateway with 16 MiB of flash keeps two versions, and data
@@ -122,36 +121,17 @@ impl Target {
         let root = tree::root();
         let folder = root.join("target/edge").join(self.name);
         let start = now();
-        let tried = self.converse(&root.join(self.path(quick)), &folder);
+        let tried = fs::read_to_string(root.join("README.md"))
+            .map_err(|error| error.to_string())
+            .and_then(|readme| {
+                readme::follow(self.emulator, &root.join(self.path(quick)), &folder, &readme)
+            });
         let seconds = start.elapsed().as_secs_f64();
         match tried {
             Ok(()) => println!("edge run {}: ok after {seconds:.1} s", self.name),
             Err(ref why) => println!("edge run {}: FAILED: {why}", self.name),
         }
         tried.is_ok()
-    }
-
-    fn converse(&self, binary: &Path, folder: &Path) -> Result<(), String> {
-        let said = |error: std::io::Error| error.to_string();
-        let mut server = Server::start_under(self.emulator, binary, folder).map_err(said)?;
-        let config = "/nacos/v1/cs/configs";
-        let read = "/nacos/v1/cs/configs?dataId=app.yaml&group=DEFAULT_GROUP";
-        let instance = "/nacos/v1/ns/instance";
-        let publish = "dataId=app.yaml&group=DEFAULT_GROUP&content=greeting%3A%20hello&type=yaml";
-        let register = "serviceName=web&ip=127.0.0.1&port=8080";
-        let ask = |server: &Server, method: &str, path: &str, body: &str, part: &str| {
-            let answer = server.ask(method, path, body).map_err(|error| error.to_string())?;
-            let good = answer.starts_with("HTTP/1.1 200") && answer.contains(part);
-            if good { Ok(()) } else { Err(format!("{method} {path}: {answer}")) }
-        };
-        ask(&server, "POST", config, publish, "true")?;
-        ask(&server, "GET", read, "", "greeting: hello")?;
-        ask(&server, "POST", instance, register, "ok")?;
-        ask(&server, "GET", "/nacos/v1/ns/instance/list?serviceName=web", "", "127.0.0.1")?;
-        server.restart().map_err(said)?;
-        ask(&server, "GET", read, "", "greeting: hello")?;
-        ask(&server, "POST", instance, register, "ok")?;
-        ask(&server, "GET", "/nacos/v1/ns/instance/list?serviceName=web", "", "127.0.0.1")
     }
 }
 

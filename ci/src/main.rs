@@ -18,6 +18,7 @@ mod layers;
 mod mutants;
 mod oracle;
 mod process;
+mod readme;
 mod server;
 mod sim;
 mod tidy;
