@@ -130,16 +130,20 @@ where
     async fn ask(&self, call: Call) -> Result<Reply, RelayError<S::Error>> {
         let end = SmolTimer.now() + self.patience;
         loop {
-            match self.ask_once(call.clone()).await {
+            let reply = self.ask_once(call.clone()).await;
+            if may_repeat(&call, &reply) {
                 // Only here time is up: what was sent may have its effect.
-                Reply::Busy | Reply::NotLeader { .. } if SmolTimer.now() >= end => {
+                if SmolTimer.now() >= end {
                     return Err(RelayError::Unavailable);
                 }
-                Reply::Busy | Reply::NotLeader { .. } => {
-                    smol::Timer::after(RETRY).await;
-                }
+                smol::Timer::after(RETRY).await;
+                continue;
+            }
+            match reply {
                 Reply::Refused(why) => return Err(RelayError::Impossible(why)),
-                Reply::Unknown => return Err(RelayError::Unknown),
+                Reply::Busy | Reply::NotLeader { .. } | Reply::Unknown => {
+                    return Err(RelayError::Unknown);
+                }
                 reply @ (Reply::Done
                 | Reply::Held(_)
                 | Reply::Written { .. }
@@ -230,6 +234,13 @@ where
     }
 }
 
+/// Whether nothing was done, so that it may be asked again. A read does nothing, whatever became of it.
+fn may_repeat(call: &Call, reply: &Reply) -> bool {
+    let has_effect = *call != Call::ReadIndex;
+    matches!(reply, Reply::Busy | Reply::NotLeader { .. })
+        || (*reply == Reply::Unknown && !has_effect)
+}
+
 fn refusal(error: RequestError) -> Reply {
     if error == RequestError::Refused(Refusal::InvalidChange) {
         return Reply::Refused(error.to_string());
@@ -306,5 +317,17 @@ mod tests {
         let answer = |bytes: &[u8]| smol::block_on(relay.answer(Call::Write(bytes.to_vec())));
         assert!(!matches!(answer(&[7]), Reply::Refused(_)), "it went to Raft");
         assert!(matches!(answer(&[7, 0]), Reply::Refused(_)));
+    }
+
+    #[test]
+    fn what_may_have_its_effect_is_not_asked_again() {
+        let (write, read) = (Call::Write(vec![1]), Call::ReadIndex);
+        for reply in [Reply::Busy, Reply::NotLeader { leader: None }] {
+            assert!(may_repeat(&write, &reply) && may_repeat(&read, &reply));
+        }
+        assert!(!may_repeat(&write, &Reply::Unknown), "it may be applied already");
+        assert!(!may_repeat(&Call::Promote, &Reply::Unknown));
+        assert!(may_repeat(&read, &Reply::Unknown), "a read does nothing");
+        assert!(!may_repeat(&read, &Reply::Index(LogIndex(1))));
     }
 }
