@@ -66,19 +66,17 @@ async fn main(spawner: Spawner) {
 
     board.power[leader].signal(true);
     let returned = Instant::now();
-    until(|| agreed(board, BEFORE + WITHOUT)).await;
-    let snapshots = board.chunks();
-    assert!(snapshots > 0, "the returned member was behind the tails of the others");
-    hprintln!(
-        "agreed: after {} ms, by {} chunks of a snapshot",
-        returned.elapsed().as_millis(),
-        snapshots
-    );
-
+    let agreed = comes_true(|| agreed(board, BEFORE + WITHOUT)).await;
+    let took = returned.elapsed();
+    // Told before it is judged: whoever reads of a failure wants to know who has what.
     for number in 0..MEMBERS {
         let (hash, count) = board.node(number).map(|node| node.summary()).expect("all run");
         hprintln!("member {}: {} commands, hash {:016x}", number, count, hash);
     }
+    assert!(agreed, "the members disagree: one command or its order is not the same on all");
+    let snapshots = board.chunks();
+    assert!(snapshots > 0, "the returned member was behind the tails of the others");
+    hprintln!("agreed: after {} ms, by {} chunks of a snapshot", took.as_millis(), snapshots);
     let used = hardware::used();
     hprintln!(
         "memory: heap {} of {} bytes, stack {} bytes",
@@ -132,11 +130,16 @@ fn agreed(board: &Board, count: u32) -> bool {
         && summaries[0].is_some_and(|(_, applied)| applied == count)
 }
 
-async fn until(mut ready: impl FnMut() -> bool) {
+async fn until(ready: impl FnMut() -> bool) {
+    assert!(comes_true(ready).await, "nothing here takes so long");
+}
+
+/// Whether it does, in time.
+async fn comes_true(mut ready: impl FnMut() -> bool) -> bool {
     let waited = with_timeout(PATIENCE, async {
         while !ready() {
             Timer::after(LOOK_EVERY).await;
         }
     });
-    waited.await.expect("nothing here takes so long");
+    waited.await.is_ok()
 }
