@@ -36,8 +36,7 @@ pub(crate) fn run() -> bool {
         bare_metal.args(["--package", &format!("nacolet-{core}")]);
     }
     note("bare metal", step("bare metal", &mut bare_metal));
-    // The crate that is useful without the product is also read without it.
-    let mut docs = cargo(&["doc", "--package", "nacolet-raft", "--no-deps", "--locked"]);
+    let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     note("docs", step("docs", &mut docs));
 

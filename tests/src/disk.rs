@@ -95,7 +95,7 @@ impl LogView {
 pub struct Manners {
     /// A write or a sync takes up to this long.
     pub latency_max: Duration,
-    /// Out of a hundred writes and syncs, how many take [`SPIKE`].
+    /// Out of a hundred writes and syncs, how many take as long as `SPIKE`.
     pub spikes_percent: u64,
     /// Out of a hundred power cuts, how many lose something unsynced; the others lose all of it.
     pub mixed_percent: u64,

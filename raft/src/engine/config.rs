@@ -27,29 +27,29 @@ pub struct Config {
     pub lease_reads: bool,
     /// Where the engine's choices of election timeouts start. Mixed with `id`.
     pub seed: u64,
-    /// Entries of one AppendEntries message.
+    /// Entries of one AppendEntries message. 256.
     pub append_entries_max: usize,
-    /// Bytes of one AppendEntries message; a larger entry travels alone.
+    /// Bytes of one AppendEntries message; a larger entry travels alone. 1 MiB.
     pub append_bytes_max: usize,
-    /// AppendEntries messages in flight to one follower.
+    /// AppendEntries messages in flight to one follower. 64.
     pub inflight_max: usize,
     /// Bytes of entries that are not applied yet; beyond it a leader refuses proposals and a follower
-    /// takes no more entries.
+    /// takes no more entries. 16 MiB.
     pub uncommitted_bytes_max: usize,
-    /// Linearizable reads that wait.
+    /// Linearizable reads that wait; beyond it they are refused. 1,024.
     pub reads_max: usize,
-    /// Entries kept in memory behind the applied index.
+    /// Entries kept in memory behind the applied index. 1,024.
     pub tail_entries_max: usize,
-    /// Bytes kept in memory behind the applied index.
+    /// Bytes kept in memory behind the applied index. 1 MiB.
     pub tail_bytes_max: usize,
     /// Entries kept while a follower is fed a Raft snapshot, so that it can go on behind it; no less
-    /// than `tail_entries_max` counts. Beyond: the follower gets another snapshot.
+    /// than `tail_entries_max` counts. Beyond: the follower gets another snapshot. 16,384.
     pub held_tail_entries_max: usize,
-    /// Bytes of that tail.
+    /// Bytes of that tail. 8 MiB.
     pub held_tail_bytes_max: usize,
-    /// Applied entries after which a Raft snapshot is ordered.
+    /// Applied entries after which a Raft snapshot is ordered. 10,000.
     pub snapshot_every_entries: u64,
-    /// Applied bytes after which a Raft snapshot is ordered.
+    /// Applied bytes after which a Raft snapshot is ordered. 8 MiB.
     pub snapshot_every_bytes: u64,
 }
 
@@ -88,5 +88,31 @@ impl Config {
             && self.election_timeout_min < self.election_timeout_max;
         let roomy = self.append_entries_max > 0 && self.inflight_max > 0 && self.reads_max > 0;
         patient && roomy && (self.check_quorum || !self.lease_reads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_that_the_fields_name() {
+        let config = Config::new(NodeId(1), 2);
+        assert!(config.is_valid());
+        let times = [600, 1_200, 150].map(Duration::from_millis);
+        let of = &config;
+        assert_eq!(
+            [of.election_timeout_min, of.election_timeout_max, of.heartbeat_interval],
+            times
+        );
+        assert_eq!((of.pre_vote, of.check_quorum, of.lease_reads), (true, true, false));
+        assert_eq!((of.append_entries_max, of.append_bytes_max), (256, 1 << 20));
+        assert_eq!((of.inflight_max, of.uncommitted_bytes_max), (64, 16 << 20));
+        assert_eq!((of.reads_max, of.tail_entries_max, of.tail_bytes_max), (1_024, 1_024, 1 << 20));
+        assert_eq!((of.held_tail_entries_max, of.held_tail_bytes_max), (16_384, 8 << 20));
+        assert_eq!((of.snapshot_every_entries, of.snapshot_every_bytes), (10_000, 8 << 20));
+        let node = crate::Config::new(config);
+        let queues = (node.requests_max, node.receive_max, node.send_max, node.chunk_bytes);
+        assert_eq!(queues, (1_024, 256, 256, 256 << 10));
     }
 }

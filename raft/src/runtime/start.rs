@@ -32,14 +32,15 @@ pub struct Config {
     /// The first membership of a new cluster, see [`Engine::bootstrap`]. A node that already has a
     /// term, a log or a snapshot ignores it; a node that has neither it nor them waits to be added.
     pub bootstrap: Option<Membership>,
-    /// Slots of the queue of requests. Beyond: `Overloaded`.
+    /// Slots of the queue of requests. Beyond: `Overloaded`. 1,024.
     pub requests_max: usize,
-    /// Slots of the queue of messages from peers. Beyond: dropped.
+    /// Slots of the queue of messages from peers. Beyond: dropped. 256.
     pub receive_max: usize,
-    /// Slots of the queue of messages to one peer. Beyond: the oldest gives way.
+    /// Slots of the queue of messages to one peer. Beyond: the oldest gives way. 256.
     pub send_max: usize,
     /// Bytes of one snapshot chunk, at most `limits::SNAPSHOT_CHUNK_BYTES_MAX`. A heartbeat may have
     /// to wait for one chunk, so on slow links it should be what the link carries in one heartbeat.
+    /// 256 KiB.
     pub chunk_bytes: usize,
 }
 

@@ -129,6 +129,10 @@ pub trait RaftStateMachine {
 
     /// Captures the state now (cheaply, so that applying can go on) and returns the work that
     /// writes it: aside, synced, renamed, directory synced. The future resolves when it is durable.
+    ///
+    /// # Errors
+    /// The future resolves with [`SnapshotError::Full`] or [`SnapshotError::Io`]: the old snapshot
+    /// stays, and the node tries again when more was applied.
     fn build_snapshot(
         &mut self,
         meta: SnapshotMeta,
@@ -136,6 +140,10 @@ pub trait RaftStateMachine {
 
     /// Bytes of the newest durable snapshot from `offset` on, at most `max` of them; fewer only at
     /// the end. For sending to a follower.
+    ///
+    /// # Errors
+    /// The future resolves with [`SnapshotError::Gone`] when `meta` is not the newest any more; with
+    /// [`SnapshotError::Io`] when it cannot be read.
     fn read_snapshot(
         &mut self,
         meta: &SnapshotMeta,
@@ -145,6 +153,12 @@ pub trait RaftStateMachine {
 
     /// Stores one received chunk aside. `offset` 0 starts a new file. When `chunk.last` is set the
     /// whole is checked and synced before the future resolves.
+    ///
+    /// # Errors
+    /// The future resolves with [`SnapshotError::Damaged`] when the whole fails its checks, with
+    /// [`SnapshotError::Full`] or [`SnapshotError::Io`] when the disk refuses, and with
+    /// [`SnapshotError::Gone`] when `offset` does not follow what is held. What was received is
+    /// dropped, and the leader begins anew.
     fn write_snapshot(
         &mut self,
         meta: &SnapshotMeta,
@@ -153,6 +167,9 @@ pub trait RaftStateMachine {
     ) -> LocalBoxFuture<'static, Result<(), SnapshotError>>;
 
     /// Replaces the state by the snapshot received whole; all or nothing, durable on return.
+    ///
+    /// # Errors
+    /// The future resolves with an error: state and snapshot are the old ones.
     fn install_snapshot(
         &mut self,
         meta: &SnapshotMeta,
@@ -189,9 +206,17 @@ pub enum SnapshotError {
 pub trait RaftNetwork {
     /// Sends one message; resolves when it is handed to the connection, not when it is answered:
     /// answers come back as messages to `Raft::receive`.
+    ///
+    /// # Errors
+    /// The future resolves with [`Unreachable`]: the message is lost, and Raft sends what is needed
+    /// again in its time.
     fn send(&mut self, message: Message) -> LocalBoxFuture<'_, Result<(), Unreachable>>;
 
     /// Sends one snapshot chunk and resolves with the offset the peer holds now.
+    ///
+    /// # Errors
+    /// The future resolves with [`Unreachable`] when no answer came; the chunk is sent again some
+    /// times before the transfer is given up.
     fn send_chunk(
         &mut self,
         term: Term,

@@ -10,6 +10,8 @@
 #![allow(clippy::print_stdout, reason = "it answers on standard output")]
 
 mod node;
+#[cfg(test)]
+mod power_tests;
 mod store;
 
 use std::collections::BTreeMap;

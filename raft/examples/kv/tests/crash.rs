@@ -200,3 +200,22 @@ fn refusals_expiry_backup_and_restore() {
     other.check("get long", "ok 1");
     other.check("delete long", "ok 1");
 }
+
+#[test]
+fn the_store_is_as_short_as_the_documentation_says() {
+    let parts = [
+        include_str!("../src/main.rs"),
+        include_str!("../src/node.rs"),
+        include_str!("../src/store.rs"),
+    ];
+    let lines: usize = parts.iter().map(|part| part.lines().count()).sum();
+    assert!(lines < 400, "{lines} lines");
+    let documents = [
+        include_str!("../../../README.md"),
+        include_str!("../../../../README.md"),
+        include_str!("../../../../ARCHITECTURE.md"),
+    ];
+    for document in documents {
+        assert!(document.contains(&format!("in {lines} lines")), "there are {lines}");
+    }
+}
