@@ -458,17 +458,23 @@ fn whoever_hears_an_instance_keeps_it_when_another_member_ran_out_of_patience() 
     assert_eq!(world.wrong(&name, &["a"]), []);
 }
 
+/// A member is stopped that holds the connection of `a` and watches the service, in which `b` beats
+/// elsewhere: the service, and whom `b` beats to.
+fn stop(world: &mut World, stopped: usize, ms: u64) -> (String, usize) {
+    let name = world.service_of(stopped);
+    let client = world.connect(stopped);
+    world.publish(stopped, client, &name, &["a"]);
+    world.register(1, &name, "b");
+    world.run(1_000);
+    world.pause(stopped, ms);
+    (name, (stopped + 1) % 3)
+}
+
 #[test]
 fn a_stop_of_30_s_removes_nobody() {
     for stopped in 0..3 {
         let mut world = World::new(3, 1);
-        let name = world.service_of(stopped);
-        let client = world.connect(stopped);
-        world.publish(stopped, client, &name, &["a"]);
-        world.register(1, &name, "b");
-        world.run(1_000);
-        world.pause(stopped, 20_000);
-        let beats_to = (stopped + 1) % 3;
+        let (name, beats_to) = stop(&mut world, stopped, 20_000);
         for _ in 0..12 {
             world.beat(beats_to, &name, "b");
             world.run(5_000);
@@ -481,13 +487,7 @@ fn a_stop_of_30_s_removes_nobody() {
 fn a_stop_of_two_minutes_removes_nobody_who_beats() {
     for stopped in 0..3 {
         let mut world = World::new(3, 1);
-        let name = world.service_of(stopped);
-        let client = world.connect(stopped);
-        world.publish(stopped, client, &name, &["a"]);
-        world.register(1, &name, "b");
-        world.run(1_000);
-        world.pause(stopped, 120_000);
-        let beats_to = (stopped + 1) % 3;
+        let (name, beats_to) = stop(&mut world, stopped, 120_000);
         for _ in 0..36 {
             world.beat(beats_to, &name, "b");
             for _ in 0..50 {
