@@ -2,4 +2,5 @@
 
 mod chaos;
 mod stories;
+mod times;
 mod world;
