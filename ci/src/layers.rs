@@ -10,7 +10,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The pure crates, which are also built for bare metal. `model` is the words they share.
-pub(crate) const CORES: [&str; 5] = ["model", "raft", "config", "registry", "lock"];
+pub(crate) const CORES: [&str; 6] = ["model", "raft", "config", "registry", "lock", "auth"];
 
 /// For each folder, the folders it may depend on.
 const EDGES: &[(&str, &[&str])] = &[
@@ -19,15 +19,16 @@ const EDGES: &[(&str, &[&str])] = &[
     ("config", &["model"]),
     ("registry", &["model"]),
     ("lock", &["model"]),
+    ("auth", &["model"]),
     ("storage", &["model", "raft", "config", "registry"]),
     ("transport", &["model", "raft", "config", "registry"]),
     // An application of the library that is not Nacos.
     ("raft/examples/kv", &["model", "raft", "storage", "transport"]),
-    ("api", &["model", "raft", "config", "registry", "lock"]),
-    ("node", &["model", "raft", "config", "registry", "lock", "storage", "transport", "api"]),
+    ("api", &["model", "raft", "config", "registry", "lock", "auth"]),
+    ("node", &["model", "raft", "config", "registry", "lock", "auth", "storage", "transport", "api"]),
     (
         "tests",
-        &["model", "raft", "config", "registry", "lock", "storage", "transport", "api", "node"],
+        &["model", "raft", "config", "registry", "lock", "auth", "storage", "transport", "api", "node"],
     ),
     ("ci", &[]),
 ];

@@ -189,6 +189,40 @@ pub const LOCK_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// A lock is held at most this long (Nacos `nacos.lock.max_expire_time`). Beyond: cut.
 pub const LOCK_TIME_MAX: Duration = Duration::from_secs(1_800);
 
+// ---- Users (reliability N, M4, M5) ----
+
+/// Longest name of a user or a role, characters. Beyond: 400.
+pub const USER_NAME_CHARS_MAX: usize = 64;
+/// Users. Beyond: 409.
+pub const USERS_MAX: usize = 1_000;
+/// Roles, counted once for each user that has them. Beyond: 409.
+pub const USER_ROLES_MAX: usize = 4_000;
+/// Permissions of all roles together. Beyond: 409.
+pub const PERMISSIONS_MAX: usize = 4_000;
+/// Longest resource of a permission, bytes: room for the longest names. Beyond: 400.
+pub const PERMISSION_RESOURCE_BYTES_MAX: usize = 600;
+/// Longest password, bytes: bcrypt reads no more. Beyond: 400.
+pub const PASSWORD_BYTES_MAX: usize = 72;
+/// Longest hash of a password, bytes; bcrypt writes 60.
+pub const PASSWORD_HASH_BYTES_MAX: usize = 128;
+/// bcrypt's cost, as in Nacos: some 50 ms on a server, a few hundred on a small board.
+pub const PASSWORD_COST: u32 = 10;
+/// Passwords that wait to be looked at; one is looked at, at a time. Beyond: 429.
+pub const PASSWORDS_WAITING_MAX: usize = 8;
+/// Wrong passwords for one user from one address within the window. Beyond: 429 for that pair. Other
+/// addresses are not concerned: a device with an old password must not lock out all others.
+pub const LOGIN_FAILURES_MAX: u32 = 5;
+/// Wrong passwords from one address within the window. Beyond: 429.
+pub const LOGIN_FAILURES_PER_ADDRESS_MAX: u32 = 20;
+/// How long wrong passwords count.
+pub const LOGIN_WINDOW: Duration = Duration::from_secs(15 * 60);
+/// Addresses and pairs whose failures are counted. Beyond: the oldest is forgotten.
+pub const LOGINS_TRACKED_MAX: usize = 4_096;
+/// Life of a token (Nacos `nacos.core.auth.plugin.nacos.token.expire.seconds`).
+pub const TOKEN_LIFE: Duration = Duration::from_secs(18_000);
+/// Longest token that is looked at, bytes. Beyond: 403.
+pub const TOKEN_BYTES_MAX: usize = 1_024;
+
 // ---- HTTP (reliability B4) ----
 
 /// Request line and headers, bytes, counted while reading. Python 1.0 publishes 20 KiB of content in

@@ -1,0 +1,228 @@
+//! What a permission is about: a pattern of Nacos, `NAMESPACE:GROUP:config/NAME`, in which `*` stands
+//! for any text (Nacos `NacosRoleServiceImpl.hasPermission`). A question about many things at once has
+//! `*` where it means any, which only a `*` of the pattern covers.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+
+use nacolet_model::{Namespace, limits};
+use serde::{Deserialize, Serialize};
+
+/// What is done to a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is looked at.
+    Read,
+    /// It is changed.
+    Write,
+}
+
+/// What a permission allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Actions {
+    /// `r`
+    Read,
+    /// `w`
+    Write,
+    /// `rw`
+    Both,
+}
+
+impl Actions {
+    /// The word of Nacos.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "r",
+            Self::Write => "w",
+            Self::Both => "rw",
+        }
+    }
+
+    /// Reads the word of Nacos.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Read, Self::Write, Self::Both].into_iter().find(|actions| actions.as_str() == word)
+    }
+
+    /// Whether it allows this.
+    #[must_use]
+    pub const fn allow(self, action: Action) -> bool {
+        matches!(
+            (self, action),
+            (Self::Both, _) | (Self::Read, Action::Read) | (Self::Write, Action::Write)
+        )
+    }
+}
+
+/// The two halves of Nacos.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Configs.
+    Config,
+    /// Services and their instances.
+    Naming,
+}
+
+/// What is asked for. `*` as group or name means all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resource<'a> {
+    /// Canonical namespace; `*` for all of them.
+    pub namespace: &'a str,
+    /// Group.
+    pub group: &'a str,
+    /// Which half.
+    pub kind: Kind,
+    /// Data id or name of the service.
+    pub name: &'a str,
+}
+
+/// A resource as a permission names it, checked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// Checks the text of a permission. Nacos calls the default namespace nothing, 3.x `public`: both are
+    /// kept as `public`.
+    ///
+    /// # Errors
+    /// It has not three parts, or is too long.
+    pub fn new(text: &str) -> Result<Self, PatternError> {
+        if text.len() > limits::PERMISSION_RESOURCE_BYTES_MAX {
+            return Err(PatternError::TooLong);
+        }
+        let is_plain = |text: &str| !text.chars().any(|c| c.is_control() || c.is_whitespace());
+        match text.split_once(':') {
+            Some((namespace, rest)) if rest.contains(':') && is_plain(text) => {
+                let namespace = if namespace.is_empty() { Namespace::PUBLIC } else { namespace };
+                let text: String = [namespace, ":", rest].concat();
+                Ok(Self(text.into()))
+            }
+            _ => Err(PatternError::Parts),
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it covers what is asked for.
+    #[must_use]
+    pub fn covers(&self, asked: &Resource<'_>) -> bool {
+        let kind = match asked.kind {
+            Kind::Config => "config",
+            Kind::Naming => "naming",
+        };
+        let parts = [asked.namespace, ":", asked.group, ":", kind, "/", asked.name];
+        matches(&self.0, &parts.concat())
+    }
+}
+
+/// Whether `text` is what `pattern` means, `*` being any text. Takes at most the product of both lengths.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut at, mut read) = (0, 0);
+    // Behind the last `*`, and where the text that it stands for may end.
+    let mut star: Option<(usize, usize)> = None;
+    while read < text.len() {
+        if pattern.get(at) == Some(&b'*') {
+            at += 1;
+            star = Some((at, read));
+        } else if pattern.get(at) == text.get(read) {
+            (at, read) = (at + 1, read + 1);
+        } else if let Some((behind, end)) = star {
+            (at, read) = (behind, end + 1);
+            star = Some((behind, end + 1));
+        } else {
+            return false;
+        }
+    }
+    pattern.iter().skip(at).all(|byte| *byte == b'*')
+}
+
+/// Why a text is no resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Something else than `NAMESPACE:GROUP:config/NAME`.
+    #[error(
+        "a resource is NAMESPACE:GROUP:config/NAME or NAMESPACE:GROUP:naming/NAME, with * for any text"
+    )]
+    Parts,
+    /// Too long.
+    #[error("the resource is longer than {} bytes", limits::PERMISSION_RESOURCE_BYTES_MAX)]
+    TooLong,
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::borrow::ToOwned;
+
+    use super::*;
+
+    fn check(pattern: &str, asked: &str, expected: bool) {
+        let mut parts = asked.splitn(3, ':');
+        let mut part = || parts.next().expect("three parts");
+        let (namespace, group) = (part(), part());
+        let (kind, name) = part().split_once('/').expect("a kind and a name");
+        let kind = if kind == "config" { Kind::Config } else { Kind::Naming };
+        let pattern = Pattern::new(pattern).expect("a pattern");
+        let asked = Resource { namespace, group, kind, name };
+        assert_eq!(pattern.covers(&asked), expected, "{pattern:?} {asked:?}");
+    }
+
+    #[test]
+    fn a_star_is_any_text_and_everything_else_itself() {
+        check("a:g:config/x", "a:g:config/x", true);
+        check("a:g:config/x", "a:g:config/xy", false);
+        check("a:g:config/x", "a:g:naming/x", false);
+        check("a:g:config/x*", "a:g:config/xy", true);
+        check("a:*:config/*", "a:g:config/x", true);
+        check("a:*:config/*", "b:g:config/x", false);
+        check("a:*:*", "a:g:naming/x", true);
+        check("a*:*:*", "ab:g:naming/x", true);
+        check("*:*:*", "b:g:config/x:y", true);
+        check("a:g:config/*.yaml", "a:g:config/app.prod.yaml", true);
+        check("a:g:config/*.yaml", "a:g:config/app.yml", false);
+        check("a:g:config/a*b*c", "a:g:config/a-c-b-b-c", true);
+        check("a:g:config/a*b*c", "a:g:config/a-c-c", false);
+        // A dot is no wildcard, whatever a regular expression takes it for.
+        check("a:g:config/a.c", "a:g:config/abc", false);
+    }
+
+    #[test]
+    fn the_default_namespace_has_two_spellings() {
+        check(":*:*", "public:g:config/x", true);
+        check("public:*:*", "public:g:config/x", true);
+        check(":*:*", "a:g:config/x", false);
+    }
+
+    #[test]
+    fn only_a_star_covers_a_question_about_all() {
+        check("a:g:config/x", "a:*:config/*", false);
+        check("a:g:config/*", "a:*:config/*", false);
+        check("a:g:config/*", "a:g:config/*", true);
+        check("a:*:*", "a:*:config/*", true);
+        check("a:*:*", "*:*:config/*", false);
+        check("*:*:*", "*:*:config/*", true);
+    }
+
+    #[test]
+    fn what_is_no_resource_is_refused() {
+        for text in ["", "a", "a:b", "a:b c:d", "a:b:\n"] {
+            assert_eq!(Pattern::new(text), Err(PatternError::Parts), "{text:?}");
+        }
+        let long = "a:b:".to_owned() + &"c".repeat(limits::PERMISSION_RESOURCE_BYTES_MAX);
+        assert_eq!(Pattern::new(&long), Err(PatternError::TooLong));
+    }
+
+    #[test]
+    fn an_allowed_action_is_one_of_its_words() {
+        for (word, read, write) in [("r", true, false), ("w", false, true), ("rw", true, true)] {
+            let actions = Actions::parse(word).expect("a word");
+            assert_eq!((actions.allow(Action::Read), actions.allow(Action::Write)), (read, write));
+        }
+        assert_eq!(Actions::parse("x"), None);
+    }
+}

@@ -1,0 +1,288 @@
+//! The whole state out, for a Raft snapshot, and in again. Where there are no users there is no chunk: a
+//! snapshot without them is one that a version without them can read.
+//!
+//! A file and wire format: count up [`VERSION`] for a change. Golden bytes are at the end.
+
+use alloc::boxed::Box;
+use alloc::vec::{self, Vec};
+
+use nacolet_model::limits;
+use serde::{Deserialize, Serialize};
+
+use crate::command::Name;
+use crate::resource::{Actions, Pattern};
+use crate::users::{Key, Permission, User, Users};
+
+/// Version of the format. A loader reads its own and no other.
+const VERSION: u8 = 1;
+/// Items in one chunk: with the longest texts it stays below a chunk's limit.
+const ITEMS_PER_CHUNK: usize = 200;
+/// A name takes up to four bytes for each character.
+const ITEM_BYTES_MAX: usize = limits::PERMISSION_RESOURCE_BYTES_MAX
+    + limits::PASSWORD_HASH_BYTES_MAX
+    + 8 * limits::USER_NAME_CHARS_MAX
+    + 32;
+
+const _: () = assert!(ITEMS_PER_CHUNK * ITEM_BYTES_MAX + 64 <= limits::SNAPSHOT_CHUNK_BYTES_MAX);
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u8,
+    /// Position among the chunks, from 0.
+    number: u32,
+    /// Items in the chunks that follow.
+    left: u32,
+}
+
+/// In the order of the variants: each needs what stands before it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Item {
+    Key(Key),
+    User { name: Name, hash: Box<str>, since: u64 },
+    Role { role: Name, user: Name },
+    Permission { role: Name, resource: Pattern, actions: Actions },
+}
+
+/// The state at one moment, to be written out chunk by chunk.
+#[derive(Debug)]
+pub struct Capture {
+    items: vec::IntoIter<Item>,
+    chunks: u32,
+}
+
+impl Users {
+    /// The whole state, which no longer needs the users.
+    #[must_use]
+    pub fn capture(&self) -> Capture {
+        // Only names that were checked are in the state.
+        let name = |text: &str| Name::new(text).ok();
+        let key = self.key.iter().map(|key| Some(Item::Key(*key)));
+        let users = self.users.iter().map(|(user, User { hash, since })| {
+            Some(Item::User { name: name(user)?, hash: hash.clone(), since: *since })
+        });
+        let roles = self
+            .roles()
+            .map(|(role, user)| Some(Item::Role { role: name(role)?, user: name(user)? }));
+        let permissions = self.permissions().map(|(role, Permission { resource, actions })| {
+            let (resource, actions) = (resource.clone(), *actions);
+            Some(Item::Permission { role: name(role)?, resource, actions })
+        });
+        let items: Vec<Item> = key.chain(users).chain(roles).chain(permissions).flatten().collect();
+        Capture { items: items.into_iter(), chunks: 0 }
+    }
+}
+
+impl Capture {
+    /// The next chunk, `None` after the last.
+    pub fn next_chunk(&mut self) -> Option<Vec<u8>> {
+        let items: Vec<Item> = self.items.by_ref().take(ITEMS_PER_CHUNK).collect();
+        if items.is_empty() {
+            return None;
+        }
+        let left = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        let header = Header { version: VERSION, number: self.chunks, left };
+        self.chunks += 1;
+        // Plain values always encode.
+        postcard::to_allocvec(&(header, items)).ok()
+    }
+}
+
+/// Why chunks are no state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// Another version wrote it.
+    #[error("the users have format {found}, this version reads {VERSION}")]
+    Version {
+        /// What it says.
+        found: u8,
+    },
+    /// A chunk is damaged, or not where it belongs.
+    #[error("the users are damaged")]
+    Damaged,
+}
+
+/// Takes chunks in order.
+#[derive(Debug, Default)]
+pub struct Loader {
+    users: Users,
+    chunks: u32,
+    left: usize,
+}
+
+impl Loader {
+    /// For a new state.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), LoadError> {
+        if let Some(found) = chunk.first().copied().filter(|found| *found != VERSION) {
+            return Err(LoadError::Version { found });
+        }
+        let decoded: Result<((Header, Vec<Item>), _), _> = postcard::take_from_bytes(chunk);
+        let Ok(((header, items), [])) = decoded else { return Err(LoadError::Damaged) };
+        let left = usize::try_from(header.left).unwrap_or(usize::MAX);
+        let is_next = header.number == self.chunks
+            && (header.number == 0 || left.checked_add(items.len()) == Some(self.left));
+        if !is_next || items.is_empty() {
+            return Err(LoadError::Damaged);
+        }
+        (self.chunks, self.left) = (self.chunks + 1, left);
+        items.into_iter().try_for_each(|item| self.take(item))
+    }
+
+    fn take(&mut self, item: Item) -> Result<(), LoadError> {
+        let users = &mut self.users;
+        match item {
+            Item::Key(key) if users.key.is_none() => users.key = Some(key),
+            Item::User { name, hash, since } => {
+                check(&name)?;
+                if hash.len() > limits::PASSWORD_HASH_BYTES_MAX {
+                    return Err(LoadError::Damaged);
+                }
+                let is_new = users.users.insert(name.as_str().into(), User { hash, since });
+                if is_new.is_some() || users.users.len() > limits::USERS_MAX {
+                    return Err(LoadError::Damaged);
+                }
+            }
+            Item::Role { role, user } if users.users.contains_key(user.as_str()) => {
+                check(&role)?;
+                let known = users.roles.entry(role.as_str().into()).or_default();
+                if !known.insert(user.as_str().into()) {
+                    return Err(LoadError::Damaged);
+                }
+            }
+            Item::Permission { role, resource, actions }
+                if users.roles.contains_key(role.as_str()) =>
+            {
+                let checked = Pattern::new(resource.as_str()).ok();
+                let known = users.permissions.entry(role.as_str().into()).or_default();
+                let is_new = known.insert(Permission { resource: resource.clone(), actions });
+                if checked != Some(resource) || !is_new {
+                    return Err(LoadError::Damaged);
+                }
+            }
+            Item::Key(_) | Item::Role { .. } | Item::Permission { .. } => {
+                return Err(LoadError::Damaged);
+            }
+        }
+        Ok(())
+    }
+
+    /// The state.
+    ///
+    /// # Errors
+    /// A chunk is missing, or what is there is no state.
+    pub fn finish(self) -> Result<Users, LoadError> {
+        let users = self.users;
+        let is_state = users.roles().count() <= limits::USER_ROLES_MAX
+            && users.permissions().count() <= limits::PERMISSIONS_MAX
+            && users.is_empty() != users.roles.contains_key(crate::ADMIN_ROLE);
+        if self.left == 0 && is_state { Ok(users) } else { Err(LoadError::Damaged) }
+    }
+}
+
+/// A name that came from a file or a peer.
+fn check(name: &Name) -> Result<(), LoadError> {
+    Name::new(name.as_str()).map(drop).ok().ok_or(LoadError::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use nacolet_model::Prng;
+
+    use super::*;
+    use crate::{Begin, Command};
+
+    fn name(text: &str) -> Name {
+        Name::new(text).expect("a name")
+    }
+
+    fn state(count: usize) -> Users {
+        let mut users = Users::new();
+        let begin = Begin { user: name("n"), hash: "h".into(), key: [9; 32] };
+        users.apply(1, Command::Begin(begin)).expect("the first");
+        for number in 0..count {
+            let (user, role) = (name(&format!("u{number}")), name(&format!("r{}", number % 9)));
+            let create = Command::CreateUser { user: user.clone(), hash: "h".into() };
+            users.apply(300, create).expect("new");
+            users.apply(3, Command::AddRole { role: role.clone(), user }).expect("new");
+            let resource = Pattern::new(&format!("a:b:{number}")).expect("a resource");
+            let permit = Command::Permit { role, resource, actions: Actions::Both };
+            users.apply(4, permit).expect("new");
+        }
+        users
+    }
+
+    fn chunks(users: &Users) -> Vec<Vec<u8>> {
+        let mut capture = users.capture();
+        core::iter::from_fn(|| capture.next_chunk()).collect()
+    }
+
+    fn load(chunks: &[Vec<u8>]) -> Result<Users, LoadError> {
+        let mut loader = Loader::new();
+        chunks.iter().try_for_each(|chunk| loader.push(chunk))?;
+        loader.finish()
+    }
+
+    #[test]
+    fn chunks_keep_their_bytes() {
+        let rest = b"\x01\x01n\x01h\x01\x01\x02u0\x01h\xac\x02\
+            \x02\x0aROLE_ADMIN\x01n\x02\x02r0\x02u0\x03\x02r0\x05a:b:0\x02";
+        let golden = [[1, 0, 0, 6, 0].as_slice(), &[9; 32], rest].concat();
+        assert_eq!(chunks(&state(1)), [golden]);
+        assert!(chunks(&Users::new()).is_empty());
+    }
+
+    #[test]
+    fn what_goes_out_comes_in_again() {
+        for count in [0, 1, 65, 66, 67, 400] {
+            let users = state(count);
+            let chunks = chunks(&users);
+            assert_eq!(chunks.len(), (3 + 3 * count).div_ceil(ITEMS_PER_CHUNK));
+            let loaded = load(&chunks).expect("whole");
+            loaded.invariants();
+            assert!(loaded == users);
+        }
+        assert!(load(&[]).expect("nobody").is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_twice_or_of_another_version_is_refused() {
+        let whole = chunks(&state(150));
+        let [first, second, third] = whole.as_slice() else { panic!("three chunks") };
+        for wrong in [&whole[..2], &whole[1..], &[first.clone(), third.clone()]] {
+            assert_eq!(load(wrong).err(), Some(LoadError::Damaged));
+        }
+        let twice = [first.clone(), second.clone(), second.clone()];
+        assert_eq!(load(&twice).err(), Some(LoadError::Damaged));
+        let newer = [[2].as_slice(), &first[1..]].concat();
+        assert_eq!(load(&[newer]).err(), Some(LoadError::Version { found: 2 }));
+        let mut longer = chunks(&state(1)).remove(0);
+        longer.push(0);
+        assert_eq!(load(&[longer]).err(), Some(LoadError::Damaged));
+    }
+
+    #[test]
+    fn random_bytes_never_panic_and_never_break_the_invariants() {
+        let mut random = Prng::new(5);
+        let golden = chunks(&state(3)).remove(0);
+        for _ in 0..20_000 {
+            let mut chunk = golden.clone();
+            for _ in 0..=random.below(2) {
+                let at = usize::try_from(random.below(golden.len() as u64)).expect("small");
+                chunk[at] = u8::try_from(random.below(256)).expect("a byte");
+            }
+            if let Ok(users) = load(&[chunk]) {
+                users.invariants();
+            }
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Users, roles and permissions, and the question they are there for.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use nacolet_model::limits;
+
+use crate::command::{Begin, Command, CommandError, Name, What};
+use crate::resource::{Action, Actions, Pattern, Resource};
+
+/// Signs tokens.
+pub type Key = [u8; 32];
+
+/// The role of those who may do everything (Nacos `AuthConstants.GLOBAL_ADMIN_ROLE`).
+pub const ADMIN_ROLE: &str = "ROLE_ADMIN";
+
+/// One user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Hash of the password.
+    pub hash: Box<str>,
+    /// Log index of the command that set the password: a token made before is worth nothing.
+    pub since: u64,
+}
+
+/// What a role may do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Permission {
+    /// With what.
+    pub resource: Pattern,
+    /// What it may do.
+    pub actions: Actions,
+}
+
+/// All of them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Users {
+    pub(crate) key: Option<Key>,
+    pub(crate) users: BTreeMap<Box<str>, User>,
+    /// By role: who has it. Never empty.
+    pub(crate) roles: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
+    /// By role, each of which somebody has.
+    pub(crate) permissions: BTreeMap<Box<str>, BTreeSet<Permission>>,
+}
+
+/// Counts, and shows no secret.
+impl core::fmt::Debug for Users {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} users, {} roles", self.users.len(), self.roles.len())
+    }
+}
+
+impl Users {
+    /// Nobody.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether nobody has ever been made a user.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// What signs tokens; nothing while there is no user.
+    #[must_use]
+    pub fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
+    }
+
+    /// One user.
+    #[must_use]
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.get(name)
+    }
+
+    /// Names of all users, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().map(|name| &**name)
+    }
+
+    /// Every role with everybody who has it, in order.
+    pub fn roles(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.roles.iter().flat_map(|(role, users)| users.iter().map(|user| (&**role, &**user)))
+    }
+
+    /// Every permission with its role, in order.
+    pub fn permissions(&self) -> impl Iterator<Item = (&str, &Permission)> {
+        self.permissions.iter().flat_map(|(role, all)| all.iter().map(|one| (&**role, one)))
+    }
+
+    /// Whether this user may do everything.
+    #[must_use]
+    pub fn is_admin(&self, user: &str) -> bool {
+        self.has(ADMIN_ROLE, user)
+    }
+
+    /// Whether this user may do this with all that is asked for.
+    #[must_use]
+    pub fn permits(&self, user: &str, action: Action, asked: &Resource<'_>) -> bool {
+        let covers = |permission: &Permission| {
+            permission.actions.allow(action) && permission.resource.covers(asked)
+        };
+        self.is_admin(user)
+            || self
+                .permissions
+                .iter()
+                .any(|(role, all)| self.has(role, user) && all.iter().any(covers))
+    }
+
+    fn has(&self, role: &str, user: &str) -> bool {
+        self.roles.get(role).is_some_and(|users| users.contains(user))
+    }
+
+    /// Applies a command from the log.
+    ///
+    /// # Errors
+    /// It does not fit; nothing changed.
+    pub fn apply(&mut self, index: u64, command: Command) -> Result<(), CommandError> {
+        match command {
+            Command::Begin(begin) => self.begin(index, begin),
+            Command::CreateUser { user, hash } => self.create(index, &user, hash),
+            Command::SetPassword { user, hash } => {
+                let known = self.users.get_mut(user.as_str());
+                let known = known.ok_or(CommandError::Unknown(What::User))?;
+                *known = User { hash, since: index };
+                Ok(())
+            }
+            Command::RemoveUser { user } => self.remove(user.as_str()),
+            Command::AddRole { role, user } => self.add_role(role.as_str(), user.as_str()),
+            Command::RemoveRole { role, user } => {
+                self.remove_role(role.as_str(), user.as_ref().map(Name::as_str))
+            }
+            Command::Permit { role, resource, actions } => {
+                self.permit(role.as_str(), Permission { resource, actions })
+            }
+            Command::Forbid { role, resource, actions } => {
+                self.forbid(role.as_str(), &Permission { resource, actions })
+            }
+        }
+    }
+
+    fn begin(&mut self, index: u64, begin: Begin) -> Result<(), CommandError> {
+        if !self.is_empty() {
+            return Err(CommandError::Exists(What::User));
+        }
+        let Begin { user, hash, key } = begin;
+        self.key = Some(key);
+        self.create(index, &user, hash)?;
+        self.add_role(ADMIN_ROLE, user.as_str())
+    }
+
+    fn create(&mut self, index: u64, user: &Name, hash: Box<str>) -> Result<(), CommandError> {
+        if self.users.contains_key(user.as_str()) {
+            return Err(CommandError::Exists(What::User));
+        }
+        if self.users.len() >= limits::USERS_MAX {
+            return Err(CommandError::TooMany(What::User));
+        }
+        self.users.insert(user.as_str().into(), User { hash, since: index });
+        Ok(())
+    }
+
+    fn remove(&mut self, user: &str) -> Result<(), CommandError> {
+        if !self.users.contains_key(user) {
+            return Err(CommandError::Unknown(What::User));
+        }
+        if self.is_last_admin(user) {
+            return Err(CommandError::LastAdministrator);
+        }
+        self.users.remove(user);
+        self.roles.values_mut().for_each(|users| _ = users.remove(user));
+        self.drop_unused();
+        Ok(())
+    }
+
+    fn is_last_admin(&self, user: &str) -> bool {
+        self.is_admin(user) && self.roles.get(ADMIN_ROLE).is_some_and(|users| users.len() == 1)
+    }
+
+    fn add_role(&mut self, role: &str, user: &str) -> Result<(), CommandError> {
+        if !self.users.contains_key(user) {
+            return Err(CommandError::Unknown(What::User));
+        }
+        if self.has(role, user) {
+            return Err(CommandError::Exists(What::Role));
+        }
+        if self.roles().count() >= limits::USER_ROLES_MAX {
+            return Err(CommandError::TooMany(What::Role));
+        }
+        self.roles.entry(role.into()).or_default().insert(user.into());
+        Ok(())
+    }
+
+    fn remove_role(&mut self, role: &str, user: Option<&str>) -> Result<(), CommandError> {
+        let known = self.roles.get_mut(role).ok_or(CommandError::Unknown(What::Role))?;
+        let rest = match user {
+            Some(user) if !known.contains(user) => return Err(CommandError::Unknown(What::Role)),
+            Some(_) => known.len() - 1,
+            None => 0,
+        };
+        if role == ADMIN_ROLE && rest == 0 {
+            return Err(CommandError::LastAdministrator);
+        }
+        match user {
+            Some(user) => _ = known.remove(user),
+            None => known.clear(),
+        }
+        self.drop_unused();
+        Ok(())
+    }
+
+    fn permit(&mut self, role: &str, permission: Permission) -> Result<(), CommandError> {
+        if !self.roles.contains_key(role) {
+            return Err(CommandError::Unknown(What::Role));
+        }
+        if self.permissions.get(role).is_some_and(|all| all.contains(&permission)) {
+            return Err(CommandError::Exists(What::Permission));
+        }
+        if self.permissions().count() >= limits::PERMISSIONS_MAX {
+            return Err(CommandError::TooMany(What::Permission));
+        }
+        self.permissions.entry(role.into()).or_default().insert(permission);
+        Ok(())
+    }
+
+    fn forbid(&mut self, role: &str, permission: &Permission) -> Result<(), CommandError> {
+        let all = self.permissions.get_mut(role);
+        let is_gone = all.is_some_and(|all| all.remove(permission));
+        self.drop_unused();
+        if is_gone { Ok(()) } else { Err(CommandError::Unknown(What::Permission)) }
+    }
+
+    fn drop_unused(&mut self) {
+        self.roles.retain(|_, users| !users.is_empty());
+        let roles = &self.roles;
+        self.permissions.retain(|role, all| !all.is_empty() && roles.contains_key(role));
+    }
+
+    /// What always holds; for tests.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn invariants(&self) {
+        assert!(self.users.len() <= limits::USERS_MAX);
+        assert!(self.roles().count() <= limits::USER_ROLES_MAX);
+        assert!(self.permissions().count() <= limits::PERMISSIONS_MAX);
+        assert!(self.roles().all(|(_, user)| self.users.contains_key(user)));
+        assert!(self.permissions.keys().all(|role| self.roles.contains_key(role)));
+        assert!(self.roles.values().all(|users| !users.is_empty()));
+        assert!(self.permissions.values().all(|all| !all.is_empty()));
+        assert_eq!(self.is_empty(), !self.roles.contains_key(ADMIN_ROLE), "nobody administers");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use nacolet_model::Prng;
+
+    use super::*;
+    use crate::resource::Kind;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).expect("a name")
+    }
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::new(text).expect("a resource")
+    }
+
+    fn begin(user: &str) -> Command {
+        Command::Begin(Begin { user: name(user), hash: "h".into(), key: [1; 32] })
+    }
+
+    fn create(user: &str) -> Command {
+        Command::CreateUser { user: name(user), hash: "h".into() }
+    }
+
+    fn role(role: &str, user: &str) -> Command {
+        Command::AddRole { role: name(role), user: name(user) }
+    }
+
+    fn permit(role: &str, resource: &str, actions: Actions) -> Command {
+        Command::Permit { role: name(role), resource: pattern(resource), actions }
+    }
+
+    fn begun() -> Users {
+        let mut users = Users::new();
+        users.apply(1, begin("root")).expect("the first");
+        users
+    }
+
+    /// Applies commands one by one; what is refused changes nothing.
+    fn check(story: &[(Command, Result<(), CommandError>)]) -> Users {
+        let mut users = begun();
+        for (number, (command, expected)) in (2..).zip(story) {
+            let before = users.clone();
+            assert_eq!(users.apply(number, command.clone()), *expected, "{number}: {command:?}");
+            assert!(expected.is_ok() || users == before, "{number}: {command:?}");
+            users.invariants();
+        }
+        users
+    }
+
+    #[test]
+    fn the_first_user_begins_once() {
+        let mut users = begun();
+        let key = users.key().copied();
+        let again = users.apply(2, begin("other"));
+        assert_eq!(again, Err(CommandError::Exists(What::User)));
+        assert_eq!((users.key().copied(), users.user("other").is_none()), (key, true));
+        assert!(users.is_admin("root"));
+    }
+
+    #[test]
+    fn a_user_may_what_its_roles_may() {
+        let users = check(&[
+            (create("u"), Ok(())),
+            (create("u"), Err(CommandError::Exists(What::User))),
+            (permit("reader", "a:*:*", Actions::Read), Err(CommandError::Unknown(What::Role))),
+            (role("reader", "nobody"), Err(CommandError::Unknown(What::User))),
+            (role("reader", "u"), Ok(())),
+            (role("reader", "u"), Err(CommandError::Exists(What::Role))),
+            (permit("reader", "a:*:*", Actions::Read), Ok(())),
+            (permit("reader", "a:*:*", Actions::Read), Err(CommandError::Exists(What::Permission))),
+            (permit("reader", "b:g:config/x", Actions::Both), Ok(())),
+        ]);
+        let may = |user: &str, action, namespace, name| {
+            let asked = Resource { namespace, group: "g", kind: Kind::Config, name };
+            users.permits(user, action, &asked)
+        };
+        assert!(may("u", Action::Read, "a", "x"));
+        assert!(!may("u", Action::Write, "a", "x"));
+        assert!(may("u", Action::Write, "b", "x"));
+        assert!(!may("u", Action::Read, "b", "y"));
+        assert!(!may("nobody", Action::Read, "a", "x"));
+        assert!(may("root", Action::Write, "c", "z"));
+    }
+
+    #[test]
+    fn a_role_that_nobody_has_permits_nothing_to_the_next_who_gets_it() {
+        let mut users = check(&[
+            (create("u"), Ok(())),
+            (role("r", "u"), Ok(())),
+            (permit("r", "a:*:*", Actions::Both), Ok(())),
+            (Command::RemoveUser { user: name("u") }, Ok(())),
+            (create("u"), Ok(())),
+            (role("r", "u"), Ok(())),
+        ]);
+        let asked = Resource { namespace: "a", group: "g", kind: Kind::Naming, name: "s" };
+        assert!(!users.permits("u", Action::Read, &asked));
+        let gone = Command::RemoveRole { role: name("r"), user: None };
+        assert_eq!(users.apply(90, gone.clone()), Ok(()));
+        assert_eq!(users.apply(91, gone), Err(CommandError::Unknown(What::Role)));
+    }
+
+    #[test]
+    fn somebody_always_administers() {
+        let last = Err(CommandError::LastAdministrator);
+        let remove = |user: &str| Command::RemoveUser { user: name(user) };
+        let take = |user: Option<&str>| Command::RemoveRole {
+            role: name(ADMIN_ROLE),
+            user: user.map(name),
+        };
+        check(&[
+            (remove("root"), last),
+            (take(Some("root")), last),
+            (take(None), last),
+            (create("u"), Ok(())),
+            (role(ADMIN_ROLE, "u"), Ok(())),
+            (take(None), last),
+            (remove("root"), Ok(())),
+            (take(Some("u")), last),
+        ]);
+    }
+
+    #[test]
+    fn a_new_password_is_of_its_time() {
+        let set = Command::SetPassword { user: name("root"), hash: "new".into() };
+        let unknown = Command::SetPassword { user: name("x"), hash: "new".into() };
+        let users = check(&[(set, Ok(())), (unknown, Err(CommandError::Unknown(What::User)))]);
+        let root = users.user("root").expect("there");
+        assert_eq!((&*root.hash, root.since), ("new", 2));
+    }
+
+    #[test]
+    fn one_too_many_is_refused() {
+        let mut users = begun();
+        for number in 1..limits::USERS_MAX {
+            assert_eq!(users.apply(2, create(&format!("u{number}"))), Ok(()));
+        }
+        let refused = users.apply(3, create("more"));
+        assert_eq!(refused, Err(CommandError::TooMany(What::User)));
+        for number in 1..limits::USER_ROLES_MAX {
+            let (some, user) = (format!("r{}", number % 7), format!("u{}", 1 + number / 7));
+            assert_eq!(users.apply(4, role(&some, &user)), Ok(()), "{number}");
+        }
+        let refused = users.apply(5, role("more", "u1"));
+        assert_eq!(refused, Err(CommandError::TooMany(What::Role)));
+        for number in 0..limits::PERMISSIONS_MAX {
+            let some = format!("a:b:config/{number}");
+            assert_eq!(users.apply(6, permit("r1", &some, Actions::Read)), Ok(()));
+        }
+        let refused = users.apply(7, permit("r1", "a:b:c", Actions::Read));
+        assert_eq!(refused, Err(CommandError::TooMany(What::Permission)));
+        users.invariants();
+    }
+
+    #[test]
+    fn random_commands_keep_the_invariants() {
+        let mut random = Prng::new(3);
+        for _ in 0..200 {
+            let mut users = begun();
+            for index in 2..100 {
+                let mut pick =
+                    |prefix: &str, count| name(&format!("{prefix}{}", random.below(count)));
+                let (user, some) = (pick("u", 4), pick("r", 3));
+                let some = if random.below(5) == 0 { name(ADMIN_ROLE) } else { some };
+                let (resource, actions) = (pattern("a:b:c"), Actions::Both);
+                let command = match random.below(8) {
+                    0 | 1 => Command::CreateUser { user, hash: "h".into() },
+                    2 => Command::RemoveUser { user },
+                    3 | 4 => Command::AddRole { role: some, user },
+                    5 => Command::RemoveRole { role: some, user: Some(user) },
+                    6 => Command::Permit { role: some, resource, actions },
+                    _ => Command::Forbid { role: some, resource, actions },
+                };
+                let before = users.clone();
+                if users.apply(index, command).is_err() {
+                    assert!(users == before, "what is refused changes nothing");
+                }
+                users.invariants();
+            }
+        }
+    }
+}
