@@ -11,6 +11,7 @@ use std::io::{Cursor, Read as _, Write as _};
 use std::sync::Arc;
 
 use hyper::header::CONTENT_DISPOSITION;
+use nacolet_auth::{Action, Kind};
 use nacolet_config::{
     CommandError, Config, ConfigType, KeyRef, Labels, Operator, Publish, Response, like,
 };
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+use crate::access;
 use crate::call::{Answer, Call, Envelope};
 use crate::config::{list, operator};
 use crate::params::Params;
@@ -205,6 +207,8 @@ pub(crate) async fn import(state: &Arc<State>, call: &Call) -> Result<Answer, Fa
             return Ok(DATA_EMPTY.answer());
         };
         let namespace = Namespace::parse(field("namespace"))?;
+        let whole = access::whole(namespace.as_str(), Kind::Config);
+        state.access.permits(call.user.as_deref(), Action::Write, &whole)?;
         if !exists(state, &namespace) {
             return Ok(NAMESPACE_NOT_EXIST.answer());
         }
@@ -264,6 +268,11 @@ pub(crate) async fn clone(state: &Arc<State>, call: &Call) -> Result<Answer, Fai
     let (publishes, policy) = {
         let params = call.params();
         let namespace = Namespace::parse(params.present("tenant")?)?;
+        // The ids may be of any namespace.
+        let (user, all) = (call.user.as_deref(), access::everything(Kind::Config));
+        state.access.permits(user, Action::Read, &all)?;
+        let whole = access::whole(namespace.as_str(), Kind::Config);
+        state.access.permits(user, Action::Write, &whole)?;
         if !exists(state, &namespace) {
             return Ok(NAMESPACE_NOT_EXIST.answer());
         }

@@ -31,6 +31,8 @@ pub struct Call {
     pub ip: Arc<str>,
     /// Its body.
     pub body: Bytes,
+    /// Who calls, once that is known; with authentication off it never is.
+    pub user: Option<Arc<str>>,
 }
 
 impl Call {
@@ -91,6 +93,7 @@ impl Default for Call {
             headers: HeaderMap::new(),
             ip: "127.0.0.1".into(),
             body: Bytes::new(),
+            user: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map as JsonMap, Value, json};
 use crate::call::{Answer, Call};
 use crate::params::{PageParams, Params};
 use crate::refused;
-use crate::router::{Permission, Routes};
+use crate::router::{Permission, Routes, Scope};
 use crate::search::PageOf;
 use crate::server::State;
 use crate::shapes::{self, CheckerShape, Grouped, Host, Map, SelectorShape};
@@ -18,7 +18,8 @@ use crate::target::{self, Target};
 
 pub(crate) fn routes(routes: &mut Routes) {
     let read = Permission::NamingRead;
-    routes.at("/v1/ns/catalog/services").now(Method::GET, read, services_v1);
+    let whole = read.over(|_| Scope::Namespace);
+    routes.at("/v1/ns/catalog/services").now(Method::GET, whole, services_v1);
     routes.at("/v1/ns/catalog/instances").now(Method::GET, read, instances_v1).now(
         Method::POST,
         read,
@@ -26,7 +27,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     );
     routes.at("/v1/ns/catalog/service").now(Method::GET, read, service_v1);
     routes.at("/v2/ns/catalog/instances").now(Method::GET, read, instances_v2);
-    routes.at("/v3/admin/ns/service/list").now(Method::GET, read, services_v3);
+    routes.at("/v3/admin/ns/service/list").now(Method::GET, whole, services_v3);
 }
 
 /// One line of a list of services (Nacos `ServiceView`).

@@ -17,7 +17,8 @@ use crate::status::Failure;
 use crate::target::{self, Target};
 
 pub(crate) fn routes(routes: &mut Routes) {
-    let look = Permission::Console;
+    // A client may have published in any namespace.
+    let (look, read) = (Permission::Admin, Permission::NamingRead);
     for [list, one, publishes, subscribes, publishers, subscribers] in [
         [
             "/v2/ns/client/list",
@@ -40,8 +41,8 @@ pub(crate) fn routes(routes: &mut Routes) {
         routes.at(one).now(Method::GET, look, detail);
         routes.at(publishes).now(Method::GET, look, published);
         routes.at(subscribes).now(Method::GET, look, subscribed);
-        routes.at(publishers).now(Method::GET, look, publishers_of);
-        routes.at(subscribers).now(Method::GET, look, subscribers_of);
+        routes.at(publishers).now(Method::GET, read, publishers_of);
+        routes.at(subscribers).now(Method::GET, read, subscribers_of);
     }
 }
 

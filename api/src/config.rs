@@ -16,7 +16,7 @@ use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
 
 use crate::call::{Answer, Call, TEXT};
 use crate::params::Params;
-use crate::router::{Permission, Routes};
+use crate::router::{Permission, Routes, Scope};
 use crate::server::State;
 use crate::status::{Code, Failure};
 use crate::time::http_date;
@@ -36,26 +36,67 @@ pub(crate) fn routes(routes: &mut Routes) {
     use Permission::{ConfigRead, ConfigWrite};
     routes
         .at("/v1/cs/configs")
-        .now_or_later(Method::GET, ConfigRead, get, wants_linear, get_linear)
+        .now_or_later(Method::GET, ConfigRead.over(scope_of_get), get, wants_linear, get_linear)
         .hot()
-        .later_large(Method::POST, ConfigWrite, post_body_bytes_max, post)
+        .later_large(Method::POST, ConfigWrite.over(scope_of_post), post_body_bytes_max, post)
         .hot()
         // r-nacos takes PUT too, and some tools rely on it.
-        .later_large(Method::PUT, ConfigWrite, post_body_bytes_max, post)
-        .later(Method::DELETE, ConfigWrite, delete);
+        .later_large(Method::PUT, ConfigWrite.over(scope_of_post), post_body_bytes_max, post)
+        .later(Method::DELETE, ConfigWrite.over(scope_of_delete), delete);
     routes.at("/v1/cs/configs/catalog").now(Method::GET, ConfigRead, search::catalog);
 }
 
-fn post_body_bytes_max(call: &Call) -> usize {
-    let query = call.uri.query().unwrap_or_default();
-    let is = |flag: &str| query.split('&').any(|pair| pair == flag);
-    if is("import=true") {
-        limits::IMPORT_BODY_BYTES_MAX
-    } else if is("clone=true") {
-        limits::BODY_BYTES_MAX
-    } else {
-        limits::PUBLISH_BODY_BYTES_MAX
+/// What a POST does, by its query alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Post {
+    Publish,
+    Import,
+    Clone,
+}
+
+impl Post {
+    fn of(call: &Call) -> Self {
+        let query = call.uri.query().unwrap_or_default();
+        let is = |flag: &str| query.split('&').any(|pair| pair == flag);
+        if is("import=true") {
+            Self::Import
+        } else if is("clone=true") {
+            Self::Clone
+        } else {
+            Self::Publish
+        }
     }
+}
+
+fn post_body_bytes_max(call: &Call) -> usize {
+    match Post::of(call) {
+        Post::Import => limits::IMPORT_BODY_BYTES_MAX,
+        Post::Clone => limits::BODY_BYTES_MAX,
+        Post::Publish => limits::PUBLISH_BODY_BYTES_MAX,
+    }
+}
+
+fn scope_of_post(call: &Call) -> Scope {
+    match Post::of(call) {
+        Post::Publish => Scope::Named,
+        Post::Import | Post::Clone => Scope::Handler,
+    }
+}
+
+/// A search and an export look at a namespace, ids may be of any.
+fn scope_of_get(call: &Call) -> Scope {
+    let params = call.params();
+    if params.raw("ids").is_some() {
+        Scope::All
+    } else if ["search", "export", "exportV2"].iter().any(|name| params.raw(name).is_some()) {
+        Scope::Namespace
+    } else {
+        Scope::Named
+    }
+}
+
+fn scope_of_delete(call: &Call) -> Scope {
+    if call.params().raw("delType").is_some() { Scope::All } else { Scope::Named }
 }
 
 fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
@@ -93,13 +134,10 @@ async fn get_linear(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
 }
 
 async fn post(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let query = call.uri.query().unwrap_or_default();
-    let is = |flag: &str| query.split('&').any(|pair| pair == flag);
-    if is("import=true") {
-        return Box::pin(archive::import(&state, &call)).await;
-    }
-    if is("clone=true") {
-        return Box::pin(archive::clone(&state, &call)).await;
+    match Post::of(&call) {
+        Post::Import => return Box::pin(archive::import(&state, &call)).await,
+        Post::Clone => return Box::pin(archive::clone(&state, &call)).await,
+        Post::Publish => {}
     }
     let publish = {
         let mut params = call.params();
@@ -315,8 +353,9 @@ pub(crate) fn remove_of(
     Ok(Remove { key, gray, operator, at: state.now().1 })
 }
 
-/// Who calls, for history.
+/// Who calls, for history: the user that is known, else the one that the call names.
 pub(crate) fn operator(call: &Call, user: Option<&str>) -> Operator {
+    let user = call.user.as_deref().or(user);
     Operator { user: user.unwrap_or_default().into(), ip: call.ip_text().into() }
 }
 

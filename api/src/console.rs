@@ -58,6 +58,7 @@ fn check_ready(state: &State) -> Result<(), Failure> {
 fn server_state(state: &State) -> Value {
     let facts = &state.port.facts;
     let is_alone = (state.port.status)().members.len() <= 1;
+    let auth = if state.access.is_on() { "true" } else { "false" };
     let mode = if is_alone { "standalone" } else { "cluster" };
     json!({
         "standalone_mode": mode,
@@ -66,10 +67,10 @@ fn server_state(state: &State) -> Value {
         "version": NACOS_VERSION,
         "nacolet_version": facts.version,
         "server_port": facts.http.port().to_string(),
-        "auth_enabled": "false",
+        "auth_enabled": auth,
         "auth_system_type": "nacos",
         "auth_admin_request": "false",
-        "login_page_enabled": "false",
+        "login_page_enabled": auth,
         "console_ui_enabled": "true",
         "config_retention_days": "30",
     })

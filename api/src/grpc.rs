@@ -2,7 +2,8 @@
 //! smol. The connection is the client: it owns the instances it publishes, the configs it listens to
 //! and its subscriptions, and all of that goes when it closes.
 //!
-//! Reading order: `wire` and `message` are what travels, `dispatch` finds the handler, `config` and
+//! Reading order: `wire` and `message` are what travels, `dispatch` finds the handler and
+//! `permission` asks whether it may be called, `config` and
 //! `naming` are the handlers, `lock` too; `stream`, `watch` and `fuzzy` tell clients what changed, `outbox` says when
 //! and how often, `client` is one connection's state, `connection`, `socket` and `flood` its bytes.
 
@@ -17,6 +18,7 @@ mod message;
 mod naming;
 mod outbox;
 mod pattern;
+mod permission;
 mod socket;
 mod stream;
 mod watch;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::call::{Answer, Call};
 use crate::config::Words;
 use crate::params::Params;
-use crate::router::{Permission, Routes};
+use crate::router::{Permission, Routes, Scope};
 use crate::search::{PageOf, spelling};
 use crate::server::State;
 use crate::status::{Code, Failure};
@@ -20,14 +20,15 @@ const PAGE_SIZE: usize = 100;
 
 pub(crate) fn routes(routes: &mut Routes) {
     use Permission::ConfigRead;
+    let whole = ConfigRead.over(|_| Scope::Namespace);
     routes.at("/v1/cs/history").now(Method::GET, ConfigRead, v1);
     routes.at("/v1/cs/history/previous").now(Method::GET, ConfigRead, v1_previous);
-    routes.at("/v1/cs/history/configs").now(Method::GET, ConfigRead, v1_configs);
+    routes.at("/v1/cs/history/configs").now(Method::GET, whole, v1_configs);
     routes.at("/v2/cs/history").now(Method::GET, ConfigRead, v2_item);
     routes.at("/v2/cs/history/list").now(Method::GET, ConfigRead, v2_list);
     routes.at("/v2/cs/history/detail").now(Method::GET, ConfigRead, v2_detail);
     routes.at("/v2/cs/history/previous").now(Method::GET, ConfigRead, v2_previous);
-    routes.at("/v2/cs/history/configs").now(Method::GET, ConfigRead, v2_configs);
+    routes.at("/v2/cs/history/configs").now(Method::GET, whole, v2_configs);
 }
 
 /// `ConfigHistoryInfo` of Nacos.

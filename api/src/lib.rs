@@ -31,6 +31,7 @@ mod server;
 mod status;
 mod ticker;
 mod time;
+mod users;
 
 // Sockets.
 pub mod connection;
@@ -40,8 +41,8 @@ pub mod feed;
 pub mod grpc;
 
 // Configs, namespaces, login.
+mod access;
 mod archive;
-mod auth;
 mod capacity;
 mod config;
 mod config_v2;
@@ -74,6 +75,7 @@ mod subscription;
 mod target;
 pub mod udp;
 
+pub use access::{PasswordError, hash as hash_password};
 pub use request::{Facts, NodeStatus, Port, Request, WriteError};
 pub use router::{Permission, RouteInfo};
 pub use server::{Server, Settings};

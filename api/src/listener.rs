@@ -9,14 +9,16 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use hyper::Method;
 use hyper::header::HeaderName;
+use nacolet_auth::Action;
 use nacolet_config::{Caller, ListenKey, Md5};
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
 use serde::Serialize;
 
+use crate::access;
 use crate::call::{Answer, Call};
 use crate::config::{Words, no_cache};
 use crate::request::{ListenAnswer, Request, WatchersOf};
-use crate::router::{Permission, Routes};
+use crate::router::{Permission, Routes, Scope};
 use crate::search::spelling;
 use crate::server::State;
 use crate::status::Failure;
@@ -35,9 +37,22 @@ pub(crate) fn routes(routes: &mut Routes) {
     use Permission::ConfigRead;
     routes
         .at("/v1/cs/configs/listener")
-        .long_poll(Method::POST, ConfigRead, |_| limits::LISTEN_BODY_BYTES_MAX, listen)
+        .long_poll(
+            Method::POST,
+            ConfigRead.over(|_| Scope::Handler),
+            |_| limits::LISTEN_BODY_BYTES_MAX,
+            listen,
+        )
         .later(Method::GET, ConfigRead, watchers_of_key);
-    routes.at("/v1/cs/listener").later(Method::GET, ConfigRead, watchers_of_ip);
+    routes.at("/v1/cs/listener").later(
+        Method::GET,
+        ConfigRead.over(|call| match call.params().text("tenant") {
+            Some(_) => Scope::Namespace,
+            // With `all` those of every namespace.
+            None => Scope::All,
+        }),
+        watchers_of_ip,
+    );
 }
 
 /// One entry as the client wrote it.
@@ -66,6 +81,9 @@ async fn listen(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
         parse(params.text("Listening-Configs").ok_or_else(bad_probe)?)?
     };
     let keys: Vec<ConfigKey> = entries.iter().map(Entry::key).collect::<Result<_, _>>()?;
+    for key in &keys {
+        state.access.permits(call.user.as_deref(), Action::Read, &access::config(key))?;
+    }
     let tag = call.header("vipserver-tag").filter(|tag| !tag.is_empty());
     let changed = compare(&state, &keys, &entries, &Caller { ip: call.ip_text(), tag });
     let Some(timeout) = call.header("long-pulling-timeout") else {

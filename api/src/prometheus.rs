@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Answer, Call, JSON};
 use crate::members;
-use crate::router::{Permission, Routes};
+use crate::router::{Permission, Routes, Scope};
 use crate::server::State;
 use crate::status::Failure;
 
 pub(crate) fn routes(routes: &mut Routes) {
-    let read = Permission::NamingRead;
+    let read = Permission::NamingRead.over(|_| Scope::All);
     routes
         .at("/prometheus")
         .now(Method::GET, read, |state, _| Ok(targets(&state.registry(), |_, _| true)));

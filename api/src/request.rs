@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
 
 use futures_channel::oneshot;
+use nacolet_auth::{self as auth, Users};
 use nacolet_config::{self as config, ListenKey, Md5};
 use nacolet_lock as lock;
 use nacolet_model::{ConfigKey, Instant, Namespace, NodeId, ServiceKey, WallTime};
@@ -42,6 +43,13 @@ pub enum Request {
         command: lock::Command,
         /// Answered once it is applied or known to fail.
         reply: Responder<Result<bool, WriteError<lock::CommandError>>>,
+    },
+    /// Users, roles or permissions change: agreed before the answer.
+    Auth {
+        /// What to do.
+        command: auth::Command,
+        /// Answered once it is applied or known to fail.
+        reply: Responder<Result<(), WriteError<auth::CommandError>>>,
     },
     /// A list call with a UDP port asks for pushes. Fire and forget: the client polls anyway.
     Subscribe {
@@ -215,6 +223,10 @@ pub struct Port {
     pub configs: Arc<RwLock<config::Store>>,
     /// Services and instances. Only the core thread writes.
     pub registry: Arc<RwLock<registry::Registry>>,
+    /// Users and what they may. Only the core thread writes.
+    pub users: Arc<RwLock<Users>>,
+    /// Whether every call needs a user.
+    pub auth: bool,
     /// To the core thread; bounded by `limits::CORE_QUEUE_MAX`. A full channel is answered 503.
     pub requests: async_channel::Sender<Request>,
     /// The clock: monotonic time for deadlines, wall time for stamps.

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::Method;
+use nacolet_auth::{Action, Kind};
 use nacolet_model::limits;
 
 use crate::call::{Answer, Call};
@@ -22,7 +23,7 @@ pub(crate) const CONTEXT: &str = "/nacos";
 /// Registers every route.
 pub(crate) fn page(routes: &mut Routes) {
     crate::page::routes(routes);
-    crate::auth::routes(routes);
+    crate::users::routes(routes);
     crate::config::routes(routes);
     crate::listener::routes(routes);
     crate::history::routes(routes);
@@ -47,10 +48,54 @@ pub enum Permission {
     NamingRead,
     /// Write services of the namespace named in the call.
     NamingWrite,
-    /// Look at the node as a whole: namespaces, members, metrics.
+    /// Look at the node as a whole: namespaces, members, metrics. Every user may.
     Console,
-    /// Change the node as a whole.
+    /// Change the node as a whole, or look at what is in all namespaces.
     Admin,
+}
+
+impl Permission {
+    /// What is asked of the permissions of a user, where those decide.
+    pub(crate) const fn asks(self) -> Option<(Kind, Action)> {
+        match self {
+            Self::Open | Self::Console | Self::Admin => None,
+            Self::ConfigRead => Some((Kind::Config, Action::Read)),
+            Self::ConfigWrite => Some((Kind::Config, Action::Write)),
+            Self::NamingRead => Some((Kind::Naming, Action::Read)),
+            Self::NamingWrite => Some((Kind::Naming, Action::Write)),
+        }
+    }
+
+    /// This permission for what `scope` says of a call.
+    pub(crate) const fn over(self, scope: fn(&Call) -> Scope) -> Rule {
+        Rule { permission: self, scope }
+    }
+}
+
+/// What a call is about, for the permissions on configs and services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The one config or service that its parameters name.
+    Named,
+    /// Whatever is in the namespace that its parameters name.
+    Namespace,
+    /// Things of any namespace.
+    All,
+    /// What its body names: the handler asks.
+    Handler,
+}
+
+/// What a route needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    pub(crate) permission: Permission,
+    pub(crate) scope: fn(&Call) -> Scope,
+}
+
+impl From<Permission> for Rule {
+    fn from(permission: Permission) -> Self {
+        permission.over(|_| Scope::Named)
+    }
 }
 
 /// One line of the route table.
@@ -83,7 +128,7 @@ pub(crate) struct Route {
     method: Method,
     /// Behind the context path.
     path: &'static str,
-    permission: Permission,
+    rule: Rule,
     style: Style,
     handler: Handler,
     body_bytes_max: fn(&Call) -> usize,
@@ -91,7 +136,14 @@ pub(crate) struct Route {
 
 impl Route {
     /// Checks and serves one call.
-    pub(crate) async fn answer(&self, state: &Arc<State>, call: Call) -> Answer {
+    pub(crate) async fn answer(&self, state: &Arc<State>, mut call: Call) -> Answer {
+        if state.access.is_on() {
+            // Large, and not there for most servers.
+            let checked = Box::pin(state.access.check(state.now(), &self.rule, &mut call));
+            if let Err(denied) = checked.await {
+                return self.tell(state, &denied.into(), &call);
+            }
+        }
         let outcome = match &self.handler {
             Handler::NowOrLater(handler, is_late, _) if !is_late(&call) => {
                 handler(state, &call).map_err(|failure| (failure, call))
@@ -183,15 +235,15 @@ pub(crate) struct At<'r> {
 
 impl At<'_> {
     /// A handler that answers on the spot.
-    pub(crate) fn now(self, method: Method, permission: Permission, handler: Now) -> Self {
-        self.add(method, permission, Handler::Now(handler))
+    pub(crate) fn now(self, method: Method, rule: impl Into<Rule>, handler: Now) -> Self {
+        self.add(method, rule, Handler::Now(handler))
     }
 
     /// A handler that answers on the spot, and one that waits, for the calls that `is_late` picks.
     pub(crate) fn now_or_later<F, Fut>(
         self,
         method: Method,
-        permission: Permission,
+        rule: impl Into<Rule>,
         now: Now,
         is_late: fn(&Call) -> bool,
         later: F,
@@ -200,23 +252,23 @@ impl At<'_> {
         F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        self.add(method, permission, Handler::NowOrLater(now, is_late, boxed(later)))
+        self.add(method, rule, Handler::NowOrLater(now, is_late, boxed(later)))
     }
 
     /// A handler that waits for the core thread.
-    pub(crate) fn later<F, Fut>(self, method: Method, permission: Permission, handler: F) -> Self
+    pub(crate) fn later<F, Fut>(self, method: Method, rule: impl Into<Rule>, handler: F) -> Self
     where
         F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        self.add(method, permission, Handler::Later(boxed(handler)))
+        self.add(method, rule, Handler::Later(boxed(handler)))
     }
 
     /// A handler that waits for a long time and counts itself.
     pub(crate) fn long_poll<F, Fut>(
         self,
         method: Method,
-        permission: Permission,
+        rule: impl Into<Rule>,
         body_bytes_max: fn(&Call) -> usize,
         handler: F,
     ) -> Self
@@ -225,14 +277,14 @@ impl At<'_> {
         Fut: Future<Output = Outcome> + Send + 'static,
     {
         let handler = Handler::LongPoll(boxed(handler));
-        self.add_sized(method, permission, handler, body_bytes_max)
+        self.add_sized(method, rule, handler, body_bytes_max)
     }
 
     /// As [`Self::later`], for a route that takes larger bodies than others.
     pub(crate) fn later_large<F, Fut>(
         self,
         method: Method,
-        permission: Permission,
+        rule: impl Into<Rule>,
         body_bytes_max: fn(&Call) -> usize,
         handler: F,
     ) -> Self
@@ -240,7 +292,7 @@ impl At<'_> {
         F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        self.add_sized(method, permission, Handler::Later(boxed(handler)), body_bytes_max)
+        self.add_sized(method, rule, Handler::Later(boxed(handler)), body_bytes_max)
     }
 
     /// Lets the route added last take the short cut too.
@@ -249,19 +301,19 @@ impl At<'_> {
         self
     }
 
-    fn add(self, method: Method, permission: Permission, handler: Handler) -> Self {
-        self.add_sized(method, permission, handler, |_| limits::BODY_BYTES_MAX)
+    fn add(self, method: Method, rule: impl Into<Rule>, handler: Handler) -> Self {
+        self.add_sized(method, rule, handler, |_| limits::BODY_BYTES_MAX)
     }
 
     fn add_sized(
         self,
         method: Method,
-        permission: Permission,
+        rule: impl Into<Rule>,
         handler: Handler,
         body_bytes_max: fn(&Call) -> usize,
     ) -> Self {
-        let (path, style) = (self.path, Style::of(self.path));
-        self.routes.add(Route { method, path, permission, style, handler, body_bytes_max });
+        let (path, style, rule) = (self.path, Style::of(self.path), rule.into());
+        self.routes.add(Route { method, path, rule, style, handler, body_bytes_max });
         self
     }
 }
@@ -292,7 +344,7 @@ pub(crate) fn describe(table: &[Arc<Route>]) -> Vec<RouteInfo> {
     let info = |route: &Arc<Route>| RouteInfo {
         method: route.method.clone(),
         path: format!("{CONTEXT}{}", route.path),
-        permission: route.permission,
+        permission: route.rule.permission,
     };
     table.iter().map(info).collect()
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use hyper::header::{self, HeaderValue};
 use hyper::{StatusCode, Uri};
+use nacolet_auth as auth;
 use nacolet_config::{self as config, KeyRef};
 use nacolet_lock as lock;
 use nacolet_model::{Instant, WallTime, limits};
@@ -17,6 +18,7 @@ use nacolet_registry as registry;
 use smol::Async;
 use tide::http;
 
+use crate::access::Access;
 use crate::call::{Answer, Call, address_text};
 use crate::request::{Port, Request, WriteError};
 use crate::router::{self, Route, RouteInfo, Routes};
@@ -109,6 +111,7 @@ pub(crate) type Handed = (Async<TcpStream>, SocketAddr);
 pub(crate) struct State {
     pub(crate) port: Arc<Port>,
     pub(crate) settings: Settings,
+    pub(crate) access: Access,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) lists: list::Shelf,
     pub(crate) leases: subscription::Leases,
@@ -195,6 +198,16 @@ impl State {
     ) -> Result<bool, WriteError<lock::CommandError>> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Lock { command, reply })?;
+        self.in_time(answer).await.unwrap_or(Err(WriteError::Unknown))
+    }
+
+    /// Changes users, roles or permissions.
+    pub(crate) async fn write_auth(
+        &self,
+        command: auth::Command,
+    ) -> Result<(), WriteError<auth::CommandError>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Auth { command, reply })?;
         self.in_time(answer).await.unwrap_or(Err(WriteError::Unknown))
     }
 
@@ -299,6 +312,7 @@ impl Server {
     #[must_use]
     pub fn new(port: Arc<Port>, settings: Settings) -> Self {
         let state = Arc::new(State {
+            access: Access::new(&port),
             port,
             settings,
             ticker: Arc::default(),

@@ -12,7 +12,7 @@ use crate::call::{Answer, Call};
 use crate::instance::{Dialect, done};
 use crate::params::{PageParams, Params};
 use crate::refused;
-use crate::router::{Permission, Routes};
+use crate::router::{Permission, Routes, Scope};
 use crate::search::PageOf;
 use crate::server::State;
 use crate::shapes::{self, CheckerShape, Grouped, Host, Map, SelectorShape};
@@ -28,8 +28,13 @@ pub(crate) fn routes(routes: &mut Routes) {
         .later(Method::PUT, write, |state, call| done(state, call, Dialect::V1, update_v1))
         .later(Method::DELETE, write, |state, call| done(state, call, Dialect::V1, remove))
         .now(Method::GET, read, detail_v1);
-    routes.at("/v1/ns/service/list").now(Method::GET, read, list_v1);
-    routes.at("/v1/ns/service/names").now(Method::GET, read, names).now(Method::POST, read, names);
+    let whole = read.over(|_| Scope::Namespace);
+    routes.at("/v1/ns/service/list").now(Method::GET, whole, list_v1);
+    routes.at("/v1/ns/service/names").now(Method::GET, whole, names).now(
+        Method::POST,
+        whole,
+        names,
+    );
     routes.at("/v1/ns/service/subscribers").now(Method::GET, read, subscribers_v1);
     routes
         .at("/v1/ns/service/selector/types")
@@ -42,7 +47,7 @@ pub(crate) fn routes(routes: &mut Routes) {
             .later(Method::DELETE, write, |state, call| done(state, call, Dialect::V2, remove));
     }
     routes.at("/v2/ns/service").now(Method::GET, read, detail_v2);
-    routes.at("/v2/ns/service/list").now(Method::GET, read, list_v2);
+    routes.at("/v2/ns/service/list").now(Method::GET, whole, list_v2);
     routes.at("/v3/admin/ns/service").now(Method::GET, read, detail_v3);
     routes.at("/v3/admin/ns/service/subscribers").now(Method::GET, read, subscribers_v3);
     routes

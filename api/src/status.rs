@@ -44,6 +44,7 @@ pub(crate) struct Code(pub(crate) u32, pub(crate) &'static str);
 
 /// Names of Nacos's `ErrorCode`, as far as they are used.
 impl Code {
+    pub(crate) const ACCESS_DENIED: Self = Self(10001, "access denied");
     pub(crate) const PARAMETER_MISSING: Self = Self(10000, "parameter missing");
     pub(crate) const PARAMETER_VALIDATE_ERROR: Self = Self(20002, "parameter validate error");
     pub(crate) const RESOURCE_NOT_FOUND: Self = Self(20004, "resource not found");
@@ -82,6 +83,8 @@ pub(crate) struct Failure {
 enum Words {
     /// This parameter is missing: each style has its own sentence.
     Missing(&'static str),
+    /// Told as Spring tells it where there is no envelope.
+    Denied(&'static str),
     Text(Cow<'static, str>),
 }
 
@@ -96,6 +99,12 @@ impl Failure {
         let status = StatusCode::BAD_REQUEST;
         let code = Code::PARAMETER_MISSING;
         Self { status, code, words: Words::Missing(name), retry_after_s: None }
+    }
+
+    /// 403: nobody is known to call, or not one who may.
+    pub(crate) const fn denied(words: &'static str) -> Self {
+        let (status, code) = (StatusCode::FORBIDDEN, Code::ACCESS_DENIED);
+        Self { status, code, words: Words::Denied(words), retry_after_s: None }
     }
 
     /// 400: a parameter is there but not right.
@@ -147,6 +156,7 @@ impl Failure {
     pub(crate) fn grpc(self) -> (u16, Cow<'static, str>) {
         let text = match self.words {
             Words::Missing(name) => format!("Param '{name}' is required.").into(),
+            Words::Denied(text) => text.into(),
             Words::Text(text) => text,
         };
         (self.status.as_u16(), text)
@@ -167,6 +177,7 @@ impl Failure {
                 data: &*self.words.envelope(),
             }),
             Style::Config => match &self.words {
+                Words::Denied(words) => spring_error(self.status, words, path, now),
                 Words::Missing(name) => {
                     let message = format!(
                         "Required request parameter '{name}' for method parameter type String is \
@@ -178,6 +189,7 @@ impl Failure {
                 Words::Text(text) => Answer::text(format!("caused: {text};")),
             },
             Style::Text => match &self.words {
+                Words::Denied(words) => spring_error(self.status, words, path, now),
                 Words::Missing(name) => Answer::text(format!("Param '{name}' is required.")),
                 Words::Text(text) => Answer::text(text.as_bytes().to_vec()),
             },
@@ -196,6 +208,7 @@ impl Words {
             Self::Missing(name) => {
                 format!("Required parameter '{name}' type String is not present").into()
             }
+            Self::Denied(text) => Cow::Borrowed(text),
             Self::Text(text) => Cow::Borrowed(text),
         }
     }

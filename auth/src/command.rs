@@ -171,6 +171,9 @@ pub enum CommandError {
     /// Nobody would be left who may administer.
     #[error("the last administrator stays")]
     LastAdministrator,
+    /// Nobody administers yet.
+    #[error("there is no administrator: a node that is started with auth makes the first one")]
+    NotBegun,
 }
 
 #[cfg(test)]

@@ -182,6 +182,7 @@ impl Loader {
         let users = self.users;
         let is_state = users.roles().count() <= limits::USER_ROLES_MAX
             && users.permissions().count() <= limits::PERMISSIONS_MAX
+            && users.is_empty() == users.users.is_empty()
             && users.is_empty() != users.roles.contains_key(crate::ADMIN_ROLE);
         if self.left == 0 && is_state { Ok(users) } else { Err(LoadError::Damaged) }
     }

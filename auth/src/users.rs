@@ -118,6 +118,9 @@ impl Users {
     /// # Errors
     /// It does not fit; nothing changed.
     pub fn apply(&mut self, index: u64, command: Command) -> Result<(), CommandError> {
+        if self.is_empty() && !matches!(command, Command::Begin(_)) {
+            return Err(CommandError::NotBegun);
+        }
         match command {
             Command::Begin(begin) => self.begin(index, begin),
             Command::CreateUser { user, hash } => self.create(index, &user, hash),
@@ -250,6 +253,7 @@ impl Users {
         assert!(self.permissions.keys().all(|role| self.roles.contains_key(role)));
         assert!(self.roles.values().all(|users| !users.is_empty()));
         assert!(self.permissions.values().all(|all| !all.is_empty()));
+        assert_eq!(self.is_empty(), self.users.is_empty());
         assert_eq!(self.is_empty(), !self.roles.contains_key(ADMIN_ROLE), "nobody administers");
     }
 }
@@ -307,6 +311,7 @@ mod tests {
 
     #[test]
     fn the_first_user_begins_once() {
+        assert_eq!(Users::new().apply(1, create("early")), Err(CommandError::NotBegun));
         let mut users = begun();
         let key = users.key().copied();
         let again = users.apply(2, begin("other"));

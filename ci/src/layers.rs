@@ -25,10 +25,24 @@ const EDGES: &[(&str, &[&str])] = &[
     // An application of the library that is not Nacos.
     ("raft/examples/kv", &["model", "raft", "storage", "transport"]),
     ("api", &["model", "raft", "config", "registry", "lock", "auth"]),
-    ("node", &["model", "raft", "config", "registry", "lock", "auth", "storage", "transport", "api"]),
+    (
+        "node",
+        &["model", "raft", "config", "registry", "lock", "auth", "storage", "transport", "api"],
+    ),
     (
         "tests",
-        &["model", "raft", "config", "registry", "lock", "auth", "storage", "transport", "api", "node"],
+        &[
+            "model",
+            "raft",
+            "config",
+            "registry",
+            "lock",
+            "auth",
+            "storage",
+            "transport",
+            "api",
+            "node",
+        ],
     ),
     ("ci", &[]),
 ];

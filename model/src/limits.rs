@@ -201,6 +201,8 @@ pub const USER_ROLES_MAX: usize = 4_000;
 pub const PERMISSIONS_MAX: usize = 4_000;
 /// Longest resource of a permission, bytes: room for the longest names. Beyond: 400.
 pub const PERMISSION_RESOURCE_BYTES_MAX: usize = 600;
+/// Shortest password, bytes. Below: 400.
+pub const PASSWORD_BYTES_MIN: usize = 8;
 /// Longest password, bytes: bcrypt reads no more. Beyond: 400.
 pub const PASSWORD_BYTES_MAX: usize = 72;
 /// Longest hash of a password, bytes; bcrypt writes 60.

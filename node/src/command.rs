@@ -1,6 +1,7 @@
-//! The Raft log payload: one command of either core. A disk and wire format in postcard: append
+//! The Raft log payload: one command of one core. A disk and wire format in postcard: append
 //! variants, never reorder.
 
+use nacolet_auth as auth;
 use nacolet_config as config;
 use nacolet_lock as lock;
 use nacolet_registry as registry;
@@ -17,6 +18,8 @@ pub(crate) enum Command {
     Registry(registry::Command),
     /// Of the locks.
     Lock(lock::Command),
+    /// Of the users.
+    Auth(auth::Command),
 }
 
 impl Command {
@@ -24,7 +27,7 @@ impl Command {
     pub(crate) fn stamp(&mut self) {
         match self {
             Self::Lock(command) => command.set_stamp(clock::stamp()),
-            Self::Config(_) | Self::Registry(_) => {}
+            Self::Config(_) | Self::Registry(_) | Self::Auth(_) => {}
         }
     }
 }
@@ -39,6 +42,8 @@ pub(crate) enum Response {
     Registry(registry::Reply),
     /// Of the locks: whether it was taken, or freed.
     Lock(bool),
+    /// Of the users.
+    Auth,
 }
 
 /// How applying it refuses: nothing changed.
@@ -50,4 +55,6 @@ pub(crate) enum Refused {
     Registry(registry::RegistryError),
     /// By the locks.
     Lock(lock::CommandError),
+    /// By the users.
+    Auth(auth::CommandError),
 }

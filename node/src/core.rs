@@ -10,6 +10,7 @@ use async_channel::Receiver;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use nacolet_api::WriteError;
 use nacolet_api::request::{ListenAnswer, Request, Responder, Watcher, WatchersOf};
+use nacolet_auth as auth;
 use nacolet_config::{self as config, ListenInput, ListenOutput, Listeners};
 use nacolet_lock as lock;
 use nacolet_model::{Instant, NodeId, RequestId, limits};
@@ -52,6 +53,7 @@ enum Event {
 }
 
 type ConfigReply = Responder<Result<config::Response, WriteError<config::CommandError>>>;
+type AuthReply = Responder<Result<(), WriteError<auth::CommandError>>>;
 type LockReply = Responder<Result<bool, WriteError<lock::CommandError>>>;
 type RegistryReply = Responder<Result<registry::Reply, WriteError<registry::RegistryError>>>;
 
@@ -60,6 +62,7 @@ enum Caller {
     Config(ConfigReply),
     Registry(RegistryReply),
     Lock(LockReply),
+    Auth(AuthReply),
     /// The registry itself; it asks again.
     Nobody,
 }
@@ -253,6 +256,9 @@ impl Core {
             }
             Request::Lock { command, reply } => {
                 self.write(Command::Lock(command), Caller::Lock(reply));
+            }
+            Request::Auth { command, reply } => {
+                self.write(Command::Auth(command), Caller::Auth(reply));
             }
             Request::Subscribe { service, clusters, subscriber } => {
                 let at = clock::wall();
@@ -459,37 +465,47 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 fn written(caller: Caller, result: Result<Response, ClientWriteError<Refused>>) {
     match caller {
         Caller::Nobody => {}
-        Caller::Config(reply) => {
-            let _ = reply.send(match result {
-                Ok(Response::Config(response)) => Ok(response),
-                Err(ClientWriteError::Rejected(Refused::Config(error))) => {
-                    Err(WriteError::Refused(error))
-                }
-                Ok(Response::Registry(_) | Response::Lock(_)) => Err(WriteError::Unknown),
-                Err(error) => Err(failed(&error)),
-            });
-        }
-        Caller::Registry(reply) => {
-            let _ = reply.send(match result {
-                Ok(Response::Registry(response)) => Ok(response),
-                Err(ClientWriteError::Rejected(Refused::Registry(error))) => {
-                    Err(WriteError::Refused(error))
-                }
-                Ok(Response::Config(_) | Response::Lock(_)) => Err(WriteError::Unknown),
-                Err(error) => Err(failed(&error)),
-            });
-        }
-        Caller::Lock(reply) => {
-            let _ = reply.send(match result {
-                Ok(Response::Lock(done)) => Ok(done),
-                Err(ClientWriteError::Rejected(Refused::Lock(error))) => {
-                    Err(WriteError::Refused(error))
-                }
-                Ok(Response::Config(_) | Response::Registry(_)) => Err(WriteError::Unknown),
-                Err(error) => Err(failed(&error)),
-            });
-        }
+        Caller::Config(reply) => answer(
+            reply,
+            result,
+            |response| if let Response::Config(done) = response { Some(done) } else { None },
+            |refused| if let Refused::Config(error) = refused { Some(error) } else { None },
+        ),
+        Caller::Registry(reply) => answer(
+            reply,
+            result,
+            |response| if let Response::Registry(done) = response { Some(done) } else { None },
+            |refused| if let Refused::Registry(error) = refused { Some(error) } else { None },
+        ),
+        Caller::Lock(reply) => answer(
+            reply,
+            result,
+            |response| if let Response::Lock(done) = response { Some(done) } else { None },
+            |refused| if let Refused::Lock(error) = refused { Some(error) } else { None },
+        ),
+        Caller::Auth(reply) => answer(
+            reply,
+            result,
+            |response| matches!(response, Response::Auth).then_some(()),
+            |refused| if let Refused::Auth(error) = refused { Some(error) } else { None },
+        ),
     }
+}
+
+/// Gives `reply` its share of a result; the answer to another question is none.
+fn answer<T, E>(
+    reply: Responder<Result<T, WriteError<E>>>,
+    result: Result<Response, ClientWriteError<Refused>>,
+    done: impl FnOnce(Response) -> Option<T>,
+    refused: impl FnOnce(Refused) -> Option<E>,
+) {
+    let _ = reply.send(match result {
+        Ok(response) => done(response).ok_or(WriteError::Unknown),
+        Err(ClientWriteError::Rejected(error)) => {
+            Err(refused(error).map_or(WriteError::Unknown, WriteError::Refused))
+        }
+        Err(error) => Err(failed(&error)),
+    });
 }
 
 /// What a read that could not be confirmed means to the api.

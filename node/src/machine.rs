@@ -1,4 +1,4 @@
-//! The replicated application: both stores behind Raft's state machine trait. It applies committed
+//! The replicated application: all stores behind Raft's state machine trait. It applies committed
 //! commands under the write lock, hands what listeners and subscribers must hear to the core task,
 //! and turns the state into snapshot chunks and back. Files are the business of `storage`.
 
@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use nacolet_auth as auth;
 use nacolet_config as config;
 use nacolet_lock as lock;
 use nacolet_raft::{
@@ -24,6 +25,7 @@ use crate::command::{Command, Refused, Response};
 pub(crate) struct Shared {
     pub(crate) configs: Arc<RwLock<config::Store>>,
     pub(crate) registry: Arc<RwLock<registry::Registry>>,
+    pub(crate) users: Arc<RwLock<auth::Users>>,
 }
 
 /// What applying made the core task's business; both run on the core thread.
@@ -119,6 +121,7 @@ impl Machine {
     fn replace(&mut self, loaded: Loaded) {
         self.locks = loaded.locks;
         *write(&self.shared.configs) = loaded.configs;
+        *write(&self.shared.users) = loaded.users;
         let outputs = &mut self.aftermath.pending.borrow_mut().outputs;
         write(&self.shared.registry).install(clock::now(), loaded.services, outputs);
     }
@@ -129,6 +132,7 @@ struct Loaded {
     configs: config::Store,
     services: registry::Replicated,
     locks: lock::Locks,
+    users: auth::Users,
 }
 
 /// Decodes a snapshot; the whole is right or refused.
@@ -136,24 +140,28 @@ fn decode(mut reader: SnapshotReader) -> Result<Loaded, LoadFailure> {
     let mut configs = config::Loader::new();
     let mut services = registry::Loader::new();
     let mut locks = lock::Loader::new();
+    let mut users = auth::Loader::new();
     while let Some(block) = reader.read_block().map_err(LoadFailure::File)? {
         match block.split_first() {
             Some((&CONFIGS, chunk)) => configs.push(chunk).map_err(LoadFailure::Configs)?,
             Some((&SERVICES, chunk)) => services.push(chunk).map_err(LoadFailure::Services)?,
             Some((&LOCKS, chunk)) => locks.push(chunk).map_err(LoadFailure::Locks)?,
+            Some((&USERS, chunk)) => users.push(chunk).map_err(LoadFailure::Users)?,
             _ => return Err(LoadFailure::Section),
         }
     }
     let configs = configs.finish().map_err(LoadFailure::Configs)?;
     let services = services.finish().map_err(LoadFailure::Services)?;
     let locks = locks.finish().map_err(LoadFailure::Locks)?;
-    Ok(Loaded { configs, services, locks })
+    let users = users.finish().map_err(LoadFailure::Users)?;
+    Ok(Loaded { configs, services, locks, users })
 }
 
 /// Sections of a Raft snapshot: the first byte of each block. A disk format.
 const CONFIGS: u8 = 0;
 const SERVICES: u8 = 1;
 const LOCKS: u8 = 2;
+const USERS: u8 = 3;
 
 /// Why a snapshot is not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +174,8 @@ enum LoadFailure {
     Services(registry::LoadError),
     #[error(transparent)]
     Locks(lock::LoadError),
+    #[error(transparent)]
+    Users(auth::LoadError),
     #[error("a block of the Raft snapshot belongs to no section")]
     Section,
 }
@@ -209,6 +219,10 @@ impl RaftStateMachine for Machine {
             Command::Lock(command) => {
                 self.locks.apply(&command).map(Response::Lock).map_err(Refused::Lock)
             }
+            Command::Auth(command) => {
+                let applied = write(&self.shared.users).apply(index.0, command);
+                applied.map(|()| Response::Auth).map_err(Refused::Auth)
+            }
         }
     }
 
@@ -232,11 +246,13 @@ impl RaftStateMachine for Machine {
         let mut configs = read(&self.shared.configs).capture();
         let mut services = read(&self.shared.registry).capture();
         let mut locks = self.locks.capture();
+        let mut users = read(&self.shared.users).capture();
         self.snapshots.write(meta, move || {
             let section = |tag: u8| move |chunk: Vec<u8>| [&[tag], chunk.as_slice()].concat();
             let block = configs.next_chunk().map(section(CONFIGS));
             let block = block.or_else(|| services.next_chunk().map(section(SERVICES)));
-            block.or_else(|| locks.next_chunk().map(section(LOCKS)))
+            let block = block.or_else(|| locks.next_chunk().map(section(LOCKS)));
+            block.or_else(|| users.next_chunk().map(section(USERS)))
         })
     }
 

@@ -14,6 +14,7 @@ mod settings;
 mod signals;
 mod tail;
 mod udp;
+mod users;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -32,6 +32,7 @@ use crate::ref_time::RefTime;
 use crate::settings::Settings;
 use crate::tail::Tail;
 use crate::udp::Udp;
+use crate::users::{First, UsersError};
 use crate::{clock, signals};
 
 /// Why a node does not run, or runs no longer.
@@ -51,6 +52,8 @@ pub(crate) enum RunError {
     Fatal(#[from] Fatal),
     #[error(transparent)]
     Member(#[from] MemberError),
+    #[error(transparent)]
+    Users(#[from] UsersError),
 }
 
 impl RunError {
@@ -64,7 +67,8 @@ impl RunError {
             | Self::Listen { .. }
             | Self::Thread(_)
             | Self::Fatal(_)
-            | Self::Member(_) => false,
+            | Self::Member(_)
+            | Self::Users(_) => false,
         }
     }
 }
@@ -104,6 +108,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
             life,
             clustered: settings.cluster.is_some(),
         }))),
+        users: Arc::default(),
     };
     let (aftermath, applied) = Aftermath::new();
     let record = Record::load(&dir)?;
@@ -117,6 +122,8 @@ fn run(settings: &Settings) -> Result<(), RunError> {
     let port = Arc::new(Port {
         configs: Arc::clone(&shared.configs),
         registry: Arc::clone(&shared.registry),
+        users: Arc::clone(&shared.users),
+        auth: settings.auth.is_some(),
         requests,
         clock: clock::both,
         facts: Arc::new(facts(settings, &dir, life, address, grpc, member.as_ref())),
@@ -127,6 +134,10 @@ fn run(settings: &Settings) -> Result<(), RunError> {
     let ref_time_tried = ref_time.tried();
     let caught_up = aftermath.clone();
     let (loading, loaded) = async_channel::bounded(1);
+    let first = settings
+        .auth
+        .clone()
+        .map(|auth| First::new(auth, dir.clone(), shared.clone(), raft.clone(), cluster.clone()));
     let core = Core::new(Parts {
         shared,
         raft: raft.clone(),
@@ -152,6 +163,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         cluster,
         aftermath: caught_up,
         probed,
+        first,
     };
     smol::block_on(executor.run(node.live(&executor, core, tasks, member)))
 }
@@ -169,6 +181,8 @@ struct Node<'a> {
     cluster: Option<SharedCluster>,
     aftermath: Aftermath,
     probed: Arc<RwLock<Counts>>,
+    /// Where everybody has to log in.
+    first: Option<First>,
 }
 
 impl Node<'_> {
@@ -282,20 +296,28 @@ impl Node<'_> {
         self.aftermath.caught_up();
     }
 
+    /// Resolves once somebody can log in, where everybody has to.
+    async fn has_users(&self) -> Result<(), RunError> {
+        match &self.first {
+            Some(first) => Ok(first.make().await?),
+            None => Ok(()),
+        }
+    }
+
     /// Resolves once everything that was committed before the start is part of the state.
     async fn caught_up(&self) -> Result<(), RunError> {
         if let Some(cluster) = &self.cluster {
             cluster.caught_up().await;
             // The same: the registry has what other members have.
             let _ = self.loaded.recv().await;
-            return Ok(());
+            return self.has_users().await;
         }
         let mut version = 0;
         loop {
             let metrics = self.raft.metrics();
             let leads = metrics.role == engine::RoleKind::Leader;
             if leads && metrics.applied_index >= metrics.last_log.index {
-                return Ok(());
+                return self.has_users().await;
             }
             if metrics.membership.members().len() > 1 {
                 return Err(MemberError::NoKey.into());

@@ -57,6 +57,15 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "NACOLET_ALLOW_ANONYMOUS")]
     pub(crate) allow_anonymous: bool,
 
+    /// Every call needs a user: give it to every member. The first administrator is `nacos`
+    #[arg(long, env = "NACOLET_AUTH")]
+    pub(crate) auth: bool,
+
+    /// File with the password of the first administrator, read while there is no user [default: a random
+    /// password, written to admin-password in data-dir]
+    #[arg(long, env = "NACOLET_ADMIN_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) admin_password_file: Option<PathBuf>,
+
     /// Probe persistent instances: connect to addresses that clients register, loopback and link-local
     /// ones never
     #[arg(long, env = "NACOLET_PROBE")]
@@ -91,6 +100,8 @@ pub(crate) struct Settings {
     /// What a node needs that has peers, or may get some; a node that stays alone has none.
     pub(crate) cluster: Option<ClusterSettings>,
     pub(crate) threads: usize,
+    /// What a node needs where everybody has to log in.
+    pub(crate) auth: Option<AuthSettings>,
     /// Whether persistent instances are probed.
     pub(crate) probe: bool,
     pub(crate) log_file_bytes: u64,
@@ -107,6 +118,13 @@ pub(crate) struct ClusterSettings {
     pub(crate) join: Vec<String>,
     pub(crate) learner: bool,
     pub(crate) key_file: PathBuf,
+}
+
+/// What a node runs with where everybody has to log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AuthSettings {
+    /// Password of the first administrator; a random one where there is no file.
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 /// Where a value came from.
@@ -162,9 +180,13 @@ pub(crate) enum SettingsError {
     Host { value: String },
     #[error("there is no peer port 1000 below http-addr = {address}; give --peer-addr")]
     NoPeerPort { address: SocketAddr },
+    #[error("allow-anonymous and auth are opposites: with auth no call is anonymous")]
+    Opposites,
+    #[error("admin-password-file is given without auth, so nobody would ever log in")]
+    NoAuth,
     #[error(
-        "{key} = {address} is not a loopback address and nobody has to log in; \
-         add --allow-anonymous if every host that reaches it may read and change everything"
+        "{key} = {address} is not a loopback address and nobody has to log in; add --auth, or \
+         --allow-anonymous if every host that reaches it may read and change everything"
     )]
     Exposed { key: &'static str, address: SocketAddr },
 }
@@ -208,6 +230,7 @@ impl ServeArgs {
         let in_file = file.allow_anonymous.then_some(true);
         let anonymous =
             merge.pick("allow-anonymous", &flag, in_file, || false, ToString::to_string);
+        let auth = self.resolve_auth(&mut merge, &file, anonymous)?;
         let (flag, in_file) = (self.probe.then_some(true), file.probe.then_some(true));
         let probe = merge.pick("probe", &flag, in_file, || false, ToString::to_string);
         let (log_file_bytes, log_purge_bytes, snapshot_entries) =
@@ -228,6 +251,7 @@ impl ServeArgs {
             advertise_host,
             cluster,
             threads,
+            auth,
             probe,
             log_file_bytes,
             log_purge_bytes,
@@ -235,6 +259,28 @@ impl ServeArgs {
         };
         settings.check(anonymous)?;
         Ok((settings, merge.lines))
+    }
+
+    /// Whether everybody has to log in.
+    fn resolve_auth(
+        &self,
+        merge: &mut Merge<'_>,
+        file: &Self,
+        anonymous: bool,
+    ) -> Result<Option<AuthSettings>, SettingsError> {
+        let (flag, in_file) = (self.auth.then_some(true), file.auth.then_some(true));
+        let auth = merge.pick("auth", &flag, in_file, || false, ToString::to_string);
+        let password_file = merge.pick_path(
+            "admin-password-file",
+            self.admin_password_file.as_ref(),
+            file.admin_password_file.as_ref(),
+        );
+        match (auth, password_file) {
+            (true, _) if anonymous => Err(SettingsError::Opposites),
+            (true, password_file) => Ok(Some(AuthSettings { password_file })),
+            (false, Some(_)) => Err(SettingsError::NoAuth),
+            (false, None) => Ok(None),
+        }
     }
 
     /// Sizes of the log: of a file, of all files, and of what a snapshot covers.
@@ -282,14 +328,10 @@ impl ServeArgs {
         let flag = self.learner.then_some(true);
         let in_file = file.learner.then_some(true);
         let learner = merge.pick("learner", &flag, in_file, || false, ToString::to_string);
-        let (flag, in_file) =
-            (self.cluster_key_file.clone().map(Some), file.cluster_key_file.clone().map(Some));
-        let key_file = merge.pick(
+        let key_file = merge.pick_path(
             "cluster-key-file",
-            &flag,
-            in_file,
-            || None,
-            |path| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            self.cluster_key_file.as_ref(),
+            file.cluster_key_file.as_ref(),
         );
         let host = host.map(|value| url_host(&value)).transpose()?;
         let Some(key_file) = key_file else {
@@ -338,7 +380,7 @@ impl Settings {
         let entries = self.snapshot_entries;
         range("snapshot-entries", entries, (10..=10_000_000).contains(&entries), "10 to 10000000")?;
         for (key, address) in [("http-addr", self.http_addr), ("grpc-addr", self.grpc_addr)] {
-            if !is_loopback(address.ip()) && !anonymous {
+            if !is_loopback(address.ip()) && !anonymous && self.auth.is_none() {
                 return Err(SettingsError::Exposed { key, address });
             }
         }
@@ -430,6 +472,18 @@ impl Merge<'_> {
         value
     }
 
+    /// A file that need not be given.
+    fn pick_path(
+        &mut self,
+        key: &'static str,
+        given: Option<&PathBuf>,
+        file: Option<&PathBuf>,
+    ) -> Option<PathBuf> {
+        let shown = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let (given, file) = (given.cloned().map(Some), file.cloned().map(Some));
+        self.pick(key, &given, file, || None, |path| shown(path).unwrap_or_default())
+    }
+
     fn source(&self, key: &str) -> Origin {
         match self.matches.value_source(&key.replace('-', "_")) {
             Some(ValueSource::EnvVariable) => Origin::Environment,
@@ -515,11 +569,13 @@ mod tests {
     fn wrong_settings_are_refused_with_a_reason() {
         let unknown = file("unknown", "htp-addr = \"127.0.0.1:1\"\n");
         let unknown = unknown.to_str().expect("the path is text");
-        let cases: [(&[&str], &str); 13] = [
+        let cases: [(&[&str], &str); 15] = [
             (&["--settings", unknown], "htp-addr"),
             (&["--settings", "/nonexistent/x.toml"], "cannot read"),
             (&["--http-addr", "8848"], "HOST:PORT"),
             (&["--http-addr", "0.0.0.0:8848"], "--allow-anonymous"),
+            (&["--auth", "--allow-anonymous"], "opposites"),
+            (&["--admin-password-file", "p"], "without auth"),
             (&["--threads", "5"], "0 to 4"),
             (&["--log-file-bytes", "1"], "64 KiB"),
             (&["--log-purge-bytes", "70000"], "log-file-bytes to"),
@@ -536,6 +592,8 @@ mod tests {
         }
         std::fs::remove_file(unknown).expect("the file is there");
         assert!(resolve(&["--http-addr", "0.0.0.0:8848", "--allow-anonymous"]).is_ok());
+        let (settings, _) = resolve(&["--http-addr", "0.0.0.0:8848", "--auth"]).expect("right");
+        assert_eq!(settings.auth, Some(AuthSettings { password_file: None }));
         let exposed = resolve(&["--grpc-addr", "0.0.0.0:9848"]).expect_err("exposed").to_string();
         assert!(exposed.starts_with("grpc-addr"), "{exposed}");
     }

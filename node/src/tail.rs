@@ -37,7 +37,8 @@ fn written(entry: &Entry) -> Option<ConfigKey> {
         Some(Command::Config(config::Command::Publish(publish))) => Some(publish.key),
         Some(Command::Config(config::Command::Remove(remove))) => Some(remove.key),
         // What cannot be decoded cannot be applied either, and the worker says so.
-        Some(Command::Config(_) | Command::Registry(_) | Command::Lock(_)) | None => None,
+        Some(Command::Config(_) | Command::Registry(_) | Command::Lock(_) | Command::Auth(_))
+        | None => None,
     }
 }
 

@@ -95,6 +95,31 @@ impl DataDir {
         store_small(self.path(), name, bytes)
     }
 
+    /// Writes a file that only its owner may read, in place of one that is there. For people: nothing
+    /// depends on it.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn write_secret(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.path().join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        Ok(path)
+    }
+
+    /// Removes what [`Self::write_secret`] wrote.
+    ///
+    /// # Errors
+    /// It is not there, or the file system refuses.
+    pub fn remove_secret(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path().join(name))
+    }
+
     /// Reads a small record, `None` if it was never stored.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub(super) fn text(field: Option<&String>) -> Option<&str> {
     field.map(|text| text.trim()).filter(|text| !text.is_empty())
 }
 
-fn key(
+pub(super) fn key(
     data_id: Option<&String>,
     group: Option<&String>,
     tenant: Option<&String>,
@@ -130,10 +130,15 @@ impl Publishing {
         text(self.addition_map.as_ref()?.get(name)?.as_ref())
     }
 
-    fn command(&mut self, zone: &Zone, client: &Client) -> Result<Publish, Refusal> {
+    fn command(
+        &mut self,
+        zone: &Zone,
+        client: &Client,
+        user: Option<Arc<str>>,
+    ) -> Result<Publish, Refusal> {
         let content = self.content.take().unwrap_or_default();
         let key = key(self.data_id.as_ref(), self.group.as_ref(), self.tenant.as_ref())?;
-        let operator = operator(client, self.addition("src_user"));
+        let operator = operator(client, user.as_deref().or(self.addition("src_user")));
         let publish = Publish::new(key, content.into(), operator, zone.state.now().1)?;
         let inherit = Inherit {
             app_name: self.addition("appName").is_none(),
@@ -170,8 +175,13 @@ fn operator(client: &Client, user: Option<&str>) -> Operator {
     Operator { user: user.unwrap_or_default().into(), ip: (*client.ip).into() }
 }
 
-pub(super) async fn publish(zone: &Zone, client: &Client, mut request: Publishing) -> Bytes {
-    let command = request.command(zone, client).map(Into::into);
+pub(super) async fn publish(
+    zone: &Zone,
+    client: &Client,
+    user: Option<Arc<str>>,
+    mut request: Publishing,
+) -> Bytes {
+    let command = request.command(zone, client, user).map(Into::into);
     write(zone, "ConfigPublishResponse", request.request_id.as_deref(), command).await
 }
 
@@ -181,18 +191,28 @@ request! {
 }
 
 impl Removing {
-    fn command(&self, zone: &Zone, client: &Client) -> Result<Remove, Refusal> {
+    fn command(
+        &self,
+        zone: &Zone,
+        client: &Client,
+        user: Option<Arc<str>>,
+    ) -> Result<Remove, Refusal> {
         Ok(Remove {
             key: key(self.data_id.as_ref(), self.group.as_ref(), self.tenant.as_ref())?,
             gray: text(self.tag.as_ref()).map(tag_name).transpose()?.map(GrayName::Tag),
-            operator: operator(client, None),
+            operator: operator(client, user.as_deref()),
             at: zone.state.now().1,
         })
     }
 }
 
-pub(super) async fn remove(zone: &Zone, client: &Client, request: Removing) -> Bytes {
-    let command = request.command(zone, client).map(Into::into);
+pub(super) async fn remove(
+    zone: &Zone,
+    client: &Client,
+    user: Option<Arc<str>>,
+    request: Removing,
+) -> Bytes {
+    let command = request.command(zone, client, user).map(Into::into);
     write(zone, "ConfigRemoveResponse", request.request_id.as_deref(), command).await
 }
 
@@ -223,6 +243,12 @@ pub(super) struct Context {
     group: Option<String>,
     tenant: Option<String>,
     md5: Option<String>,
+}
+
+impl Context {
+    pub(super) fn key(&self) -> Result<ConfigKey, Refusal> {
+        key(self.data_id.as_ref(), self.group.as_ref(), self.tenant.as_ref())
+    }
 }
 
 request! {
@@ -269,12 +295,7 @@ fn differing<'a>(
     if contexts.len() > limits::LISTEN_KEYS_MAX {
         return Err(Refusal::invalid("too many configs in one request"));
     }
-    let keys = contexts
-        .iter()
-        .map(|context| {
-            key(context.data_id.as_ref(), context.group.as_ref(), context.tenant.as_ref())
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let keys = contexts.iter().map(Context::key).collect::<Result<Vec<_>, _>>()?;
     let mut changed = Vec::new();
     for (key, context) in keys.into_iter().zip(contexts) {
         if request.listen == Some(false) {

@@ -3,6 +3,7 @@
 //! `GrpcRequestAcceptor`, in this order).
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::body::Bytes;
 use serde::Deserialize;
@@ -10,11 +11,11 @@ use serde::Deserialize;
 use super::client::Client;
 use super::message::{Empty, Refusal, done, error, server_check};
 use super::wire::Payload;
-use super::{Zone, config, fuzzy, lock, naming};
+use super::{Zone, config, fuzzy, lock, naming, permission};
 
 /// The requests that have a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     HealthCheck,
     ConfigQuery,
     ConfigPublish,
@@ -51,6 +52,25 @@ impl Kind {
             _ => return None,
         })
     }
+
+    /// Class name of the answer.
+    pub(super) const fn response(self) -> &'static str {
+        match self {
+            Self::HealthCheck => "HealthCheckResponse",
+            Self::ConfigQuery => "ConfigQueryResponse",
+            Self::ConfigPublish => "ConfigPublishResponse",
+            Self::ConfigRemove => "ConfigRemoveResponse",
+            Self::ConfigBatchListen => "ConfigChangeBatchListenResponse",
+            Self::Instance | Self::PersistentInstance => "InstanceResponse",
+            Self::BatchInstance => "BatchInstanceResponse",
+            Self::ServiceQuery => "QueryServiceResponse",
+            Self::ServiceList => "ServiceListResponse",
+            Self::SubscribeService => "SubscribeServiceResponse",
+            Self::LockOperation => "LockOperationResponse",
+            Self::ConfigFuzzyWatch => "ConfigFuzzyWatchResponse",
+            Self::NamingFuzzyWatch => "NamingFuzzyWatchResponse",
+        }
+    }
 }
 
 /// Answers one unary request.
@@ -69,7 +89,13 @@ pub(super) async fn answer(zone: &Rc<Zone>, client: &Rc<Client>, payload: &Paylo
         return refused(Refusal::UNREGISTERED);
     }
     client.touch();
-    match handle(zone, client, kind, payload).await {
+    let user = match permission::check(zone, kind, payload) {
+        // Java logs in again for the answer of its request only, and not for a bare error.
+        Ok(Err(denied)) => return permission::denied(kind, request_id(payload).as_deref(), denied),
+        Ok(Ok(user)) => user,
+        Err(undecodable) => return refused(Refusal::undecodable(&undecodable)),
+    };
+    match handle(zone, client, user, kind, payload).await {
         Ok(answer) => answer,
         Err(undecodable) => refused(Refusal::undecodable(&undecodable)),
     }
@@ -78,14 +104,15 @@ pub(super) async fn answer(zone: &Rc<Zone>, client: &Rc<Client>, payload: &Paylo
 async fn handle(
     zone: &Rc<Zone>,
     client: &Rc<Client>,
+    user: Option<Arc<str>>,
     kind: Kind,
     payload: &Payload,
 ) -> serde_json::Result<Bytes> {
     Ok(match kind {
         Kind::HealthCheck => done("HealthCheckResponse", request_id(payload).as_deref(), Empty {}),
         Kind::ConfigQuery => config::query(zone, client, payload, &read(payload)?),
-        Kind::ConfigPublish => Box::pin(config::publish(zone, client, read(payload)?)).await,
-        Kind::ConfigRemove => Box::pin(config::remove(zone, client, read(payload)?)).await,
+        Kind::ConfigPublish => Box::pin(config::publish(zone, client, user, read(payload)?)).await,
+        Kind::ConfigRemove => Box::pin(config::remove(zone, client, user, read(payload)?)).await,
         Kind::ConfigBatchListen => config::listen(zone, client, payload, &read(payload)?),
         Kind::Instance => Box::pin(naming::publish_one(zone, client, read(payload)?)).await,
         Kind::BatchInstance => Box::pin(naming::publish_batch(zone, client, read(payload)?)).await,
@@ -101,7 +128,7 @@ async fn handle(
     })
 }
 
-fn read<'a, T: Deserialize<'a>>(payload: &'a Payload) -> serde_json::Result<T> {
+pub(super) fn read<'a, T: Deserialize<'a>>(payload: &'a Payload) -> serde_json::Result<T> {
     serde_json::from_slice(payload.json())
 }
 

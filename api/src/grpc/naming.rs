@@ -47,7 +47,7 @@ impl Serialize for ServiceInfo<'_> {
 }
 
 /// The service that a request names.
-fn target<'a>(
+pub(super) fn target<'a>(
     namespace: &'a Option<String>,
     group: &'a Option<String>,
     name: &'a Option<String>,

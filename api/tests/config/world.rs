@@ -74,6 +74,8 @@ impl World {
         let port = Port {
             configs: Arc::clone(&configs),
             registry: Arc::new(RwLock::new(Registry::new(RegistrySettings::default()))),
+            users: Arc::default(),
+            auth: false,
             requests,
             clock,
             facts: Arc::new(facts),
@@ -271,6 +273,7 @@ impl Core {
             }
             Request::Registry { .. }
             | Request::Lock { .. }
+            | Request::Auth { .. }
             | Request::Subscribe { .. }
             | Request::Follow { .. }
             | Request::Gone { .. } => {}

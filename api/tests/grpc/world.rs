@@ -54,6 +54,8 @@ impl World {
         let port = Arc::new(Port {
             configs: Arc::new(RwLock::new(Store::new())),
             registry: Arc::new(RwLock::new(Registry::new(RegistrySettings::default()))),
+            users: Arc::default(),
+            auth: false,
             requests,
             clock,
             facts: Arc::new(facts),

@@ -76,6 +76,8 @@ impl World {
         let port = Arc::new(Port {
             configs: Arc::new(RwLock::new(Store::new())),
             registry: Arc::new(RwLock::new(Registry::new(settings))),
+            users: Arc::default(),
+            auth: false,
             requests: sender,
             clock,
             facts: Arc::new(Facts {
@@ -159,6 +161,7 @@ impl World {
             }
             Request::Config { .. }
             | Request::Lock { .. }
+            | Request::Auth { .. }
             | Request::ReadIndex { .. }
             | Request::Cluster { .. }
             | Request::Listen { .. }
