@@ -99,17 +99,13 @@ fn run(settings: &Settings) -> Result<(), RunError> {
     let (address, grpc) = (http_claim.address, grpc_claim.address);
     let (ref_time, ref_time_floor) = RefTime::open(&dir)?;
     let life = life()?;
-    let shared = Shared {
-        configs: Arc::new(RwLock::new(config::Store::new())),
-        registry: Arc::new(RwLock::new(Registry::new(RegistrySettings {
-            seed,
-            ref_time_floor,
-            node: dir.node_id(),
-            life,
-            clustered: settings.cluster.is_some(),
-        }))),
-        users: Arc::default(),
-    };
+    let shared = nothing_yet(RegistrySettings {
+        seed,
+        ref_time_floor,
+        node: dir.node_id(),
+        life,
+        clustered: settings.cluster.is_some(),
+    });
     let (aftermath, applied) = Aftermath::new();
     let record = Record::load(&dir)?;
     let before = Before::open(settings.cluster.as_ref(), &dir, record, address.port(), seed)?;
@@ -166,6 +162,15 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         first,
     };
     smol::block_on(executor.run(node.live(&executor, core, tasks, member)))
+}
+
+/// The state before anything is read back.
+fn nothing_yet(registry: RegistrySettings) -> Shared {
+    Shared {
+        configs: Arc::new(RwLock::new(config::Store::new())),
+        registry: Arc::new(RwLock::new(Registry::new(registry))),
+        users: Arc::default(),
+    }
 }
 
 /// What the main task holds.

@@ -8,4 +8,5 @@ mod connections;
 mod hostile;
 mod instances;
 mod strictness;
+mod users;
 mod world;

@@ -10,6 +10,7 @@ use nacolet_api::connection::{self, listen, loopback};
 use nacolet_api::feed::Feed;
 use nacolet_api::request::Responder;
 use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError, grpc};
+use nacolet_auth::Users;
 use nacolet_config::Store;
 use nacolet_lock::{Locks, Stamp};
 use nacolet_model::{Instant, NodeId, RequestId, WallTime};
@@ -38,6 +39,11 @@ impl World {
     }
 
     pub(crate) fn with(settings: Settings) -> Self {
+        Self::with_users(settings, None)
+    }
+
+    /// Where these have to log in.
+    pub(crate) fn with_users(settings: Settings, users: Option<Users>) -> Self {
         let (requests, inbox) = async_channel::bounded(1_024);
         let facts = Facts {
             version: "0.1.0",
@@ -54,8 +60,8 @@ impl World {
         let port = Arc::new(Port {
             configs: Arc::new(RwLock::new(Store::new())),
             registry: Arc::new(RwLock::new(Registry::new(RegistrySettings::default()))),
-            users: Arc::default(),
-            auth: false,
+            auth: users.is_some(),
+            users: Arc::new(RwLock::new(users.unwrap_or_default())),
             requests,
             clock,
             facts: Arc::new(facts),
