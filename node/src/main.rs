@@ -5,6 +5,7 @@ mod clock;
 mod cluster;
 mod command;
 mod core;
+mod doors;
 mod feeds;
 mod machine;
 mod probe;

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::pin::{Pin, pin};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, RwLock, atomic};
-use std::thread::JoinHandle;
 
 use nacolet_api::request::MemberStatus;
 use nacolet_api::{Facts, NodeStatus, Port, Server, Stage, connection, grpc};
@@ -26,6 +25,7 @@ use crate::cluster::member::{Before, Member, MemberError};
 use crate::cluster::record::Record;
 use crate::cluster::refill;
 use crate::core::{Core, Parts};
+use crate::doors::{Doors, ThreadEnd, api_thread, claim};
 use crate::machine::{Aftermath, Machine, Shared, read};
 use crate::probe::Prober;
 use crate::ref_time::RefTime;
@@ -394,67 +394,6 @@ struct OpenDoors {
     server: Server,
     here: Option<smol::Task<io::Result<()>>>,
     threads: Vec<ThreadEnd>,
-}
-
-/// Resolves when an api thread has ended.
-type ThreadEnd = Pin<Box<dyn Future<Output = ()>>>;
-
-/// The listeners of one api thread.
-struct Doors {
-    http: TcpListener,
-    grpc: TcpListener,
-}
-
-impl Doors {
-    async fn serve(self, server: Server) -> io::Result<()> {
-        let http = connection::serve(self.http, server.clone());
-        future::try_zip(http, grpc::serve(self.grpc, server)).await.map(|_| ())
-    }
-}
-
-/// One thread that serves connections; the future resolves when it has ended.
-fn api_thread(number: usize, doors: Doors, server: Server) -> Result<ThreadEnd, RunError> {
-    let (done, ended) = async_channel::bounded::<()>(1);
-    let serve = move || {
-        if let Err(error) = smol::block_on(doors.serve(server)) {
-            abort_process(&format!("api thread {number} cannot serve: {error}"));
-        }
-        drop(done);
-    };
-    let name = format!("api-{number}");
-    let thread: JoinHandle<()> =
-        std::thread::Builder::new().name(name).spawn(serve).map_err(RunError::Thread)?;
-    Ok(Box::pin(async move {
-        // Nothing is ever sent: the channel closes when the thread drops its end.
-        let _ = ended.recv().await;
-        // A panic ends the process before this point.
-        let _ = thread.join();
-    }))
-}
-
-/// An address that this process serves, or will once it is ready.
-struct Claim {
-    address: SocketAddr,
-    /// Bound and not listening: clients are refused until the doors open.
-    _held: socket2::Socket,
-}
-
-/// Refuses an address that somebody else serves already. The api threads share it later
-/// (`SO_REUSEPORT`), and another process that shares it as well would take half of the clients. From
-/// now on a socket holds it, since a member may need a while to catch up.
-fn claim(address: SocketAddr) -> Result<Claim, RunError> {
-    let claimed = || {
-        let probe = TcpListener::bind(address)?;
-        let address = probe.local_addr()?;
-        drop(probe);
-        let domain = socket2::Domain::for_address(address);
-        let held = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-        held.set_reuse_address(true)?;
-        held.set_reuse_port(true)?;
-        held.bind(&address.into())?;
-        Ok(Claim { address, _held: held })
-    };
-    claimed().map_err(|source| RunError::Listen { address, source })
 }
 
 /// Asks for as many descriptors as connections and long polls may need; many systems start a process
