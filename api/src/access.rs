@@ -99,7 +99,7 @@ impl Access {
                 let params = call.params();
                 let permits = |asked: Resource<'_>| users.permits(&user, action, &asked);
                 match (rule.scope)(call) {
-                    Scope::Named => Asked::new(call, &params).all(kind, permits),
+                    Scope::Named => Asked::new(call, &params, kind).all(kind, permits),
                     Scope::Namespace => Asked::whole(call, &params).all(kind, permits),
                     Scope::All => permits(everything(kind)),
                     Scope::Handler => true,
@@ -220,21 +220,34 @@ struct Asked<'p> {
 }
 
 impl<'p> Asked<'p> {
-    /// The names of a call.
-    fn new(call: &Call, params: &'p Params<'_>) -> Self {
-        let mut asked = Self::whole(call, params);
-        let names = ["dataId", "serviceName"];
-        let name = names.into_iter().find_map(|name| params.text(name)).unwrap_or(ANY);
-        let given: Vec<&str> =
-            ["group", "groupName"].into_iter().filter_map(|group| params.text(group)).collect();
-        (asked.groups, asked.name) = match name.split_once("@@") {
-            // A grouped name goes before the parameter beside it; both must be permitted.
-            Some((group, name)) => (given.into_iter().chain([group]).collect(), name),
-            None if !given.is_empty() => (given, name),
-            None if params.text("serviceName").is_some() => (vec![Group::DEFAULT], name),
-            None => (vec![ANY], name),
+    /// The names of a call, of this kind: the words of the other kind mean nothing to its handler.
+    fn new(call: &Call, params: &'p Params<'_>, kind: Kind) -> Self {
+        let asked = Self::whole(call, params);
+        let given = ["group", "groupName"].into_iter().filter_map(|group| params.text(group));
+        let mut groups: Vec<&str> = given.collect();
+        let name = match kind {
+            Kind::Config => params.text("dataId").unwrap_or(ANY),
+            Kind::Naming => {
+                match params.text("serviceName").map(|name| name.split_once("@@").ok_or(name)) {
+                    // A grouped name goes before the parameter beside it; both must be permitted.
+                    Some(Ok((group, name))) => {
+                        groups.push(group);
+                        name
+                    }
+                    Some(Err(name)) => {
+                        if groups.is_empty() {
+                            groups.push(Group::DEFAULT);
+                        }
+                        name
+                    }
+                    None => ANY,
+                }
+            }
         };
-        asked
+        if groups.is_empty() {
+            groups.push(ANY);
+        }
+        Self { groups, name, ..asked }
     }
 
     /// The namespaces of a call, and all that is in them.
@@ -262,11 +275,13 @@ impl<'p> Asked<'p> {
 mod tests {
     use super::*;
 
-    fn asked(uri: &str, is_whole: bool) -> Vec<String> {
+    fn asked(uri: &str, kind: Option<Kind>) -> Vec<String> {
         let call = Call { uri: uri.parse().expect("a URI"), ..Call::default() };
         let params = call.params();
-        let asked =
-            if is_whole { Asked::whole(&call, &params) } else { Asked::new(&call, &params) };
+        let asked = match kind {
+            Some(kind) => Asked::new(&call, &params, kind),
+            None => Asked::whole(&call, &params),
+        };
         let found = std::cell::RefCell::new(Vec::new());
         asked.all(Kind::Config, |Resource { namespace, group, name, .. }| {
             found.borrow_mut().push(format!("{namespace}:{group}:{name}"));
@@ -277,21 +292,28 @@ mod tests {
 
     #[test]
     fn every_spelling_in_a_call_must_be_permitted() {
-        let check = |uri: &str, expected: &[&str]| assert_eq!(asked(uri, false), expected, "{uri}");
-        check("/nacos/v1/cs/configs?tenant=a&group=g&dataId=x", &["a:g:x"]);
-        check("/nacos/v1/cs/configs?group=g&dataId=x", &["public:g:x"]);
-        check("/nacos/v1/cs/configs?namespaceId=a&group=g&dataId=x", &["public:g:x", "a:g:x"]);
-        check("/nacos/v2/cs/config?tenant=a&group=g&dataId=x", &["public:g:x", "a:g:x"]);
-        check(
+        let config = |uri: &str, expected: &[&str]| {
+            assert_eq!(asked(uri, Some(Kind::Config)), expected, "{uri}");
+        };
+        config("/nacos/v1/cs/configs?tenant=a&group=g&dataId=x", &["a:g:x"]);
+        config("/nacos/v1/cs/configs?group=g&dataId=x", &["public:g:x"]);
+        config("/nacos/v1/cs/configs?namespaceId=a&group=g&dataId=x", &["public:g:x", "a:g:x"]);
+        config("/nacos/v2/cs/config?tenant=a&group=g&dataId=x", &["public:g:x", "a:g:x"]);
+        config(
             "/nacos/v2/cs/config?namespaceId=a&group=g&groupName=h&dataId=x",
             &["a:g:x", "a:h:x"],
         );
-        check("/nacos/v1/ns/instance?namespaceId=a&serviceName=g@@s", &["a:g:s"]);
-        check("/nacos/v1/ns/instance?serviceName=g@@s&groupName=h", &["public:h:s", "public:g:s"]);
-        check("/nacos/v1/ns/instance?serviceName=s", &["public:DEFAULT_GROUP:s"]);
-        check("/nacos/v1/cs/configs", &["public:*:*"]);
-        check("/nacos/v1/cs/configs?tenant=%20public%20&dataId=x", &["public:*:x"]);
-        let whole = asked("/nacos/v1/ns/service/list?groupName=g&serviceName=s", true);
+        config("/nacos/v1/cs/configs?group=g&dataId=a@@b&serviceName=s", &["public:g:a@@b"]);
+        config("/nacos/v1/cs/configs?serviceName=s", &["public:*:*"]);
+        config("/nacos/v1/cs/configs?tenant=%20public%20&dataId=x", &["public:*:x"]);
+        let naming = |uri: &str, expected: &[&str]| {
+            assert_eq!(asked(uri, Some(Kind::Naming)), expected, "{uri}");
+        };
+        naming("/nacos/v1/ns/instance?namespaceId=a&serviceName=g@@s", &["a:g:s"]);
+        naming("/nacos/v1/ns/instance?serviceName=g@@s&groupName=h", &["public:h:s", "public:g:s"]);
+        naming("/nacos/v1/ns/instance?serviceName=s&dataId=x", &["public:DEFAULT_GROUP:s"]);
+        naming("/nacos/v1/ns/instance?dataId=x", &["public:*:*"]);
+        let whole = asked("/nacos/v1/ns/service/list?groupName=g&serviceName=s", None);
         assert_eq!(whole, ["public:*:*"]);
     }
 }

@@ -210,6 +210,25 @@ fn a_permission_for_one_config_is_none_for_its_neighbours() {
 }
 
 #[test]
+fn the_words_of_the_other_kind_cover_nothing() {
+    let mut world = World::new();
+    world.user("u", &[("a:g:naming/s", Actions::Both), ("a:g:config/d", Actions::Both)]);
+    let token = world.token("u");
+    let cases = [
+        ("/nacos/v1/ns/instance/list?namespaceId=a&groupName=g&serviceName=s", 200),
+        ("/nacos/v1/ns/instance/list?namespaceId=a&groupName=g&serviceName=other&dataId=s", 403),
+        ("/nacos/v1/ns/instance/list?namespaceId=a&serviceName=h@@s&groupName=g", 403),
+        ("/nacos/v1/cs/configs?tenant=a&group=g&dataId=d", 404),
+        ("/nacos/v1/cs/configs?tenant=a&group=g&dataId=other&serviceName=d", 403),
+        ("/nacos/v1/cs/configs?tenant=a&group=h&groupName=g&dataId=d", 403),
+    ];
+    for (target, status) in cases {
+        let answer = world.call("GET", target, &[("accesstoken", &token)]);
+        assert_eq!(answer.status, status, "{target}: {}", text(&answer));
+    }
+}
+
+#[test]
 fn every_config_of_a_listener_must_be_permitted() {
     let mut world = World::new();
     world.user("u", &[("a:g:config/x", Actions::Read)]);
