@@ -1,11 +1,19 @@
 //! One HTTP client for all verbs: builds requests for the public Nacos API with surf, turns answers
-//! into text, JSON or one clear sentence. It knows paths and parameters, not what they mean.
+//! into text, JSON or one clear sentence. It knows paths and parameters, not what they mean. Where there is a
+//! user it logs in with the first call, and again when a token is no longer good.
 
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use surf::StatusCode;
 use surf::http::Method;
+
+use super::login::Login;
+
+const LOGIN: &str = "/nacos/v1/auth/users/login";
+const TOKEN_HEADER: &str = "accessToken";
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Why a verb failed, as the person at the shell reads it.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +22,13 @@ pub(crate) enum CliError {
     Server { url: String },
     #[error("no node answers at {server}: {reason}")]
     Unreachable { server: String, reason: String },
+    #[error(
+        "the node wants to know who asks: give --username NAME and --password-file FILE, or set \
+         NACOLET_USERNAME and NACOLET_PASSWORD"
+    )]
+    NoUser,
+    #[error("the user name {username} and the password do not fit, or there is no such user")]
+    Login { username: String },
     #[error("{what} does not exist")]
     NotFound { what: String },
     #[error("the node refused ({status}): {text}")]
@@ -30,6 +45,7 @@ pub(crate) enum CliError {
 pub(crate) struct Client {
     server: surf::Url,
     http: surf::Client,
+    login: Option<Login>,
 }
 
 /// Parameters of one call, in order.
@@ -43,11 +59,11 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// A client for the node at `url`; the wait covers a long poll of 30 s.
+    /// A client for the node at `url`, as this user; the wait covers a long poll of 30 s.
     ///
     /// # Errors
     /// `CliError::Server` when `url` is not an `http` address.
-    pub(crate) fn new(url: &str) -> Result<Self, CliError> {
+    pub(crate) fn new(url: &str, login: Option<Login>) -> Result<Self, CliError> {
         let wrong = || CliError::Server { url: url.to_owned() };
         let text = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let server = surf::Url::parse(&text).ok().ok_or_else(wrong)?;
@@ -56,13 +72,14 @@ impl Client {
         }
         let settings = surf::Config::new().set_timeout(Some(Duration::from_secs(60)));
         let http = settings.try_into().map_err(|error: std::convert::Infallible| match error {})?;
-        Ok(Self { server, http })
+        Ok(Self { server, http, login })
     }
 
     /// Sends `params` in the query, or in the form body for POST and PUT.
     ///
     /// # Errors
-    /// `CliError::Unreachable` when there is no answer; every status is an answer.
+    /// `CliError::Unreachable` when there is no answer, `NoUser` or `Login` when the node does not know who
+    /// asks; every other status is an answer.
     pub(crate) async fn call(
         &self,
         method: Method,
@@ -75,19 +92,21 @@ impl Client {
         let mut url = self.server.clone();
         url.set_path(path);
         let in_body = matches!(method, Method::Post | Method::Put);
-        let mut request = if in_body {
-            surf::Request::builder(method, url)
-                .content_type("application/x-www-form-urlencoded")
-                .body(encoded)
-                .build()
-        } else {
+        if !in_body {
             url.set_query(Some(&encoded).filter(|query| !query.is_empty()).map(String::as_str));
-            surf::Request::new(method, url)
-        };
-        for (name, value) in headers {
-            request.insert_header(*name, *value);
         }
-        self.send(request).await
+        self.send(|| {
+            let mut request = surf::Request::new(method, url.clone());
+            if in_body {
+                request.set_body(encoded.as_str());
+                request.insert_header("content-type", FORM);
+            }
+            for (name, value) in headers {
+                request.insert_header(*name, *value);
+            }
+            request
+        })
+        .await
     }
 
     /// Sends one file as `multipart/form-data` beside `params` in the query.
@@ -111,13 +130,91 @@ impl Client {
         .into_bytes();
         body.extend_from_slice(file);
         body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
-        let mut request = surf::Request::new(Method::Post, url);
-        request.insert_header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"));
-        request.set_body(body);
-        self.send(request).await
+        self.send(|| {
+            let mut request = surf::Request::new(Method::Post, url.clone());
+            request.set_body(body.as_slice());
+            let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+            request.insert_header("content-type", content_type);
+            request
+        })
+        .await
     }
 
-    async fn send(&self, request: surf::Request) -> Result<Answer, CliError> {
+    /// Every item of a paged answer.
+    ///
+    /// # Errors
+    /// See [`Self::call`] and [`Answer::success`].
+    pub(crate) async fn pages(
+        &self,
+        path: &str,
+        params: &Params<'_>,
+        page_size: usize,
+        what: &str,
+    ) -> Result<Vec<Value>, CliError> {
+        let size = page_size.to_string();
+        let mut items = Vec::new();
+        for page in 1_usize.. {
+            let number = page.to_string();
+            let mut params = params.to_vec();
+            params.extend([("pageNo", number.as_str()), ("pageSize", size.as_str())]);
+            let answer = self.call(Method::Get, path, &params, &[]).await?.success(what)?;
+            let mut body: Value = answer.json()?;
+            // The newer families have an envelope.
+            let mut page = taken(&mut body, "data");
+            let page = if page.is_object() { &mut page } else { &mut body };
+            let Value::Array(found) = taken(page, "pageItems") else { break };
+            let end = found.len() < page_size;
+            items.extend(found);
+            if end {
+                break;
+            }
+        }
+        Ok(items)
+    }
+
+    /// Sends a request, as the user if there is one. A token that was good and is refused may have run out:
+    /// one more is asked for, and what is refused with that one is refused.
+    async fn send(&self, request: impl Fn() -> surf::Request) -> Result<Answer, CliError> {
+        let Some(login) = &self.login else {
+            let answer = self.exchange(request()).await?;
+            return if answer.wants_user() { Err(CliError::NoUser) } else { Ok(answer) };
+        };
+        let known = login.token.borrow().clone();
+        if let Some(token) = known {
+            let answer = self.exchange(with_token(request(), &token)).await?;
+            if answer.status != StatusCode::Forbidden {
+                return Ok(answer);
+            }
+        }
+        let token = self.log_in(login).await?;
+        self.exchange(with_token(request(), &token)).await
+    }
+
+    /// A new token, which is kept.
+    async fn log_in(&self, login: &Login) -> Result<String, CliError> {
+        let params = [("username", &login.username), ("password", &login.password)];
+        let mut url = self.server.clone();
+        url.set_path(LOGIN);
+        let mut request = surf::Request::new(Method::Post, url);
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
+        request.set_body(form);
+        request.insert_header("content-type", FORM);
+        let answer = self.exchange(request).await?;
+        if answer.status == StatusCode::Forbidden {
+            return Err(CliError::Login { username: login.username.clone() });
+        }
+        let body: Value = answer.success("the login of this node")?.json()?;
+        // A header holds nothing else.
+        let token = body[TOKEN_HEADER]
+            .as_str()
+            .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
+            .ok_or_else(|| CliError::Answer { reason: "there is no token in it".to_owned() })?
+            .to_owned();
+        *login.token.borrow_mut() = Some(token.clone());
+        Ok(token)
+    }
+
+    async fn exchange(&self, request: surf::Request) -> Result<Answer, CliError> {
         let lost = |error: surf::Error| CliError::Unreachable {
             server: self.server.to_string(),
             reason: error.to_string(),
@@ -129,6 +226,16 @@ impl Client {
     }
 }
 
+/// A field of an object; null where there is none, and of anything else.
+pub(crate) fn taken(value: &mut Value, field: &str) -> Value {
+    value.get_mut(field).map(Value::take).unwrap_or_default()
+}
+
+fn with_token(mut request: surf::Request, token: &str) -> surf::Request {
+    request.insert_header(TOKEN_HEADER, token);
+    request
+}
+
 impl Answer {
     /// The body of a success.
     ///
@@ -136,13 +243,36 @@ impl Answer {
     /// `NotFound` names `what`; any other status is `Refused` in the node's own words.
     pub(crate) fn success(self, what: &str) -> Result<Self, CliError> {
         let status = self.status;
-        if status.is_success() {
-            return Ok(self);
-        }
         if status == StatusCode::NotFound {
             return Err(CliError::NotFound { what: what.to_owned() });
         }
-        Err(CliError::Refused { status, text: self.text().trim().to_owned() })
+        self.accepted()
+    }
+
+    /// A success, where the node itself says best what is missing.
+    ///
+    /// # Errors
+    /// Any other status is `Refused` in the node's own words.
+    pub(crate) fn accepted(self) -> Result<Self, CliError> {
+        let status = self.status;
+        if status.is_success() {
+            return Ok(self);
+        }
+        Err(CliError::Refused { status, text: self.words() })
+    }
+
+    /// Whether a call is refused because nobody in particular asks.
+    fn wants_user(&self) -> bool {
+        // The second one: the name and the password of a new user were taken for those of the caller.
+        self.status == StatusCode::Forbidden
+            && ["user not found!", "unknown user!"].contains(&self.words().as_str())
+    }
+
+    /// What the node says, without its envelope.
+    pub(crate) fn words(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let told = ["data", "message"].into_iter().find_map(|key| body[key].as_str());
+        told.map_or_else(|| self.text().trim().to_owned(), str::to_owned)
     }
 
     /// The body as text.

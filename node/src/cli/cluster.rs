@@ -1,10 +1,11 @@
 //! `nacolet cluster ...`: the members, for operators. The node answers only to its own host.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::Value;
 use surf::http::Method;
 
-use super::client::{Answer, CliError, Client, Params};
+use super::client::{CliError, Params, taken};
+use super::login::Server;
 use super::{print_json, print_line, print_table};
 
 const PATH: &str = "/nacos/v3/admin/nacolet/cluster";
@@ -15,7 +16,7 @@ pub(crate) enum Verb {
     /// Show the members and how far each one is
     Status {
         #[command(flatten)]
-        node: Local,
+        server: Server,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -29,64 +30,38 @@ pub(crate) enum Verb {
         #[arg(value_name = "HOST:PORT")]
         address: String,
         #[command(flatten)]
-        node: Local,
+        server: Server,
     },
     /// Remove a member for good
     Remove {
         /// Its node id, as `status` shows it
         node_id: String,
         #[command(flatten)]
-        node: Local,
+        server: Server,
     },
     /// Hand leadership to a member, or to the most advanced one
     Transfer {
         /// Its node id, as `status` shows it
         node_id: Option<String>,
         #[command(flatten)]
-        node: Local,
+        server: Server,
     },
     /// Save the state of the node that is asked now, and shorten its log
     Snapshot {
         #[command(flatten)]
-        node: Local,
+        server: Server,
     },
 }
 
-/// The node to talk to.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Local {
-    /// A node on this host
-    #[arg(
-        long,
-        env = "NACOLET_SERVER",
-        default_value = "http://127.0.0.1:8848",
-        value_name = "URL"
-    )]
-    server: String,
-}
-
-impl Local {
-    async fn ask(
-        &self,
-        method: Method,
-        verb: &str,
-        params: &Params<'_>,
-    ) -> Result<Value, CliError> {
-        let client = Client::new(&self.server)?;
-        let path = format!("{PATH}{verb}");
-        data(client.call(method, &path, params, &[("nacolet-admin", "1")]).await?)
-    }
-}
-
-/// What is in the envelope: the answer, or the reason why there is none.
-fn data(answer: Answer) -> Result<Value, CliError> {
-    let status = answer.status;
-    let data = answer.json::<Value>().map(|mut envelope| envelope["data"].take());
-    if status.is_success() {
-        return data;
-    }
-    let told = data.ok().and_then(|data| data.as_str().map(str::to_owned));
-    Err(CliError::Refused { status, text: told.unwrap_or_else(|| answer.text()) })
+async fn ask(
+    server: &Server,
+    method: Method,
+    verb: &str,
+    params: &Params<'_>,
+) -> Result<Value, CliError> {
+    let path = format!("{PATH}{verb}");
+    let answer = server.client()?.call(method, &path, params, &[("nacolet-admin", "1")]).await?;
+    Ok(taken(&mut answer.accepted()?.json()?, "data"))
 }
 
 /// Runs a verb to its end.
@@ -95,26 +70,26 @@ fn data(answer: Answer) -> Result<Value, CliError> {
 /// See [`CliError`].
 pub(crate) async fn run(verb: Verb) -> Result<(), CliError> {
     match verb {
-        Verb::Status { node, json } => {
-            let status = node.ask(Method::Get, "", &[]).await?;
+        Verb::Status { server, json } => {
+            let status = ask(&server, Method::Get, "", &[]).await?;
             if json { print_json(&status) } else { print_status(&status) }
         }
-        Verb::Add { node_id, address, node } => {
+        Verb::Add { node_id, address, server } => {
             let params = [("node", node_id.as_str()), ("address", address.as_str())];
-            node.ask(Method::Post, "/add", &params).await?;
+            ask(&server, Method::Post, "/add", &params).await?;
             print_line(&format!("{node_id} is a member at {address}"))
         }
-        Verb::Remove { node_id, node } => {
-            node.ask(Method::Post, "/remove", &[("node", node_id.as_str())]).await?;
+        Verb::Remove { node_id, server } => {
+            ask(&server, Method::Post, "/remove", &[("node", node_id.as_str())]).await?;
             print_line(&format!("{node_id} is removed"))
         }
-        Verb::Transfer { node_id, node } => {
+        Verb::Transfer { node_id, server } => {
             let target: Vec<_> = node_id.iter().map(|id| ("node", id.as_str())).collect();
-            let told = node.ask(Method::Post, "/transfer", &target).await?;
+            let told = ask(&server, Method::Post, "/transfer", &target).await?;
             print_line(&format!("{} leads", text(&told["leader"])))
         }
-        Verb::Snapshot { node } => {
-            let told = node.ask(Method::Post, "/snapshot", &[]).await?;
+        Verb::Snapshot { server } => {
+            let told = ask(&server, Method::Post, "/snapshot", &[]).await?;
             print_line(&format!("saved up to log index {}", told["snapshot_index"]))
         }
     }

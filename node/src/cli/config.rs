@@ -7,7 +7,7 @@ use nacolet_model::limits;
 use serde_json::Value;
 use surf::http::Method;
 
-use super::client::{CliError, Client, read};
+use super::client::{CliError, read};
 use super::{Target, print, print_json, print_line, print_table};
 
 const CONFIGS: &str = "/nacos/v1/cs/configs";
@@ -201,37 +201,11 @@ async fn remove(target: &Target, data_id: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Every item of a paged answer.
-async fn pages(
-    client: &Client,
-    path: &str,
-    params: &[(&str, &str)],
-    page_size: usize,
-    what: &str,
-) -> Result<Vec<Value>, CliError> {
-    let size = page_size.to_string();
-    let mut items = Vec::new();
-    for page in 1_usize.. {
-        let number = page.to_string();
-        let mut params = params.to_vec();
-        params.extend([("pageNo", number.as_str()), ("pageSize", size.as_str())]);
-        let answer = client.call(Method::Get, path, &params, &[]).await?.success(what)?;
-        let mut body: Value = answer.json()?;
-        let Value::Array(found) = body["pageItems"].take() else { break };
-        let end = found.len() < page_size;
-        items.extend(found);
-        if end {
-            break;
-        }
-    }
-    Ok(items)
-}
-
 async fn list(target: &Target, group: &str, pattern: &str, json: bool) -> Result<(), CliError> {
     let client = target.client()?;
     let [_, _, tenant] = key(target, pattern);
     let params = [("search", "blur"), ("dataId", pattern), ("group", group), tenant];
-    let items = pages(&client, CONFIGS, &params, 200, "the list").await?;
+    let items = client.pages(CONFIGS, &params, 200, "the list").await?;
     if json {
         return print_json(&Value::Array(items));
     }
@@ -261,7 +235,7 @@ async fn history(
         return print(item["content"].as_str().unwrap_or_default().as_bytes());
     }
     let params = [("search", "accurate"), a, b, c];
-    let items = pages(&client, HISTORY, &params, limits::HISTORY_PAGE_MAX, data_id).await?;
+    let items = client.pages(HISTORY, &params, limits::HISTORY_PAGE_MAX, data_id).await?;
     if json {
         return print_json(&Value::Array(items));
     }

@@ -4,6 +4,7 @@
 pub(crate) mod client;
 mod cluster;
 mod config;
+mod login;
 mod service;
 
 use std::io::Write;
@@ -11,6 +12,7 @@ use std::io::Write;
 use clap::{Args, Parser, Subcommand};
 
 use self::client::{CliError, Client};
+use self::login::Server;
 use crate::settings::{Line, ServeArgs};
 
 /// A small, complete Nacos for edge devices: configuration centre and service registry in one
@@ -56,7 +58,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         verb: service::Verb,
     },
-    /// Look at the members of the cluster, and change them
+    /// Look at the members of the cluster, and change them: asks a node on this host
     Cluster {
         #[command(subcommand)]
         verb: cluster::Verb,
@@ -66,14 +68,8 @@ pub(crate) enum Command {
 /// Which node to talk to, and where in it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Target {
-    /// The node to talk to
-    #[arg(
-        long,
-        env = "NACOLET_SERVER",
-        default_value = "http://127.0.0.1:8848",
-        value_name = "URL"
-    )]
-    server: String,
+    #[command(flatten)]
+    server: Server,
     /// Namespace id; the default namespace when left out
     #[arg(long, short, env = "NACOLET_NAMESPACE", default_value = "", value_name = "ID")]
     namespace: String,
@@ -84,7 +80,7 @@ pub(crate) struct Target {
 
 impl Target {
     fn client(&self) -> Result<Client, CliError> {
-        Client::new(&self.server)
+        self.server.client()
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
+use surf::StatusCode;
 use surf::http::Method;
 
 use super::client::{CliError, Client};
@@ -310,7 +311,12 @@ async fn beat(
                 let body: Value = answer.success(service)?.json()?;
                 wait = Duration::from_millis(body["clientBeatInterval"].as_u64().unwrap_or(5_000));
             }
-            Err(error) => print_line(&error.to_string())?,
+            Err(error @ CliError::Unreachable { .. }) => print_line(&error.to_string())?,
+            // Another try to log in has a chance after too many, and none with a wrong password.
+            Err(CliError::Refused { status: StatusCode::TooManyRequests, text }) => {
+                print_line(&text)?;
+            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -1,0 +1,98 @@
+//! As whom a verb asks: a user name and a password, which `client` turns into a token. A password comes from
+//! a file, from the environment or from standard input, never from an argument: those are seen by every
+//! process of the host.
+
+use std::cell::RefCell;
+
+use clap::Args;
+
+use super::client::{CliError, Client, read};
+
+/// Where the password is, unless there is a file.
+const PASSWORD: &str = "NACOLET_PASSWORD";
+
+/// Which node to talk to, and as whom.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Server {
+    /// The node to talk to
+    #[arg(
+        long,
+        env = "NACOLET_SERVER",
+        default_value = "http://127.0.0.1:8848",
+        value_name = "URL"
+    )]
+    server: String,
+    /// User to log in as; the password comes from --password-file or from NACOLET_PASSWORD
+    #[arg(long, env = "NACOLET_USERNAME", value_name = "NAME")]
+    username: Option<String>,
+    /// File with the password of the user
+    #[arg(long, value_name = "FILE", requires = "username")]
+    password_file: Option<String>,
+}
+
+impl Server {
+    /// A client that logs in, if there is a user name.
+    ///
+    /// # Errors
+    /// `CliError::Server`, `CliError::File`, or `CliError::Usage` when there is no password.
+    pub(crate) fn client(&self) -> Result<Client, CliError> {
+        Client::new(&self.server, self.login()?)
+    }
+
+    fn login(&self) -> Result<Option<Login>, CliError> {
+        let Some(username) = self.username.clone().filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let password = match &self.password_file {
+            Some(path) => text(read(path)?, path)?,
+            None => std::env::var_os(PASSWORD)
+                .ok_or_else(|| {
+                    CliError::Usage(format!(
+                        "the user {username} is given without a password: add --password-file FILE, \
+                         or set {PASSWORD}"
+                    ))
+                })?
+                .into_string()
+                .map_err(|_| CliError::Usage(format!("{PASSWORD} is not UTF-8")))?,
+        };
+        Ok(Some(Login { username, password, token: RefCell::default() }))
+    }
+}
+
+/// A user, and the token of the last time that the user logged in.
+pub(crate) struct Login {
+    pub(super) username: String,
+    pub(super) password: String,
+    pub(super) token: RefCell<Option<String>>,
+}
+
+/// A password without the end of its line, as the node reads the one of the first administrator.
+fn text(bytes: Vec<u8>, path: &str) -> Result<String, CliError> {
+    // The reason is dropped, because it holds the bytes.
+    let mut text = String::from_utf8(bytes)
+        .map_err(|_| CliError::Usage(format!("the password in {path} is not UTF-8")))?;
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_line_is_no_part_of_a_password() {
+        let check = |bytes: &[u8], expected: &str| {
+            assert_eq!(text(bytes.to_vec(), "f").expect("a password"), expected);
+        };
+        check(b"secret", "secret");
+        check(b"secret\n", "secret");
+        check(b" se cret \r\n", " se cret ");
+        check(b"\n", "");
+    }
+
+    #[test]
+    fn a_password_that_is_no_text_is_not_told() {
+        let error = text(b"se\xffcret".to_vec(), "f").expect_err("it is no text").to_string();
+        assert_eq!(error, "the password in f is not UTF-8");
+    }
+}
