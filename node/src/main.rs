@@ -46,6 +46,11 @@ fn main() -> ExitCode {
         Some(Command::Cluster { verb }) => {
             smol::block_on(cli::run_cluster(verb)).map_err(Into::into)
         }
+        Some(Command::User { verb }) => smol::block_on(cli::run_user(verb)).map_err(Into::into),
+        Some(Command::Role { verb }) => smol::block_on(cli::run_role(verb)).map_err(Into::into),
+        Some(Command::Permission { verb }) => {
+            smol::block_on(cli::run_permission(verb)).map_err(Into::into)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

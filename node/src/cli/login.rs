@@ -3,6 +3,7 @@
 //! process of the host.
 
 use std::cell::RefCell;
+use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
 
@@ -53,7 +54,8 @@ impl Server {
                     ))
                 })?
                 .into_string()
-                .map_err(|_| CliError::Usage(format!("{PASSWORD} is not UTF-8")))?,
+                .ok()
+                .ok_or_else(|| CliError::Usage(format!("{PASSWORD} is not UTF-8")))?,
         };
         Ok(Some(Login { username, password, token: RefCell::default() }))
     }
@@ -66,11 +68,50 @@ pub(crate) struct Login {
     pub(super) token: RefCell<Option<String>>,
 }
 
+/// Where a new password comes from.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct NewPassword {
+    /// File with the new password; one line of standard input when left out
+    #[arg(long, value_name = "FILE")]
+    new_password_file: Option<String>,
+}
+
+impl NewPassword {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `CliError::File` names the path, `CliError::Usage` says that there is none.
+    pub(crate) fn read(&self) -> Result<String, CliError> {
+        let (password, path) = match &self.new_password_file {
+            Some(path) => (text(read(path)?, path)?, path.as_str()),
+            None => (line()?, "standard input"),
+        };
+        if password.is_empty() {
+            return Err(CliError::Usage(format!("there is no new password in {path}")));
+        }
+        Ok(password)
+    }
+}
+
+/// One line of standard input.
+fn line() -> Result<String, CliError> {
+    let failed = |source| CliError::File { path: "standard input".to_owned(), source };
+    let mut input = std::io::stdin().lock();
+    if input.is_terminal() {
+        // Nothing is left to do when standard error is closed.
+        let _ = write!(std::io::stderr(), "new password (it is shown): ");
+    }
+    let mut bytes = Vec::new();
+    input.read_until(b'\n', &mut bytes).map_err(failed)?;
+    text(bytes, "standard input")
+}
+
 /// A password without the end of its line, as the node reads the one of the first administrator.
 fn text(bytes: Vec<u8>, path: &str) -> Result<String, CliError> {
     // The reason is dropped, because it holds the bytes.
     let mut text = String::from_utf8(bytes)
-        .map_err(|_| CliError::Usage(format!("the password in {path} is not UTF-8")))?;
+        .ok()
+        .ok_or_else(|| CliError::Usage(format!("the password in {path} is not UTF-8")))?;
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     Ok(text)
 }

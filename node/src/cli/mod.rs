@@ -6,6 +6,7 @@ mod cluster;
 mod config;
 mod login;
 mod service;
+mod users;
 
 use std::io::Write;
 
@@ -63,6 +64,21 @@ pub(crate) enum Command {
         #[command(subcommand)]
         verb: cluster::Verb,
     },
+    /// List users, add and remove them, set passwords
+    User {
+        #[command(subcommand)]
+        verb: users::UserVerb,
+    },
+    /// Give roles to users, and take them
+    Role {
+        #[command(subcommand)]
+        verb: users::RoleVerb,
+    },
+    /// Say what a role may read and write
+    Permission {
+        #[command(subcommand)]
+        verb: users::PermissionVerb,
+    },
 }
 
 /// Which node to talk to, and where in it.
@@ -106,6 +122,30 @@ pub(crate) async fn run_service(verb: service::Verb) -> Result<(), CliError> {
 /// See [`CliError`].
 pub(crate) async fn run_cluster(verb: cluster::Verb) -> Result<(), CliError> {
     cluster::run(verb).await
+}
+
+/// Runs a client verb to its end.
+///
+/// # Errors
+/// See [`CliError`].
+pub(crate) async fn run_user(verb: users::UserVerb) -> Result<(), CliError> {
+    users::run_user(verb).await
+}
+
+/// Runs a client verb to its end.
+///
+/// # Errors
+/// See [`CliError`].
+pub(crate) async fn run_role(verb: users::RoleVerb) -> Result<(), CliError> {
+    users::run_role(verb).await
+}
+
+/// Runs a client verb to its end.
+///
+/// # Errors
+/// See [`CliError`].
+pub(crate) async fn run_permission(verb: users::PermissionVerb) -> Result<(), CliError> {
+    users::run_permission(verb).await
 }
 
 /// Prints the effective settings with their origin.
