@@ -14,6 +14,13 @@ const CATALOG_SERVICE = "/nacos/v1/ns/catalog/service";
 const CATALOG_INSTANCES = "/nacos/v1/ns/catalog/instances";
 const NODES = "/nacos/v1/core/cluster/nodes";
 const MEMBERS = "/nacos/v3/admin/nacolet/cluster";
+const LOGIN = "/nacos/v1/auth/users/login";
+const USER = "/nacos/v3/auth/user";
+const USERS = "/nacos/v3/auth/user/list";
+const ROLE = "/nacos/v3/auth/role";
+const ROLES = "/nacos/v3/auth/role/list";
+const PERMISSION = "/nacos/v3/auth/permission";
+const PERMISSIONS = "/nacos/v3/auth/permission/list";
 
 const PAGE_SIZE = 20;
 const TYPES = ["text", "json", "xml", "yaml", "html", "properties", "toml"];
@@ -21,8 +28,13 @@ const TYPES = ["text", "json", "xml", "yaml", "html", "properties", "toml"];
 const main = document.getElementById("main");
 const message = document.getElementById("message");
 const namespaces = document.getElementById("namespace");
+const who = document.getElementById("who");
 // Rises with every view: an answer for one that was left is dropped.
 let view = 0;
+// Whether everybody has to log in here.
+let isGuarded = false;
+// Who has logged in: name, token, isAdmin. Only the memory of this page has it.
+let session = null;
 
 // ---- elements and calls
 
@@ -73,18 +85,32 @@ const guard = (work) => async (event) => {
 async function call(method, path, params, headers) {
   const query = new URLSearchParams(params);
   const inBody = method === "POST" || method === "PUT";
+  const asking = session;
+  const all = asking ? { ...headers, accessToken: asking.token } : headers;
   const response = await fetch(inBody ? path : `${path}?${query}`,
-    { method, headers, body: inBody ? query : undefined }).catch(() => {
+    { method, headers: all, body: inBody ? query : undefined }).catch(() => {
     throw new Error("The node does not answer.");
   });
   const text = await response.text();
-  if (!response.ok) throw Object.assign(new Error(reason(text, response)), { status: response.status });
-  return text;
+  if (response.ok) return text;
+  const { status } = response;
+  const words = reason(text, response);
+  if (asking && status === 403 && NO_LONGER.includes(words)) {
+    // Another call may have found out before, and somebody has logged in since.
+    if (asking === session) askWho();
+    throw new Error("This login is no longer good: log in again.");
+  }
+  throw Object.assign(new Error(words), { status });
 }
+
+// How a node says that it does not take a token; whatever else is refused, the token is good.
+const NO_LONGER = ["token invalid or expired!", "user not found!"];
 
 function reason(text, response) {
   try {
     const body = JSON.parse(text);
+    // An envelope has the reason in its data.
+    if (typeof body.data === "string" && body.data) return body.data;
     return body.message ?? body.error ?? text;
   } catch {
     return text || `${response.status} ${response.statusText}`;
@@ -368,18 +394,125 @@ async function cluster() {
     el("h2", {}, "Raft"),
     raft ? el("p", {}, `Term ${raft.term}, committed ${raft.commit_index}, applied ${raft.applied_index}, ` +
       `leader ${raft.leader ?? "unknown"}, answered by ${raft.node_id}`)
-      : el("p", {}, "Told on the node's own host only."),
+      : el("p", {}, session && !session.isAdmin ? "Told to administrators only."
+        : "Told on the node's own host only."),
     raft ? table(["Node id", "Peer address", "Role", "Match index", "State"], members, "No member.") : "",
     el("div", { class: "row" }, button("Reload", cluster)));
 }
 
+// ---- who has logged in
+
+// What is being edited comes back when the same user logs in again.
+function askWho() {
+  const kept = main.querySelector("textarea") && { name: session?.name, children: [...main.childNodes] };
+  setSession(null);
+  const form = el("form", { submit: guard((event) => logIn(values(event.target), kept)) },
+    field("User", input("username", kept?.name, { required: "", autocomplete: "username" })),
+    field("Password", password("password", "current-password")), el("button", {}, "Log in"));
+  show(++view, el("h2", {}, "Log in"), form);
+}
+
+const password = (name, autocomplete) => input(name, "", { type: "password", required: "", autocomplete });
+
+function setSession(to) {
+  session = to;
+  document.getElementById("users").hidden = !session?.isAdmin;
+  who.hidden = !session;
+  if (!session) return who.replaceChildren();
+  const link = (text, click) => el("a", { href: "#", click: guard(click) }, text);
+  const { name } = session;
+  who.replaceChildren(name, link("Password", () => changePassword(name)), link("Log out", logOut));
+}
+
+async function logIn(form, kept) {
+  const text = await call("POST", LOGIN, form).catch((error) => {
+    throw error.status === 403 ? new Error("The user name and the password do not fit.") : error;
+  });
+  const { username, accessToken, globalAdmin } = JSON.parse(text);
+  setSession({ name: username, token: accessToken, isAdmin: globalAdmin === true });
+  if (kept?.name === username) show(++view, ...kept.children);
+  else await begin();
+}
+
+function logOut() {
+  main.replaceChildren();
+  namespaces.replaceChildren();
+  askWho();
+}
+
+function changePassword(name) {
+  const form = el("form", { submit: guard((event) => setPassword(name, values(event.target))) },
+    field("New password", password("newPassword", "new-password")),
+    field("Once more", password("again", "new-password")),
+    el("button", {}, "Set"), button("Back", open));
+  show(++view, el("h2", {}, `Password of ${name}`), form);
+}
+
+async function setPassword(name, { newPassword, again }) {
+  if (newPassword !== again) throw new Error("The two are not the same.");
+  await call("PUT", USER, { username: name, newPassword });
+  // A new password ends every login with the old one.
+  if (name === session.name) logOut();
+  else await users();
+  say(`${name} has another password.`);
+}
+
+// ---- users, for administrators
+
+async function users(page = 1) {
+  const mine = ++view;
+  const part = { pageNo: page, pageSize: PAGE_SIZE };
+  const [people, roles, permissions] =
+    await Promise.all([USERS, ROLES, PERMISSIONS].map((path) => get(path, part)));
+  const peopleRows = people.pageItems.map(({ username }) => [username,
+    button("Set password", () => changePassword(username)), removal(USER, username, { username })]);
+  const roleRows = roles.pageItems.map((one) => [one.role, one.username,
+    removal(ROLE, `the role ${one.role} of ${one.username}`, one)]);
+  const permissionRows = permissions.pageItems.map((one) => [one.role, one.resource, one.action,
+    removal(PERMISSION, `the permission of ${one.role} for ${one.resource}`, one)]);
+  show(mine, el("h2", {}, `Users (${people.totalCount})`),
+    table(["Name", "", ""], peopleRows, "Nobody."),
+    addition(USER, field("Name", input("username", "", { required: "", autocomplete: "off" })),
+      field("Password", password("password", "new-password"))),
+    el("h2", {}, `Roles (${roles.totalCount})`),
+    table(["Role", "User", ""], roleRows, "None."),
+    addition(ROLE, field("Role", input("role", "", { required: "" })),
+      field("User", input("username", "", { required: "", autocomplete: "off" }))),
+    el("h2", {}, `Permissions (${permissions.totalCount})`),
+    table(["Role", "Resource", "Action", ""], permissionRows, "None."),
+    addition(PERMISSION, field("Role", input("role", "", { required: "" })),
+      field("Resource", input("resource", "", { required: "", placeholder: "namespace:group:config/*" })),
+      field("Action", select("action", ["r", "w", "rw"], "r"))),
+    pager(page, Math.max(...[people, roles, permissions].map((list) => list.pagesAvailable)), users));
+}
+
+function addition(path, ...fields) {
+  const add = async (event) => {
+    await call("POST", path, values(event.target));
+    say("Added.");
+    await users();
+  };
+  return el("form", { submit: guard(add) }, ...fields, el("button", {}, "Add"));
+}
+
+function removal(path, what, one) {
+  const remove = async () => {
+    if (!confirm(`Delete ${what}?`)) return;
+    await call("DELETE", path, one);
+    say(`Deleted ${what}.`);
+    await users();
+  };
+  return button("Delete", remove, true);
+}
+
 // ---- which section
 
-const SECTIONS = { configs, services, namespaces: namespacePage, cluster };
+const SECTIONS = { configs, services, namespaces: namespacePage, cluster, users };
 
 const open = guard(async () => {
   const name = location.hash.slice(1);
-  const section = name in SECTIONS ? name : "configs";
+  if (isGuarded && !session) return askWho();
+  const section = name in SECTIONS && (name !== "users" || session?.isAdmin) ? name : "configs";
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${section}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -393,4 +526,8 @@ for (const link of document.querySelectorAll("nav a")) {
   link.addEventListener("click", () => link.hash === location.hash && open());
 }
 namespaces.addEventListener("change", open);
-guard(loadNamespaces)().then(open);
+const begin = () => guard(loadNamespaces)().then(open);
+guard(async () => {
+  isGuarded = (await get(STATE)).auth_enabled === "true";
+  await (isGuarded ? askWho() : begin());
+})();
