@@ -113,7 +113,10 @@ fn who_is_not_let_in_is_told_why_and_no_password_is_told() {
     let file = file.to_str().expect("the path is text");
     let with_file = ["--username", "nacos", "--password-file", file];
     fails(&nobody(&[&get[..], &with_file].concat()), "app does not exist");
-    fails(&nobody(&["config", "get", "app", "--password-file", file]), "--username");
+    let without_user = "a password is given without a user: add --username NAME";
+    fails(&nobody(&["config", "get", "app", "--password-file", file]), without_user);
+    fails(&run(&node, ("", "lone secret"), &get, ""), without_user);
+    fails(&run(&node, ("nacos", ""), &get, ""), "without a password");
     let wrong = run(&node, ("nacos", "wrong secret"), &get, "");
     fails(&wrong, "the user name nacos and the password do not fit");
     assert!(!String::from_utf8_lossy(&wrong.stderr).contains("wrong secret"));

@@ -27,7 +27,7 @@ pub(crate) struct Server {
     #[arg(long, env = "NACOLET_USERNAME", value_name = "NAME")]
     username: Option<String>,
     /// File with the password of the user
-    #[arg(long, value_name = "FILE", requires = "username")]
+    #[arg(long, value_name = "FILE")]
     password_file: Option<String>,
 }
 
@@ -41,12 +41,19 @@ impl Server {
     }
 
     fn login(&self) -> Result<Option<Login>, CliError> {
+        let environment = std::env::var_os(PASSWORD).filter(|password| !password.is_empty());
         let Some(username) = self.username.clone().filter(|name| !name.is_empty()) else {
+            if self.password_file.is_some() || environment.is_some() {
+                return Err(CliError::Usage(format!(
+                    "a password is given without a user: add --username NAME, or set \
+                     NACOLET_USERNAME; without a user, unset {PASSWORD}"
+                )));
+            }
             return Ok(None);
         };
         let password = match &self.password_file {
             Some(path) => text(read(path)?, path)?,
-            None => std::env::var_os(PASSWORD)
+            None => environment
                 .ok_or_else(|| {
                     CliError::Usage(format!(
                         "the user {username} is given without a password: add --password-file FILE, \
