@@ -95,10 +95,11 @@ async function call(method, path, params, headers) {
   if (response.ok) return text;
   const { status } = response;
   const words = reason(text, response);
-  if (asking && status === 403 && NO_LONGER.includes(words)) {
+  const wantsUser = async () => ![LOGIN, STATE].includes(path) && learnGuarded();
+  if (status === 403 && (asking ? NO_LONGER.includes(words) : await wantsUser())) {
     // Another call may have found out before, and somebody has logged in since.
     if (asking === session) askWho();
-    throw new Error("This login is no longer good: log in again.");
+    throw new Error(asking ? "This login is no longer good: log in again." : "Log in first.");
   }
   throw Object.assign(new Error(words), { status });
 }
@@ -402,7 +403,13 @@ async function cluster() {
 
 // ---- who has logged in
 
-// What is being edited comes back when the same user logs in again.
+// Everybody may ask this. It changes when the node is started again with other settings.
+async function learnGuarded() {
+  isGuarded = (await get(STATE)).auth_enabled === "true";
+  return isGuarded;
+}
+
+// What is being edited comes back when the same user logs in again, or anybody where nobody was known.
 function askWho() {
   const kept = main.querySelector("textarea") && { name: session?.name, children: [...main.childNodes] };
   setSession(null);
@@ -430,7 +437,7 @@ async function logIn(form, kept) {
   });
   const { username, accessToken, globalAdmin } = JSON.parse(text);
   setSession({ name: username, token: accessToken, isAdmin: globalAdmin === true });
-  if (kept?.name === username) show(++view, ...kept.children);
+  if (kept && (kept.name ?? username) === username) show(++view, ...kept.children);
   else await begin();
 }
 
@@ -517,7 +524,13 @@ const open = guard(async () => {
     if (link.hash === `#${section}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  await SECTIONS[section]();
+  const shown = SECTIONS[section]();
+  const mine = view;
+  // What is refused does not leave another section behind under its name.
+  await shown.catch((error) => {
+    show(mine);
+    throw error;
+  });
 });
 
 addEventListener("hashchange", open);
@@ -527,7 +540,4 @@ for (const link of document.querySelectorAll("nav a")) {
 }
 namespaces.addEventListener("change", open);
 const begin = () => guard(loadNamespaces)().then(open);
-guard(async () => {
-  isGuarded = (await get(STATE)).auth_enabled === "true";
-  await (isGuarded ? askWho() : begin());
-})();
+guard(async () => (await learnGuarded() ? askWho() : begin()))();
