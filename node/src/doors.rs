@@ -68,10 +68,44 @@ pub(crate) fn claim(address: SocketAddr) -> Result<Claim, RunError> {
         drop(probe);
         let domain = socket2::Domain::for_address(address);
         let held = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-        held.set_reuse_address(true)?;
+        // Not its address as well: two that only share that could both hold it until one listens.
         held.set_reuse_port(true)?;
         held.bind(&address.into())?;
         Ok(Claim { address, _held: held })
     };
     claimed().map_err(|source| RunError::Listen { address, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_claimed_once_before_anybody_listens() {
+        let first = claim("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let address = first.address;
+        assert!(matches!(claim(address), Err(RunError::Listen { .. })));
+        // Its own doors open beside it, as many as there are threads.
+        let doors = [connection::listen(address), connection::listen(address)];
+        assert!(doors.iter().all(Result::is_ok));
+        assert!(claim(address).is_err());
+        drop((first, doors));
+        claim(address).expect("it is free again");
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_from_here_does_not_keep_the_address() {
+        let first = claim("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let door = connection::listen(first.address).expect("it is ours");
+        door.set_nonblocking(false).expect("it takes it");
+        let mut client = TcpStream::connect(first.address).expect("somebody listens");
+        drop(door.accept().expect("a client"));
+        assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+        let address = first.address;
+        drop((client, door, first));
+        claim(address).expect("the system still remembers the connection");
+    }
 }
