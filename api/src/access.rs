@@ -164,8 +164,8 @@ impl Access {
     }
 
     /// The hash of a new password, made when it is its turn.
-    pub(crate) async fn hash(&self, password: String) -> Result<Box<str>, Failure> {
-        let _turn = self.gate.turn().await?;
+    pub(crate) async fn hash(&self, name: &str, password: String) -> Result<Box<str>, Failure> {
+        let _turn = self.gate.turn(name, &password).await?;
         Ok(smol::unblock(move || hash(&password)).await?)
     }
 

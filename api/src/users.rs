@@ -120,7 +120,7 @@ fn done(call: &Call, words: &str) -> Answer {
 
 async fn create_user(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
     let (user, password) = named_password(&call, "password")?;
-    let hash = state.access.hash(password).await?;
+    let hash = state.access.hash(user.as_str(), password).await?;
     state.write_auth(Command::CreateUser { user, hash }).await?;
     Ok(done(&call, "create user ok!"))
 }
@@ -131,7 +131,7 @@ async fn set_password(state: Arc<State>, call: Call) -> Result<Answer, Failure> 
     if !is_own {
         state.access.check_admin(call.user.as_deref())?;
     }
-    let hash = state.access.hash(password).await?;
+    let hash = state.access.hash(user.as_str(), password).await?;
     state.write_auth(Command::SetPassword { user, hash }).await?;
     Ok(done(&call, "update user ok!"))
 }

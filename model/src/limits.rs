@@ -209,7 +209,8 @@ pub const PASSWORD_BYTES_MAX: usize = 72;
 pub const PASSWORD_HASH_BYTES_MAX: usize = 128;
 /// bcrypt's cost, as in Nacos: some 50 ms on a server, a few hundred on a small board.
 pub const PASSWORD_COST: u32 = 10;
-/// Passwords that wait to be looked at; one is looked at, at a time. Beyond: 429.
+/// Different passwords that wait to be looked at; one is looked at, at a time. All who wait with the same
+/// name and password are served by one look: a fleet that starts together logs in. Beyond: 429.
 pub const PASSWORDS_WAITING_MAX: usize = 8;
 /// Wrong passwords for one user from one address within the window. Beyond: 429 for that pair. Other
 /// addresses are not concerned: a device with an old password must not lock out all others.

@@ -3,7 +3,6 @@
 //! with every call, as the Node SDK does, is recognised after the first time without another hash.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hmac::{Hmac, Mac};
@@ -51,7 +50,7 @@ pub fn hash(password: &str) -> Result<Box<str>, PasswordError> {
 pub(super) struct Gate {
     /// One hash at a time.
     turn: smol::lock::Mutex<()>,
-    waiting: AtomicUsize,
+    waiting: Queue,
     failures: Mutex<Failures>,
     /// Of those who were recognised: a mark of the password.
     recognised: Mutex<BTreeMap<Box<str>, Recognised>>,
@@ -71,7 +70,7 @@ impl Gate {
         let secret = getrandom::fill(&mut secret).ok().map(|()| secret);
         Self {
             turn: smol::lock::Mutex::new(()),
-            waiting: AtomicUsize::new(0),
+            waiting: Queue::default(),
             failures: Mutex::default(),
             recognised: Mutex::default(),
             secret,
@@ -93,7 +92,7 @@ impl Gate {
         if !locked(&self.failures).has_tries(now, name, ip) {
             return Err(Denied::TooMany);
         }
-        let _turn = self.turn().await?;
+        let _turn = self.turn(name, &password).await?;
         // Whoever waited may have been recognised meanwhile, or have used up the tries.
         if user.as_ref().is_some_and(|user| self.is_recognised(name, user, &password)) {
             return Ok(());
@@ -126,8 +125,14 @@ impl Gate {
     }
 
     /// Waits until no other password is looked at, unless too many wait already.
-    pub(super) async fn turn(&self) -> Result<smol::lock::MutexGuard<'_, ()>, Denied> {
-        let Some(_place) = Place::take(&self.waiting) else { return Err(Denied::TooMany) };
+    pub(super) async fn turn(
+        &self,
+        name: &str,
+        password: &str,
+    ) -> Result<smol::lock::MutexGuard<'_, ()>, Denied> {
+        let mark = self.mark(name, password).map(|mark| mark.finalize().into_bytes().into());
+        let place = Place::take(&self.waiting, mark.unwrap_or_default());
+        let Some(_place) = place else { return Err(Denied::TooMany) };
         Ok(self.turn.lock().await)
     }
 
@@ -159,20 +164,36 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What waits to be looked at: marks of name and password, each with how many wait with it.
+type Queue = Mutex<BTreeMap<[u8; 32], usize>>;
+
 /// A place in the queue.
-struct Place<'a>(&'a AtomicUsize);
+struct Place<'a> {
+    queue: &'a Queue,
+    mark: [u8; 32],
+}
 
 impl<'a> Place<'a> {
-    fn take(waiting: &'a AtomicUsize) -> Option<Self> {
-        let before = waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Self(waiting);
-        (before < limits::PASSWORDS_WAITING_MAX).then_some(place)
+    fn take(queue: &'a Queue, mark: [u8; 32]) -> Option<Self> {
+        let mut waiting = locked(queue);
+        if waiting.len() >= limits::PASSWORDS_WAITING_MAX && !waiting.contains_key(&mark) {
+            return None;
+        }
+        *waiting.entry(mark).or_default() += 1;
+        drop(waiting);
+        Some(Self { queue, mark })
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut waiting = locked(self.queue);
+        if let Some(count) = waiting.get_mut(&self.mark) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.mark);
+            }
+        }
     }
 }
 
@@ -307,6 +328,34 @@ mod tests {
         assert_eq!(verify(1, "b", "correct horse"), Ok(()), "others are not concerned");
         let later = limits::LOGIN_WINDOW.as_secs();
         assert_eq!(verify(later, "a", "correct horse"), Ok(()));
+    }
+
+    #[test]
+    fn a_fleet_logs_in_together_and_guesses_stand_in_a_short_queue() {
+        let gate = Gate::new();
+        let known = user("correct horse", 1);
+        let hashes = |gate: &Gate| locked(&gate.waiting).len();
+        smol::block_on(async {
+            let turn = gate.turn("other", "first").await.expect("nobody waits");
+            let right: Vec<_> = (0..100)
+                .map(|_| gate.verify(at(0), "u", known.clone(), "correct horse".into(), "a"))
+                .collect();
+            let mut right = Box::pin(futures_util::future::join_all(right));
+            assert!(futures_util::poll!(&mut right).is_pending());
+            assert_eq!(hashes(&gate), 1);
+            let mut guesses: Vec<_> = (0..limits::PASSWORDS_WAITING_MAX)
+                .map(|n| Box::pin(gate.verify(at(0), "u", None, format!("guess {n}"), "b")))
+                .collect();
+            let last = guesses.pop().expect("one too many");
+            for guess in &mut guesses {
+                assert!(futures_util::poll!(guess).is_pending());
+            }
+            assert_eq!(hashes(&gate), limits::PASSWORDS_WAITING_MAX);
+            assert_eq!(last.await, Err(Denied::TooMany));
+            drop((guesses, turn));
+            assert_eq!(right.await, vec![Ok(()); 100]);
+            assert_eq!(hashes(&gate), 0);
+        });
     }
 
     #[test]
