@@ -129,8 +129,10 @@ pub const EMPTY_SERVICE_EXPIRY: Duration = Duration::from_secs(60);
 pub const UDP_SUBSCRIBERS_PER_SERVICE_MAX: usize = 1_000;
 /// UDP subscribers of a node; same answer.
 pub const UDP_SUBSCRIBERS_MAX: usize = 10_000;
-/// A UDP subscriber is forgotten after this long without another list call (Nacos).
-pub const UDP_SUBSCRIBER_LEASE: Duration = Duration::from_secs(10);
+/// A UDP subscriber is forgotten this long after its next list call was due. Clients make one every
+/// `defaultPushCacheMillis` or a moment later: without this each is forgotten for that moment, and with it
+/// the resend that it is owed.
+pub const UDP_SUBSCRIBER_SLACK: Duration = Duration::from_secs(5);
 /// One resend of an unacknowledged UDP push after this long (Nacos).
 pub const UDP_RESEND_AFTER: Duration = Duration::from_secs(10);
 /// Changes of one service within this time become one push (Nacos debounces 500 ms).

@@ -201,7 +201,7 @@ impl Registry {
             }
             Input::Subscribe { service, clusters, subscriber, at } => {
                 self.ref_time.note_wall(now, at);
-                let lease = self.switches.push_cache();
+                let lease = self.switches.push_cache() + limits::UDP_SUBSCRIBER_SLACK;
                 self.subscribers.subscribe(now, lease, service, clusters, subscriber);
             }
             Input::ClientGone(client) => self.client_gone(now, client),
