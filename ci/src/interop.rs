@@ -5,17 +5,19 @@
 //! prints `RESTART` the server is killed and started again on the same data, and the program is
 //! answered `RESTARTED`, or `CANNOT` when the server is somebody else's. With `--nodes 3` the address
 //! is a list, and `RESTART` kills one node after the other and leaves it away until the next time.
+//! With `--auth` the nodes ask for users, and the program finds its own in `NACOS_USERNAME` and
+//! `NACOS_PASSWORD`.
 //! Client libraries come from their public registries and are kept below `target/interop/`.
 
 mod clients;
 
 use crate::process::now;
-use crate::server::{self, Server};
+use crate::server::{self, ADMINISTRATOR, Password, Server};
 use crate::tree;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -29,8 +31,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(75);
 enum Target {
     /// A server that runs already, by its address.
     Running(String),
-    /// A program to start for each client, and as how many nodes.
-    Binary(PathBuf, usize),
+    /// A program to start for each client, as how many nodes, and whether they ask for users.
+    Binary { path: PathBuf, count: usize, auth: bool },
 }
 
 /// How the cases of one client went.
@@ -63,29 +65,75 @@ impl Line {
     }
 }
 
+/// What `cargo ci interop` was asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wishes<'a> {
+    count: usize,
+    auth: bool,
+    base: Option<&'a str>,
+    binary: Option<&'a str>,
+    names: &'a [&'a str],
+}
+
+impl<'a> Wishes<'a> {
+    /// Options in any order, then names of clients; or what is wrong with them.
+    fn of(mut words: &'a [&'a str]) -> Result<Self, String> {
+        let mut wishes = Self { count: 1, auth: false, base: None, binary: None, names: &[] };
+        loop {
+            words = match words {
+                ["--nodes", count, rest @ ..] => {
+                    wishes.count = count.parse().unwrap_or(0);
+                    rest
+                }
+                ["--auth", rest @ ..] => {
+                    wishes.auth = true;
+                    rest
+                }
+                ["--base", base, rest @ ..] => {
+                    wishes.base = Some(base.trim_end_matches('/'));
+                    rest
+                }
+                ["--binary", path, rest @ ..] => {
+                    wishes.binary = Some(path);
+                    rest
+                }
+                names => {
+                    wishes.names = names;
+                    break;
+                }
+            };
+        }
+        if !(1..=7).contains(&wishes.count) {
+            return Err("--nodes takes a number from 1 to 7".into());
+        }
+        if wishes.base.is_some() && (wishes.binary.is_some() || wishes.auth) {
+            return Err("--base is a server that runs already: no --binary, no --auth".into());
+        }
+        match wishes.names.iter().find(|name| !CLIENTS.iter().any(|c| c.name == **name)) {
+            Some(name) => Err(format!("unknown client: {name}")),
+            None => Ok(wishes),
+        }
+    }
+}
+
 /// Runs the clients named in `words`, or all; true if every case of every client passed.
 pub(crate) fn run(words: &[&str]) -> bool {
     let root = tree::root();
-    let (count, words) = match words {
-        ["--nodes", count, words @ ..] => (count.parse().unwrap_or(0), words),
-        words => (1, words),
-    };
-    if !(1..=7).contains(&count) {
-        println!("--nodes takes a number from 1 to 7");
-        return false;
-    }
-    let (target, names) = match words {
-        ["--base", base, names @ ..] => {
-            (Some(Target::Running(base.trim_end_matches('/').into())), names)
+    let Wishes { count, auth, base, binary, names } = match Wishes::of(words) {
+        Ok(wishes) => wishes,
+        Err(wrong) => {
+            println!("{wrong}");
+            return false;
         }
-        ["--binary", path, names @ ..] => (Some(Target::Binary(root.join(path), count)), names),
-        names => (server::release_binary(&root).map(|path| Target::Binary(path, count)), names),
     };
-    let Some(target) = target else { return false };
-    if let Some(name) = names.iter().find(|name| !CLIENTS.iter().any(|c| c.name == **name)) {
-        println!("unknown client: {name}");
-        return false;
-    }
+    let target = match (base, binary) {
+        (Some(base), _) => Target::Running(base.into()),
+        (None, Some(path)) => Target::Binary { path: root.join(path), count, auth },
+        (None, None) => match server::release_binary(&root) {
+            Some(path) => Target::Binary { path, count, auth },
+            None => return false,
+        },
+    };
 
     let mut results = Vec::new();
     let is_wanted = |client: &&Client| match names {
@@ -108,16 +156,27 @@ pub(crate) fn run(words: &[&str]) -> bool {
 
 /// Runs one client against a server of its own, or against the one that runs already.
 fn serve(client: &Client, root: &Path, folder: &Path, target: &Target) -> Tally {
-    match target {
-        Target::Running(base) => converse(client, root, base, None),
-        Target::Binary(binary, count) => match Server::start(binary, folder, *count) {
-            Ok(mut server) => {
-                let base = server.base();
-                converse(client, root, &base, Some(&mut server))
-            }
-            Err(error) => failure(client.name, &format!("server: {error}")),
-        },
+    let (path, count, auth) = match target {
+        Target::Running(base) => return converse((client.command)(root), client, base, None),
+        Target::Binary { path, count, auth } => (path, *count, *auth),
+    };
+    let started = || {
+        let password = auth.then(|| Password::write(folder)).transpose()?;
+        Ok((Server::start(path, folder, count, password.as_ref())?, password))
+    };
+    let (mut server, password) = match started() {
+        Ok(started) => started,
+        Err(error) => {
+            let error: std::io::Error = error;
+            return failure(client.name, &format!("server: {error}"));
+        }
+    };
+    let mut command = (client.command)(root);
+    if let Some(password) = password {
+        command.env("NACOS_USERNAME", ADMINISTRATOR).env("NACOS_PASSWORD", password.text());
     }
+    let base = server.base();
+    converse(command, client, &base, Some(&mut server))
 }
 
 /// A client that could not even start counts as one failed case.
@@ -140,10 +199,14 @@ fn summary(results: &[(&Client, Tally)]) -> bool {
 }
 
 /// Runs one client's program to its end and answers its requests for restarts.
-fn converse(client: &Client, root: &Path, base: &str, mut server: Option<&mut Server>) -> Tally {
+fn converse(
+    mut command: Command,
+    client: &Client,
+    base: &str,
+    mut server: Option<&mut Server>,
+) -> Tally {
     println!("── {} ({}) against {base}", client.name, client.library);
     let start = now();
-    let mut command = (client.command)(root);
     command.arg(base).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = match command.spawn() {
         Ok(child) => child,
@@ -221,6 +284,25 @@ fn restart(answers: &mut ChildStdin, server: Option<&mut Server>) -> std::io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_come_in_any_order_before_the_clients() {
+        let wishes =
+            |words: &[&str], expected: Result<(usize, bool, Option<&str>, usize), &str>| {
+                let found = Wishes::of(words)
+                    .map(|found| (found.count, found.auth, found.binary, found.names.len()));
+                assert_eq!(found, expected.map_err(str::to_owned), "{words:?}");
+            };
+        wishes(&[], Ok((1, false, None, 0)));
+        wishes(&["go", "node"], Ok((1, false, None, 2)));
+        wishes(&["--auth", "--nodes", "3", "--binary", "b", "go"], Ok((3, true, Some("b"), 1)));
+        wishes(&["--binary", "b", "--auth"], Ok((1, true, Some("b"), 0)));
+        wishes(&["--nodes", "8"], Err("--nodes takes a number from 1 to 7"));
+        wishes(&["--nodes"], Err("unknown client: --nodes"));
+        wishes(&["go", "--auth"], Err("unknown client: --auth"));
+        let taken = "--base is a server that runs already: no --binary, no --auth";
+        wishes(&["--auth", "--base", "http://a/"], Err(taken));
+    }
 
     #[test]
     fn a_line_is_known_by_its_first_word() {

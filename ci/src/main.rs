@@ -37,9 +37,10 @@ usage: cargo ci <verb>
              static builds for small Linux boxes: their size, and the README's commands on each
              targets: x86-64 aarch64 armv7 (all when none is named)
   embassy    the Raft library on a microcontroller under QEMU, its flash and its memory
-  interop [--nodes N] [--base URL | --binary PATH] [client...]
+  interop [--auth] [--nodes N] [--base URL | --binary PATH] [client...]
              real Nacos clients against the release binary, a running server or another binary;
-             with --nodes 3 against a cluster of which one after the other is killed
+             with --nodes 3 against a cluster of which one after the other is killed, with --auth
+             against nodes that ask for users
              clients: plain python python3 go node rust rustgrpc java java22 java2 java3 (all when none
              is named), and spring
   chaos [--cycles N] [--nodes N] [--faults F,...] [--seconds S] [--seed S] [--binary PATH]

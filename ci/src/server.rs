@@ -7,6 +7,7 @@ use crate::process::{cargo, now, step};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -21,6 +22,46 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A node answers in milliseconds, an emulated one in some more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The user that a node makes when it has none.
+pub(crate) const ADMINISTRATOR: &str = "nacos";
+
+/// The first administrator's password, and the file in which the nodes find it.
+#[derive(Debug)]
+pub(crate) struct Password {
+    file: PathBuf,
+    text: String,
+}
+
+impl Password {
+    /// Writes a new one below `folder`, to be read by this user alone.
+    ///
+    /// # Errors
+    ///
+    /// There is no randomness, or the file cannot be written.
+    pub(crate) fn write(folder: &Path) -> io::Result<Self> {
+        let mut random = [0; 16];
+        File::open("/dev/urandom")?.read_exact(&mut random)?;
+        let text = format!("{:032x}", u128::from_ne_bytes(random));
+        let file = folder.join("password");
+        if file.exists() {
+            fs::remove_file(&file)?;
+        }
+        let mut options = File::options();
+        options.write(true).create_new(true).mode(0o600).open(&file)?.write_all(text.as_bytes())?;
+        Ok(Self { file, text })
+    }
+
+    /// What a client logs in with.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What makes a node ask for users.
+    fn options(&self) -> [String; 3] {
+        ["--auth".into(), "--admin-password-file".into(), self.file.display().to_string()]
+    }
+}
+
 /// Nodes that run until they are dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -30,16 +71,22 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `count` nodes with empty data folders below `folder`, which are one cluster.
+    /// Starts `count` nodes with empty data folders below `folder`, which are one cluster. They ask
+    /// for users where there is a `password`.
     ///
     /// # Errors
     ///
     /// A folder cannot be made, no ports are free, or a node does not become ready.
-    pub(crate) fn start(binary: &Path, folder: &Path, count: usize) -> io::Result<Self> {
+    pub(crate) fn start(
+        binary: &Path,
+        folder: &Path,
+        count: usize,
+        password: Option<&Password>,
+    ) -> io::Result<Self> {
         let mut server = Self { nodes: Vec::new(), missing: None };
         for number in 0..count {
             let folder = if count == 1 { folder.into() } else { folder.join(number.to_string()) };
-            let mut options = Vec::new();
+            let mut options = Vec::from_iter(password.iter().flat_map(|found| found.options()));
             if count > 1 {
                 options.extend(["--cluster-key-file".into(), key(&folder)?]);
             }
