@@ -12,6 +12,12 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
+# Set where the server asks for users.
+USER = {
+    name: os.environ[f"NACOS_{name.upper()}"]
+    for name in ("username", "password")
+    if f"NACOS_{name.upper()}" in os.environ
+}
 CASES = []
 CLEANUPS = []
 _print_lock = threading.Lock()

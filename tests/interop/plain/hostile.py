@@ -4,7 +4,7 @@ import socket
 import time
 
 from harness import case, check, equal, unique
-from wire import HOST, PORT, exchange, query, raw
+from wire import HOST, PORT, credentials, exchange, query, raw
 
 
 def status_lines(data, within=15):
@@ -26,8 +26,9 @@ def status_lines(data, within=15):
 @case
 def pipelined_requests_are_all_answered():
     body = f"dataId={unique('pipe')}&group=G&content=1".encode()
+    user = "".join(f"{name}: {value}\r\n" for name, value in credentials().items())
     request = (
-        b"POST /nacos/v1/cs/configs HTTP/1.1\r\nHost: a\r\n"
+        b"POST /nacos/v1/cs/configs HTTP/1.1\r\nHost: a\r\n" + user.encode() +
         b"Content-Type: application/x-www-form-urlencoded\r\n"
         b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body
     )

@@ -16,4 +16,9 @@ import rest
 # Importing a module adds its cases.
 assert configs and hostile and naming and operators and pushes and rest
 
+if harness.USER:
+    import users
+
+    assert users
+
 harness.main()

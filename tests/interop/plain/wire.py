@@ -5,7 +5,10 @@ import http.client
 import json
 import socket
 import sys
+import threading
 from urllib.parse import quote, urlencode, urlsplit
+
+from harness import USER
 
 BASE = sys.argv[1].rstrip("/") if len(sys.argv) > 1 else "http://127.0.0.1:8848"
 HOST, PORT = urlsplit(BASE).hostname, urlsplit(BASE).port
@@ -32,8 +35,33 @@ class Answer:
         return f"{self.status} {self.body[:200]!r}"
 
 
+_token_lock = threading.Lock()
+_tokens = []
+
+
+def token():
+    """What the server gave for user and password, asked for once; `None` without a user."""
+    with _token_lock:
+        if USER and not _tokens:
+            answer = send("POST", "/nacos/v1/auth/users/login", encode(USER), {"Content-Type": FORM})
+            if answer.status != 200:
+                raise AssertionError(f"login: {answer}")
+            _tokens.append(answer.json["accessToken"])
+        return _tokens[0] if _tokens else None
+
+
+def credentials():
+    """The headers that tell who is calling, if somebody has to."""
+    return {"accessToken": token()} if USER else {}
+
+
 def raw(method, target, body=None, headers=None, timeout=40):
-    """Sends exactly this target and body on a connection of its own."""
+    """Sends exactly this target and body, as the user if there is one."""
+    return send(method, target, body, {**credentials(), **(headers or {})}, timeout)
+
+
+def send(method, target, body=None, headers=None, timeout=40):
+    """Sends exactly this target, body and headers on a connection of its own."""
     connection = http.client.HTTPConnection(HOST, PORT, timeout=timeout)
     try:
         connection.request(method, target, body=body, headers=headers or {})

@@ -39,7 +39,7 @@ class CountingClient(nacos.NacosClient):
 
 def connect(**options):
     addresses = ",".join(urlsplit(base).netloc for base in BASE.split(","))
-    return CountingClient(addresses, **options)
+    return CountingClient(addresses, **{**harness.USER, **options})
 
 
 class Watcher:
@@ -168,7 +168,8 @@ def watch_many_keys_at_once():
 
 @case
 def log_in_with_a_user():
-    client, data_id = connect(username="nacos", password="nacos"), unique("user")
+    user = harness.USER or {"username": "nacos", "password": "nacos"}
+    client, data_id = connect(**user), unique("user")
     check(client.token, "a token")
     check(client.publish_config(data_id, GROUP, "1"), "publish")
     equal(client.get_config(data_id, GROUP), "1", "read")

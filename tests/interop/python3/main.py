@@ -32,6 +32,8 @@ GROUP = "DEFAULT_GROUP"
 
 def settings(namespace=""):
     builder = ClientConfigBuilder().server_address(ADDRESSES).log_dir("logs")
+    if harness.USER:
+        builder.username(harness.USER["username"]).password(harness.USER["password"])
     config = builder.namespace_id(namespace).build()
     # By default it keeps the last instances of a service that has none any more.
     config.set_update_cache_when_empty(True)
