@@ -57,6 +57,9 @@ func settings(namespace string) vo.NacosClientParam {
 		constant.WithCacheDir(filepath.Join(home, "cache")),
 		constant.WithNotLoadCacheAtStart(true),
 		constant.WithUpdateCacheWhenEmpty(true),
+		// Empty where the server asks for no users, and then the library does not log in.
+		constant.WithUsername(os.Getenv("NACOS_USERNAME")),
+		constant.WithPassword(os.Getenv("NACOS_PASSWORD")),
 		constant.WithLogLevel("error"),
 	)
 	return vo.NacosClientParam{ClientConfig: client, ServerConfigs: servers}

@@ -10,6 +10,8 @@ const { test, alone, sleep, unique, eventually, restartServer, main } = require(
 const bases = (process.argv[2] || 'http://127.0.0.1:8848').split(',');
 const address = bases.map(base => new URL(base).host).join(',');
 const GROUP = 'DEFAULT_GROUP';
+const { NACOS_USERNAME: username, NACOS_PASSWORD: password } = process.env;
+const user = username ? { username, password } : {};
 
 /** A config client that counts its long polls: one that spins looks fine from its listeners. */
 async function connectConfig(options = {}) {
@@ -23,7 +25,7 @@ async function connectConfig(options = {}) {
   const cacheDir = path.join(process.cwd(), 'cache', unique('client'));
   // NacosConfigClient wraps this class so that all processes of a machine share one connection.
   const client = new NacosConfigClient.DataClient({
-    serverAddr: address, requestTimeout: 6000, httpclient, cacheDir, ...options,
+    serverAddr: address, requestTimeout: 6000, httpclient, cacheDir, ...user, ...options,
   });
   client.on('error', () => {});
   await client.ready();
@@ -34,7 +36,7 @@ async function connectConfig(options = {}) {
 async function connectNaming(options = {}) {
   const quiet = () => {};
   const logger = { info: quiet, warn: quiet, error: quiet, debug: quiet };
-  const client = new NacosNamingClient({ logger, serverList: address, ...options });
+  const client = new NacosNamingClient({ logger, serverList: address, ...user, ...options });
   client.on('error', quiet);
   await client.ready();
   client._hostReactor.on('error', quiet);
@@ -95,7 +97,7 @@ test('namespaces-are-apart', async () => {
 });
 
 test('user-and-password-on-every-call', async () => {
-  const client = await connectConfig({ username: 'nacos', password: 'nacos' });
+  const client = await connectConfig({ username: 'nacos', password: 'nacos', ...user });
   const dataId = unique('user');
   await client.publishSingle(dataId, GROUP, '1');
   assert.strictEqual(await client.getConfig(dataId, GROUP), '1');

@@ -20,7 +20,8 @@ use wire::{Counter, ports, server};
 const GROUP: &str = "DEFAULT_GROUP";
 
 fn builder(address: &str) -> ClientBuilder {
-    ClientBuilder::new().set_endpoint_addrs(address).set_use_grpc(false)
+    let user = wire::user().map(|(name, password)| AuthInfo::new(&name, &password));
+    ClientBuilder::new().set_endpoint_addrs(address).set_use_grpc(false).set_auth_info(user)
 }
 
 fn config_client(address: &str, namespace: &str) -> Arc<ConfigClient> {
@@ -147,8 +148,9 @@ async fn two_spellings_of_the_public_namespace() {
 }
 
 async fn log_in_with_a_user() {
+    let (name, password) = wire::user().unwrap_or_else(|| ("nacos".into(), "nacos".into()));
     let client = builder(&server())
-        .set_auth_info(Some(AuthInfo::new("nacos", "nacos")))
+        .set_auth_info(Some(AuthInfo::new(&name, &password)))
         .build_config_client();
     let key = ConfigKey::new(&unique("user"), GROUP, "public");
     client.set_config(&key, "1").await.expect("publish");

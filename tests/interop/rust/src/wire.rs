@@ -1,5 +1,6 @@
 //! The server as another program sees it, and a view on what the client sends.
 
+use std::env;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,9 +20,25 @@ async fn connect() -> std::io::Result<TcpStream> {
     TcpStream::connect(addresses.as_slice()).await
 }
 
-/// The body of a GET, without any client library.
+/// Name and password of the user, where the server asks for one.
+pub fn user() -> Option<(String, String)> {
+    Some((env::var("NACOS_USERNAME").ok()?, env::var("NACOS_PASSWORD").ok()?))
+}
+
+/// The answer to a GET, without any client library.
 pub async fn get(target: &str) -> String {
-    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let Some((name, password)) = user() else { return exchange("GET", target, "").await };
+    let login = format!("/nacos/v1/auth/users/login?username={name}&password={password}");
+    let answer = exchange("POST", &login, "").await;
+    let token = answer.split("\"accessToken\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    exchange("GET", target, &format!("accessToken: {}\r\n", token.unwrap_or_default())).await
+}
+
+async fn exchange(method: &str, target: &str, headers: &str) -> String {
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n{headers}\
+         Connection: close\r\n\r\n"
+    );
     let exchange = async {
         let mut stream = connect().await?;
         stream.write_all(request.as_bytes()).await?;

@@ -5,7 +5,7 @@
 mod harness;
 
 use harness::{Case, eventually, restart_server, unique};
-use nacos_rust_client::client::ClientBuilder;
+use nacos_rust_client::client::{AuthInfo, ClientBuilder};
 use nacos_rust_client::client::config_client::{ConfigDefaultListener, ConfigKey};
 use nacos_rust_client::client::naming_client::{Instance, QueryInstanceListParams};
 use nacos_sdk::api::config::{
@@ -15,6 +15,7 @@ use nacos_sdk::api::naming::{
     NamingChangeEvent, NamingEventListener, NamingService, NamingServiceBuilder, ServiceInstance,
 };
 use nacos_sdk::api::props::ClientProps;
+use std::env;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,20 +24,40 @@ const SOON: Duration = Duration::from_secs(5);
 const LATER: Duration = Duration::from_secs(40);
 
 fn server() -> String {
-    let base = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:8848".into());
+    let base = env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:8848".into());
     base.replace("http://", "").trim_end_matches('/').into()
+}
+
+/// Name and password of the user, where the server asks for one.
+fn user() -> Option<(String, String)> {
+    Some((env::var("NACOS_USERNAME").ok()?, env::var("NACOS_PASSWORD").ok()?))
 }
 
 fn props(namespace: &str) -> ClientProps {
     ClientProps::new().server_addr(server()).namespace(namespace).app_name("interop")
 }
 
+fn logging_in(props: ClientProps) -> ClientProps {
+    let Some((name, password)) = user() else { return props };
+    props.auth_username(name).auth_password(password)
+}
+
+fn config_builder(props: ClientProps) -> ConfigServiceBuilder {
+    let builder = ConfigServiceBuilder::new(logging_in(props));
+    if user().is_some() { builder.enable_auth_plugin_http() } else { builder }
+}
+
+fn naming_builder(props: ClientProps) -> NamingServiceBuilder {
+    let builder = NamingServiceBuilder::new(logging_in(props));
+    if user().is_some() { builder.enable_auth_plugin_http() } else { builder }
+}
+
 async fn configs() -> ConfigService {
-    ConfigServiceBuilder::new(props("")).build().await.expect("connect")
+    config_builder(props("")).build().await.expect("connect")
 }
 
 async fn naming() -> NamingService {
-    NamingServiceBuilder::new(props("public")).build().await.expect("connect")
+    naming_builder(props("public")).build().await.expect("connect")
 }
 
 /// The last thing a listener was told.
@@ -110,7 +131,7 @@ async fn sdk_hears_in_both_spellings_of_the_default_namespace() {
     let publish = provider.publish_config(id.clone(), GROUP.into(), "zero".into(), None);
     assert!(publish.await.expect("publish"));
     for namespace in ["", "public"] {
-        let client = ConfigServiceBuilder::new(props(namespace)).build().await.expect("connect");
+        let client = config_builder(props(namespace)).build().await.expect("connect");
         let (told, hear) = ear::<String>();
         client.add_listener(id.clone(), GROUP.into(), hear).await.expect("listen");
         ears.push((told, client));
@@ -131,7 +152,7 @@ async fn sdk_finds_the_server_by_endpoint() {
     // Nobody listens at the address that would be taken without an endpoint.
     let props = ClientProps::new().server_addr("127.0.0.1:1").app_name("interop");
     let props = props.endpoint(format!("http://{first}/nacos/serverlist"));
-    let client = ConfigServiceBuilder::new(props).build().await.expect("connect");
+    let client = config_builder(props).build().await.expect("connect");
     let publish = client.publish_config(unique("sdk"), GROUP.into(), "one".into(), None);
     assert!(publish.await.expect("publish"));
 }
@@ -160,8 +181,9 @@ async fn sdk_persistent_instances_stay() {
 }
 
 fn builder(namespace: &str) -> ClientBuilder {
+    let user = user().map(|(name, password)| AuthInfo::new(&name, &password));
     let builder = ClientBuilder::new().set_endpoint_addrs(&server()).set_use_grpc(true);
-    builder.set_tenant(namespace.into())
+    builder.set_tenant(namespace.into()).set_auth_info(user)
 }
 
 async fn client_listener_hears_every_change() {
@@ -203,7 +225,7 @@ async fn life_goes_on_after_a_restart() {
     register.await.expect("register");
     restart_server();
     // The library tries one node only, and that may be the one that is missing.
-    let connect = || NamingServiceBuilder::new(props("public")).build();
+    let connect = || naming_builder(props("public")).build();
     let (mut watcher, end) = (connect().await, tokio::time::Instant::now() + LATER);
     while watcher.is_err() && tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -7,8 +7,10 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Properties;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -94,6 +96,25 @@ final class Harness {
     static synchronized void say(String line) {
         System.out.println(line);
         System.out.flush();
+    }
+
+    /** The properties of a client of this server, with a user where the server asks for one. */
+    static Properties properties(String server) {
+        Properties properties = user();
+        properties.put("serverAddr", server);
+        return properties;
+    }
+
+    /** The user alone, for a client that finds the server in another way. */
+    static Properties user() {
+        Properties properties = new Properties();
+        for (String name : List.of("username", "password")) {
+            String value = System.getenv("NACOS_" + name.toUpperCase(Locale.ROOT));
+            if (value != null) {
+                properties.put(name, value);
+            }
+        }
+        return properties;
     }
 
     /** A name no earlier run has used, so that a server may be tried twice. */

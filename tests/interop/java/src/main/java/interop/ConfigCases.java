@@ -3,6 +3,7 @@ package interop;
 import static interop.Harness.check;
 import static interop.Harness.equal;
 import static interop.Harness.eventually;
+import static interop.Harness.properties;
 import static interop.Harness.unique;
 
 import com.alibaba.nacos.api.NacosFactory;
@@ -37,12 +38,6 @@ final class ConfigCases {
         harness.add("log-in-with-a-user", this::logInWithUser);
         harness.add("find-the-server-by-endpoint", this::findByEndpoint);
         harness.addAlone("configs-after-a-restart", this::afterRestart);
-    }
-
-    static Properties properties(String server) {
-        Properties properties = new Properties();
-        properties.put("serverAddr", server);
-        return properties;
     }
 
     private ConfigService connect() throws Exception {
@@ -167,8 +162,8 @@ final class ConfigCases {
 
     private void logInWithUser() throws Exception {
         Properties properties = properties(server);
-        properties.put("username", "nacos");
-        properties.put("password", "nacos");
+        properties.putIfAbsent("username", "nacos");
+        properties.putIfAbsent("password", "nacos");
         ConfigService client = NacosFactory.createConfigService(properties);
         String dataId = unique("user");
         check(client.publishConfig(dataId, GROUP, "1"), "publish");
@@ -177,7 +172,7 @@ final class ConfigCases {
 
     private void findByEndpoint() throws Exception {
         URI uri = URI.create("http://" + server.split(",")[0]);
-        Properties properties = new Properties();
+        Properties properties = Harness.user();
         properties.put("endpoint", uri.getHost());
         properties.put("endpointPort", String.valueOf(uri.getPort()));
         ConfigService client = NacosFactory.createConfigService(properties);

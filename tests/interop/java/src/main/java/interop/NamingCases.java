@@ -1,10 +1,10 @@
 package interop;
 
 import static interop.ConfigCases.GROUP;
-import static interop.ConfigCases.properties;
 import static interop.Harness.check;
 import static interop.Harness.equal;
 import static interop.Harness.eventually;
+import static interop.Harness.properties;
 import static interop.Harness.unique;
 
 import com.alibaba.nacos.api.NacosFactory;

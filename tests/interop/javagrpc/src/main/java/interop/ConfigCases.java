@@ -41,7 +41,7 @@ final class ConfigCases {
     }
 
     private ConfigService connect() throws Exception {
-        return NacosFactory.createConfigService(Main.properties(server));
+        return NacosFactory.createConfigService(Harness.properties(server));
     }
 
     /** Collects what a listener is told. */
@@ -129,10 +129,10 @@ final class ConfigCases {
     }
 
     private void bothSpellings() throws Exception {
-        Properties properties = Main.properties(server);
+        Properties properties = Harness.properties(server);
         properties.put("namespace", "public");
         ConfigService named = NacosFactory.createConfigService(properties);
-        properties = Main.properties(server);
+        properties = Harness.properties(server);
         properties.put("namespace", unique("ns"));
         ConfigService apart = NacosFactory.createConfigService(properties);
         ConfigService none = connect();
@@ -173,9 +173,9 @@ final class ConfigCases {
     }
 
     private void logInWithUser() throws Exception {
-        Properties properties = Main.properties(server);
-        properties.put("username", "nacos");
-        properties.put("password", "nacos");
+        Properties properties = Harness.properties(server);
+        properties.putIfAbsent("username", "nacos");
+        properties.putIfAbsent("password", "nacos");
         ConfigService client = NacosFactory.createConfigService(properties);
         String dataId = unique("user");
         check(client.publishConfig(dataId, GROUP, "1"), "publish");
@@ -185,7 +185,7 @@ final class ConfigCases {
 
     private void findByEndpoint() throws Exception {
         URI uri = URI.create("http://" + server.split(",")[0]);
-        Properties properties = new Properties();
+        Properties properties = Harness.user();
         properties.put("endpoint", uri.getHost());
         properties.put("endpointPort", String.valueOf(uri.getPort()));
         ConfigService client = NacosFactory.createConfigService(properties);

@@ -3,7 +3,6 @@ package interop;
 import com.alibaba.nacos.api.NacosFactory;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Properties;
 import java.util.logging.Level;
 import java.util.logging.Logger;
 
@@ -26,8 +25,8 @@ public final class Main {
                 arguments.length);
         // The library's first look for its plug-ins is not safe from several threads: one of them may
         // see half of what there is ("No server list provider found").
-        NacosFactory.createConfigService(properties(server)).shutDown();
-        NacosFactory.createNamingService(properties(server)).shutDown();
+        NacosFactory.createConfigService(Harness.properties(server)).shutDown();
+        NacosFactory.createNamingService(Harness.properties(server)).shutDown();
         Harness harness = new Harness();
         new ConfigCases(server).addTo(harness);
         new NamingCases(server).addTo(harness);
@@ -35,11 +34,5 @@ public final class Main {
         boolean passed = harness.run(wanted);
         // The library's threads have no end of their own.
         Runtime.getRuntime().halt(passed ? 0 : 1);
-    }
-
-    static Properties properties(String server) {
-        Properties properties = new Properties();
-        properties.put("serverAddr", server);
-        return properties;
     }
 }

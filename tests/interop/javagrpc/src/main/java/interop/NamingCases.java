@@ -39,7 +39,7 @@ final class NamingCases {
     }
 
     private NamingService connect() throws Exception {
-        return NacosFactory.createNamingService(Main.properties(server));
+        return NacosFactory.createNamingService(Harness.properties(server));
     }
 
     static Instance instance(int port) {
@@ -149,7 +149,7 @@ final class NamingCases {
     }
 
     private void groupsAndNamespaces() throws Exception {
-        Properties properties = Main.properties(server);
+        Properties properties = Harness.properties(server);
         properties.put("namespace", unique("ns"));
         NamingService client = NacosFactory.createNamingService(properties);
         String service = unique("service");

@@ -21,7 +21,7 @@ final class Victim {
     }
 
     static void live(String server, String service) throws Exception {
-        NamingService client = NacosFactory.createNamingService(Main.properties(server));
+        NamingService client = NacosFactory.createNamingService(Harness.properties(server));
         client.registerInstance(service, "10.6.0.9", 9);
         Thread.sleep(600_000);
     }

@@ -18,11 +18,16 @@ import com.alibaba.nacos.client.lock.core.NLockFactory;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
+import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.util.List;
+import java.util.Optional;
+import java.util.Properties;
 import java.util.Set;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** What came with 3.x: fuzzy watch and locks. */
 final class Extras {
@@ -70,8 +75,8 @@ final class Extras {
     }
 
     private void fuzzyWatchConfigs() throws Exception {
-        ConfigService client = NacosFactory.createConfigService(Main.properties(server));
-        ConfigService other = NacosFactory.createConfigService(Main.properties(server));
+        ConfigService client = NacosFactory.createConfigService(Harness.properties(server));
+        ConfigService other = NacosFactory.createConfigService(Harness.properties(server));
         String stem = unique("fuzzy");
         for (int number = 0; number < 60; number++) {
             check(other.publishConfig(stem + "." + number, GROUP, "x"), "publish");
@@ -99,8 +104,8 @@ final class Extras {
     }
 
     private void fuzzyWatchServices() throws Exception {
-        NamingService client = NacosFactory.createNamingService(Main.properties(server));
-        NamingService other = NacosFactory.createNamingService(Main.properties(server));
+        NamingService client = NacosFactory.createNamingService(Harness.properties(server));
+        NamingService other = NacosFactory.createNamingService(Harness.properties(server));
         String stem = unique("fuzzy");
         for (int number = 0; number < 25; number++) {
             other.registerInstance(stem + "-" + number, "10.6.0.1", 1);
@@ -115,8 +120,10 @@ final class Extras {
         // An empty service goes after a minute, or when somebody removes it.
         URI uri = URI.create("http://" + server.split(",")[0] + "/nacos/v1/ns/service?serviceName="
                 + stem + "-new");
-        HttpRequest remove = HttpRequest.newBuilder(uri).DELETE().build();
-        equal(HttpClient.newHttpClient().send(remove, BodyHandlers.ofString()).statusCode(), 200,
+        HttpRequest.Builder remove = HttpRequest.newBuilder(uri).DELETE();
+        token().ifPresent(token -> remove.header("accessToken", token));
+        HttpClient http = HttpClient.newHttpClient();
+        equal(http.send(remove.build(), BodyHandlers.ofString()).statusCode(), 200,
                 "the service is removed");
         // A node that hears of the removal before it hears that the service is empty waits the minute.
         watcher.expect(70_000, "DELETE_SERVICE " + stem + "-new");
@@ -124,9 +131,27 @@ final class Extras {
         other.shutDown();
     }
 
+    /** What the server gives for user and password, where it asks for them. */
+    private Optional<String> token() throws Exception {
+        Properties user = Harness.user();
+        if (user.isEmpty()) {
+            return Optional.empty();
+        }
+        URI uri = URI.create("http://" + server.split(",")[0] + "/nacos/v1/auth/users/login");
+        HttpRequest login = HttpRequest.newBuilder(uri)
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .POST(BodyPublishers.ofString("username=" + user.getProperty("username")
+                        + "&password=" + user.getProperty("password")))
+                .build();
+        String answer = HttpClient.newHttpClient().send(login, BodyHandlers.ofString()).body();
+        Matcher found = Pattern.compile("\"accessToken\":\"([^\"]+)\"").matcher(answer);
+        check(found.find(), "login: " + answer);
+        return Optional.of(found.group(1));
+    }
+
     private void lockIsHeldByOne() throws Exception {
-        LockService one = NacosLockFactory.createLockService(Main.properties(server));
-        LockService two = NacosLockFactory.createLockService(Main.properties(server));
+        LockService one = NacosLockFactory.createLockService(Harness.properties(server));
+        LockService two = NacosLockFactory.createLockService(Harness.properties(server));
         String key = unique("lock");
         check(one.lock(NLockFactory.getLock(key)), "the first takes it");
         check(!two.lock(NLockFactory.getLock(key)), "the second does not");
@@ -139,7 +164,7 @@ final class Extras {
     }
 
     private void lockExpires() throws Exception {
-        LockService client = NacosLockFactory.createLockService(Main.properties(server));
+        LockService client = NacosLockFactory.createLockService(Harness.properties(server));
         String key = unique("expiring");
         long start = System.nanoTime();
         check(client.lock(NLockFactory.getLock(key, 1500L)), "taken");
@@ -152,21 +177,21 @@ final class Extras {
     }
 
     private void afterRestart() throws Exception {
-        LockService locks = NacosLockFactory.createLockService(Main.properties(server));
-        ConfigService client = NacosFactory.createConfigService(Main.properties(server));
+        LockService locks = NacosLockFactory.createLockService(Harness.properties(server));
+        ConfigService client = NacosFactory.createConfigService(Harness.properties(server));
         String stem = unique("restart");
         Configs watcher = new Configs();
         client.fuzzyWatch(stem + "*", GROUP, watcher);
         check(locks.lock(NLockFactory.getLock(stem, 600_000L)), "taken before the restart");
         Harness.restartServer();
         eventually(20_000, "held after the restart", () -> {
-            LockService fresh = NacosLockFactory.createLockService(Main.properties(server));
+            LockService fresh = NacosLockFactory.createLockService(Harness.properties(server));
             boolean taken = fresh.lock(NLockFactory.getLock(stem, 600_000L));
             fresh.shutdown();
             check(!taken, "a lock was lost");
             return true;
         });
-        ConfigService other = NacosFactory.createConfigService(Main.properties(server));
+        ConfigService other = NacosFactory.createConfigService(Harness.properties(server));
         check(other.publishConfig(stem + "-after", GROUP, "x"), "publish");
         watcher.expect(30_000, "ADD_CONFIG " + stem + "-after");
     }

@@ -10,7 +10,6 @@ import com.alibaba.nacos.api.config.ConfigService;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Properties;
 import org.springframework.boot.builder.SpringApplicationBuilder;
 import org.springframework.cloud.client.discovery.DiscoveryClient;
 import org.springframework.context.ConfigurableApplicationContext;
@@ -48,13 +47,13 @@ public final class Main {
                 "--spring.cloud.nacos.server-addr=" + server,
                 "--spring.cloud.nacos.discovery.ip=127.0.0.1",
                 "--spring.config.import=nacos:" + config));
+        Harness.user().forEach((key, value) ->
+                settings.add("--spring.cloud.nacos." + key + "=" + value));
         return new SpringApplicationBuilder(service).run(settings.toArray(new String[0]));
     }
 
     private void pair() throws Exception {
-        Properties properties = new Properties();
-        properties.put("serverAddr", server);
-        ConfigService configs = NacosFactory.createConfigService(properties);
+        ConfigService configs = NacosFactory.createConfigService(Harness.properties(server));
         String config = unique("pair") + ".properties";
         check(configs.publishConfig(config, GROUP, "greeting=hello\n", "properties"), "publish");
         String name = unique("provider");
