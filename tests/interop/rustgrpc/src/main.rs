@@ -5,9 +5,9 @@
 mod harness;
 
 use harness::{Case, eventually, restart_server, unique};
-use nacos_rust_client::client::{AuthInfo, ClientBuilder};
 use nacos_rust_client::client::config_client::{ConfigDefaultListener, ConfigKey};
 use nacos_rust_client::client::naming_client::{Instance, QueryInstanceListParams};
+use nacos_rust_client::client::{AuthInfo, ClientBuilder};
 use nacos_sdk::api::config::{
     ConfigChangeListener, ConfigResponse, ConfigService, ConfigServiceBuilder,
 };
