@@ -86,4 +86,4 @@ async function main() {
   process.exit(passed.length > 0 && passed.every(Boolean) ? 0 : 1);
 }
 
-module.exports = { test, alone, sleep, unique, eventually, restartServer, main };
+module.exports = { Skip, test, alone, sleep, unique, eventually, restartServer, main };

@@ -5,7 +5,7 @@ const assert = require('assert');
 const path = require('path');
 const { NacosConfigClient, NacosNamingClient } = require('nacos');
 const urllib = require('urllib');
-const { test, alone, sleep, unique, eventually, restartServer, main } = require('./harness');
+const { Skip, test, alone, sleep, unique, eventually, restartServer, main } = require('./harness');
 
 const bases = (process.argv[2] || 'http://127.0.0.1:8848').split(',');
 const address = bases.map(base => new URL(base).host).join(',');
@@ -178,6 +178,51 @@ test('subscriber-is-pushed-to', async () => {
   await other.deregisterInstance(service, { ip: '10.2.0.1', port: 2 });
   await eventually(() => hosts.length === 1, 4000, 'a push of the removed instance');
 });
+
+/** A client whose pushes are counted, with a service that it has subscribed to and is up to date. */
+async function subscribedForPushes() {
+  if (bases.length > 1) throw new Skip('each node pushes to whoever has asked it');
+  const [client, other] = [await connectNaming(), await connectNaming()];
+  const service = unique('push');
+  await other.registerInstance(service, { ip: '10.2.0.1', port: 1 });
+  let hosts = [];
+  client.subscribe(service, told => { hosts = told; });
+  await eventually(() => hosts.length === 1, 5000, 'the first list');
+  await sleep(1500);
+  const receiver = client._hostReactor._pushReceiver;
+  const pushes = [];
+  receiver._server.on('message', data => {
+    pushes.push({ at: Date.now(), data, compressed: data[0] === 0x1f && data[1] === 0x8b });
+  });
+  // One instance that changes: with two of them no push is small.
+  const told = async text => {
+    await other.registerInstance(service, { ip: '10.2.0.1', port: 1, metadata: { text } });
+    const hears = () => hosts.some(host => host.metadata.text === text);
+    await eventually(hears, 4000, `a push of ${text}`);
+  };
+  return { receiver, pushes, told };
+}
+
+test('pushes-small-and-large-come-once', async () => {
+  const { pushes, told } = await subscribedForPushes();
+  await told('x');
+  await told('x'.repeat(1000));
+  await sleep(13000);
+  assert.deepStrictEqual(pushes.map(push => push.compressed), [false, true]);
+});
+
+for (const [size, text] of [['small', 'x'], ['large', 'x'.repeat(1000)]]) {
+  test(`unacknowledged-${size}-push-comes-once-more`, async () => {
+    const { receiver, pushes, told } = await subscribedForPushes();
+    receiver._server.send = () => {};
+    await told(text);
+    await sleep(25000);
+    const seconds = pushes.map(push => Math.round((push.at - pushes[0].at) / 1000));
+    assert.deepStrictEqual(seconds, [0, 10]);
+    assert.deepStrictEqual(pushes.map(push => push.compressed), Array(2).fill(size === 'large'));
+    assert.ok(pushes[0].data.equals(pushes[1].data), 'the same again');
+  });
+}
 
 test('subscriber-polls-to-the-same-end', async () => {
   const [client, other] = [await connectNaming(), await connectNaming()];

@@ -22,6 +22,14 @@ final class Harness {
             new BufferedReader(new InputStreamReader(System.in));
     private static final AtomicInteger NEXT = new AtomicInteger();
 
+    static {
+        if (System.getenv("NACOS_USERNAME") != null) {
+            // By itself the library lets a process send five HTTP requests a second, logins included,
+            // and a client that could not log in goes on without a token.
+            System.setProperty("limitTime", "1000");
+        }
+    }
+
     private final Map<String, Case> together = new LinkedHashMap<>();
     private final Map<String, Case> alone = new LinkedHashMap<>();
 

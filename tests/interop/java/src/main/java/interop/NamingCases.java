@@ -14,6 +14,7 @@ import com.alibaba.nacos.api.naming.NamingService;
 import com.alibaba.nacos.api.naming.listener.NamingEvent;
 import com.alibaba.nacos.api.naming.pojo.Instance;
 import com.alibaba.nacos.api.naming.pojo.Service;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
@@ -33,6 +34,9 @@ final class NamingCases {
         harness.add("groups-and-namespaces", this::groupsAndNamespaces);
         harness.add("persistent-instance", this::persistentInstance);
         harness.add("subscriber-is-pushed-to", this::subscriberIsPushedTo);
+        harness.add("pushes-small-and-large-come-once", this::pushesComeOnce);
+        harness.add("unacknowledged-small-push-comes-once-more", () -> pushComesOnceMore(false));
+        harness.add("unacknowledged-large-push-comes-once-more", () -> pushComesOnceMore(true));
         harness.add("light-beats-keep-healthy", this::lightBeatsKeepHealthy);
         harness.add("services-by-hand", this::servicesByHand);
         harness.addAlone("light-beat-registers-again-after-a-restart", this::afterRestart);
@@ -127,6 +131,60 @@ final class NamingCases {
         large.setMetadata(Map.of("text", "x".repeat(900), "more", "y".repeat(100)));
         other.registerInstance(service, large);
         eventually(4000, "a compressed push", () -> heard.get().equals(List.of(1, 3)));
+    }
+
+    /** A service of which one client hears by pushes, which are counted, and what another does. */
+    private final class Pushed {
+        final NamingService other = connect();
+        final String service = unique("push");
+        final AtomicReference<Instance> heard = new AtomicReference<>();
+        final Mailbox mailbox;
+
+        Pushed(boolean losesAnswers) throws Exception {
+            if (server.contains(",")) {
+                throw new Harness.Skip("each node pushes to whoever has asked it");
+            }
+            NamingService client = connect();
+            mailbox = Mailbox.in(client, losesAnswers);
+            other.registerInstance(service, "10.4.0.1", 1);
+            client.subscribe(service,
+                    event -> heard.set(((NamingEvent) event).getInstances().get(0)));
+            eventually(5000, "the first list", () -> heard.get() != null);
+            Thread.sleep(2500);
+            equal(mailbox.pushes.size(), 0, "pushes before there is a change");
+        }
+
+        /** Changes the one instance that there is: with two of them no push is small. */
+        void tell(boolean isLarge) throws Exception {
+            Instance instance = instance(1);
+            Map<String, String> metadata = Map.of("text", "x".repeat(isLarge ? 1000 : 1));
+            instance.setMetadata(metadata);
+            other.registerInstance(service, instance);
+            eventually(4000, "a push", () -> heard.get().getMetadata().equals(metadata));
+        }
+    }
+
+    private void pushesComeOnce() throws Exception {
+        Pushed pushed = new Pushed(false);
+        pushed.tell(false);
+        pushed.tell(true);
+        Thread.sleep(13000);
+        List<Boolean> compressed = pushed.mailbox.pushes.stream().map(Mailbox.Push::isCompressed)
+                .collect(Collectors.toList());
+        equal(compressed, List.of(false, true), "compressed pushes");
+    }
+
+    private void pushComesOnceMore(boolean isLarge) throws Exception {
+        Pushed pushed = new Pushed(true);
+        pushed.tell(isLarge);
+        Thread.sleep(25000);
+        List<Mailbox.Push> pushes = pushed.mailbox.pushes;
+        List<Long> seconds = pushes.stream()
+                .map(push -> Math.round((push.nanos - pushes.get(0).nanos) / 1e9))
+                .collect(Collectors.toList());
+        equal(seconds, List.of(0L, 10L), "seconds at which a push came");
+        check(pushes.stream().allMatch(push -> push.isCompressed() == isLarge), "compression");
+        check(Arrays.equals(pushes.get(0).data, pushes.get(1).data), "the same again");
     }
 
     private void lightBeatsKeepHealthy() throws Exception {
