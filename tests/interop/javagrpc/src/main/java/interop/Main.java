@@ -30,6 +30,7 @@ public final class Main {
         Harness harness = new Harness();
         new ConfigCases(server).addTo(harness);
         new NamingCases(server).addTo(harness);
+        new RelayCases(server).addTo(harness);
         new Extras(server).addTo(harness);
         boolean passed = harness.run(wanted);
         // The library's threads have no end of their own.

@@ -59,7 +59,7 @@ final class NamingCases {
     }
 
     /** The last list that a subscription brought. */
-    private static final class Ear {
+    static final class Ear {
         private final AtomicReference<List<Integer>> last = new AtomicReference<>();
         private final EventListener listener =
                 event -> last.set(ports(((NamingEvent) event).getInstances()));

@@ -38,6 +38,7 @@ final class Extras {
     }
 
     void addTo(Harness harness) {
+        harness.add("log-in-where-only-the-path-of-v1-is-known", this::logInOnTheOldPath);
         harness.add("fuzzy-watch-configs", this::fuzzyWatchConfigs);
         harness.add("fuzzy-watch-services", this::fuzzyWatchServices);
         harness.add("a-lock-is-held-by-one", this::lockIsHeldByOne);
@@ -71,6 +72,29 @@ final class Extras {
 
         void expect(long millis, String event) throws Exception {
             eventually(millis, event + ", but " + events, () -> events.contains(event));
+        }
+    }
+
+    private void logInOnTheOldPath() throws Exception {
+        String path = "/nacos/v3/auth/user/login";
+        try (Relay relay = new Relay(server, true, path)) {
+            Properties properties = Harness.properties(relay.address());
+            properties.putIfAbsent("username", "nacos");
+            properties.putIfAbsent("password", "nacos");
+            ConfigService configs = NacosFactory.createConfigService(properties);
+            // Where it is too much at once, the library logs in later.
+            eventually(10_000, "a login, but " + relay.paths,
+                    () -> relay.paths.contains("/nacos/v1/auth/users/login"));
+            equal(relay.paths.get(0), path, "what was tried first");
+            String name = unique("login");
+            check(configs.publishConfig(name, GROUP, "1"), "publish");
+            equal(configs.getConfig(name, GROUP, 5000), "1", "read");
+            NamingService naming = NacosFactory.createNamingService(properties);
+            naming.registerInstance(name, "10.6.0.1", 80);
+            eventually(5000, "an instance",
+                    () -> naming.getAllInstances(name, GROUP, false).size() == 1);
+            configs.shutDown();
+            naming.shutDown();
         }
     }
 
