@@ -86,21 +86,36 @@ async fn idle(address: SocketAddr, pid: &str, count: u64, seconds: u64) {
         clients.push(client);
     }
     println!("{count} connections, resident {before} KiB -> {} KiB", resident(pid));
+    // The set-up is over when everybody has lived for a while.
+    live(&mut clients, Instant::now() + 2 * CHECK_EVERY).await;
     let (begin, cpu) = (Instant::now(), cpu_micros(pid));
-    let pause = Duration::from_secs(5).div_f64(u32::try_from(count).map_or(1.0, f64::from));
-    let mut next = begin;
-    'all: loop {
-        for client in &mut clients {
-            client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
-            next += pause;
-            Timer::at(next).await;
-            if begin.elapsed() >= Duration::from_secs(seconds) {
-                break 'all;
-            }
-        }
-    }
+    let checked = live(&mut clients, begin + Duration::from_secs(seconds)).await;
     let (time, used) = (begin.elapsed().as_secs_f64(), cpu_micros(pid) - cpu);
-    println!("resident {} KiB, {:.2} % of a core", resident(pid), used / time / 10_000.0);
+    println!(
+        "resident {} KiB, {:.0} checks/s, {:.2} % of a core",
+        resident(pid),
+        checked / time,
+        used / time / 10_000.0
+    );
+}
+
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// Checks every client every five seconds, each at its own moment, until `end`; returns the checks.
+async fn live(clients: &mut [Client], end: Instant) -> f64 {
+    let (begin, count) = (Instant::now(), clients.len() as f64);
+    let all = clients.iter_mut().zip(0_u32..).map(|(client, number)| async move {
+        let mut next = begin + CHECK_EVERY.mul_f64(f64::from(number) / count);
+        let mut checks = 0.0;
+        while next < end {
+            Timer::at(next).await;
+            client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
+            next += CHECK_EVERY;
+            checks += 1.0;
+        }
+        checks
+    });
+    futures_util::future::join_all(all).await.into_iter().sum()
 }
 
 /// Time from a change until each subscriber has heard of it.

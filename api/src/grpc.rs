@@ -5,7 +5,8 @@
 //! Reading order: `wire` and `message` are what travels, `dispatch` finds the handler and
 //! `permission` asks whether it may be called, `config` and
 //! `naming` are the handlers, `lock` too; `stream`, `watch` and `fuzzy` tell clients what changed, `outbox` says when
-//! and how often, `client` is one connection's state, `connection`, `socket` and `flood` its bytes.
+//! and how often, `client` is one connection's state, `connection`, `socket` and `flood` its bytes,
+//! `quiet` how those wait that only live.
 
 mod client;
 mod config;
@@ -19,6 +20,7 @@ mod naming;
 mod outbox;
 mod pattern;
 mod permission;
+mod quiet;
 mod socket;
 mod stream;
 mod watch;
@@ -48,11 +50,11 @@ use client::Client;
 /// [`crate::connection::serve`].
 ///
 /// # Errors
-/// When the listener cannot be registered with the reactor.
+/// When the listener cannot be registered with the reactor, or descriptors are lacking.
 pub async fn serve(listener: TcpListener, server: Server) -> io::Result<()> {
     let listener = Async::new(listener)?;
     let executor = LocalExecutor::new();
-    let zone = Rc::new(Zone::new(Arc::clone(&server.state)));
+    let zone = Rc::new(Zone::new(Arc::clone(&server.state))?);
     executor
         .run(async {
             let follow = Request::Follow { feed: Arc::clone(&zone.feed) };
@@ -62,11 +64,13 @@ pub async fn serve(listener: TcpListener, server: Server) -> io::Result<()> {
             let configs = executor.spawn(watch::follow_configs(Rc::clone(&zone)));
             let services = executor.spawn(watch::follow_services(Rc::clone(&zone)));
             let sweeper = executor.spawn(sweep(Rc::clone(&zone)));
+            let quiet = executor.spawn(quiet::watch(Rc::clone(&zone)));
             let accepting = apart(accept(&listener, &zone, &executor));
             smol::future::or(zone.state.stopped(), accepting).await;
             drop(listener);
             zone.drain().await;
             sweeper.cancel().await;
+            quiet.cancel().await;
             configs.cancel().await;
             services.cancel().await;
         })
@@ -108,6 +112,7 @@ struct Zone {
     patterns: fuzzy::Patterns,
     feed: Arc<Feed>,
     clock: Rc<Cell<Instant>>,
+    quiet: quiet::Quiet,
     /// What one read brought.
     scratch: RefCell<Box<[u8]>>,
     /// Tells the sweeper that a connection came.
@@ -117,19 +122,27 @@ struct Zone {
 }
 
 impl Zone {
-    fn new(state: Arc<State>) -> Self {
+    fn new(state: Arc<State>) -> io::Result<Self> {
         let clock = Rc::new(Cell::new(state.now().0));
-        Self {
+        Ok(Self {
             state,
             clients: RefCell::default(),
             index: watch::Index::default(),
             patterns: fuzzy::Patterns::default(),
             feed: Arc::default(),
             clock,
+            quiet: quiet::Quiet::new()?,
             scratch: RefCell::new(vec![0; socket::SCRATCH_BYTES].into()),
             opened: Bell::new(),
             closed: Bell::new(),
-        }
+        })
+    }
+
+    /// Whether this client waits among the quiet ones: it is one of many and only lives.
+    fn is_quiet(&self, client: &Client) -> bool {
+        let settings = &self.state.settings;
+        self.clients.borrow().len() >= settings.grpc_quiet_connections_min
+            && client.is_quiet(settings.grpc_quiet_after)
     }
 
     fn client(&self, id: ClientId) -> Option<Rc<Client>> {

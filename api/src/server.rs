@@ -71,6 +71,10 @@ pub struct Settings {
     pub grpc_detection_timeout: Duration,
     /// A gRPC client that takes nothing of its socket or its stream for this long is closed.
     pub grpc_blocked_timeout: Duration,
+    /// gRPC connections of one thread from which on those that only live wait together.
+    pub grpc_quiet_connections_min: usize,
+    /// Time without more than health checks after which one does.
+    pub grpc_quiet_after: Duration,
 }
 
 impl Default for Settings {
@@ -97,6 +101,8 @@ impl Default for Settings {
             grpc_idle_timeout: limits::GRPC_IDLE_TIMEOUT,
             grpc_detection_timeout: limits::GRPC_DETECTION_TIMEOUT,
             grpc_blocked_timeout: limits::GRPC_BLOCKED_TIMEOUT,
+            grpc_quiet_connections_min: limits::GRPC_QUIET_CONNECTIONS_MIN,
+            grpc_quiet_after: limits::GRPC_QUIET_AFTER,
         }
     }
 }

@@ -305,6 +305,13 @@ pub const GRPC_DETECTION_TIMEOUT: Duration = Duration::from_secs(5);
 pub const GRPC_SETUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client that takes nothing for this long is closed (Nacos: 300 s).
 pub const GRPC_BLOCKED_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections of one thread from which on those that send only health checks wait together (measured:
+/// 100 checks a second wake the thread as often as `GRPC_QUIET_PAUSE` does).
+pub const GRPC_QUIET_CONNECTIONS_MIN: usize = 500;
+/// Time without anything else after which a connection does.
+pub const GRPC_QUIET_AFTER: Duration = Duration::from_secs(2);
+/// How often those are looked at: their first other request waits that long at most.
+pub const GRPC_QUIET_PAUSE: Duration = Duration::from_millis(10);
 /// Time to acknowledge a config notice (Nacos).
 pub const GRPC_CONFIG_ACK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time to acknowledge a list of instances (Nacos).

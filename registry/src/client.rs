@@ -4,6 +4,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::mem;
 
 use nacolet_model::{Instant, ServiceKey, limits};
 
@@ -37,7 +38,14 @@ impl ClientId {
 /// What each connection published, by service.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
-    published: BTreeMap<ClientId, BTreeMap<ServiceKey, Vec<InstanceKey>>>,
+    published: BTreeMap<ClientId, Published>,
+}
+
+/// What one connection published, in the order of the services: no map, because most publish one.
+type Published = Vec<(ServiceKey, Vec<InstanceKey>)>;
+
+fn place(services: &Published, key: &ServiceKey) -> Result<usize, usize> {
+    services.binary_search_by(|(known, _)| known.cmp(key))
 }
 
 impl Clients {
@@ -48,9 +56,9 @@ impl Clients {
         service: &ServiceKey,
         instance: &InstanceKey,
     ) -> bool {
-        let services = self.published.get(&client);
-        let instances = services.and_then(|services| services.get(service));
-        instances.is_some_and(|instances| instances.contains(instance))
+        let Some(services) = self.published.get(&client) else { return false };
+        let set = place(services, service).ok().and_then(|at| services.get(at));
+        set.is_some_and(|(_, instances)| instances.contains(instance))
     }
 }
 
@@ -64,8 +72,8 @@ impl Registry {
         specs: Vec<InstanceSpec>,
     ) -> Result<(), RegistryError> {
         let known = self.clients.published.get(&client);
-        let is_new = known.is_none_or(|services| !services.contains_key(&key));
-        let count = known.map_or(0, BTreeMap::len);
+        let is_new = known.is_none_or(|services| place(services, &key).is_err());
+        let count = known.map_or(0, Vec::len);
         if is_new && !specs.is_empty() && count >= limits::SERVICES_PER_CLIENT_MAX {
             return Err(RegistryError::ClientFull);
         }
@@ -135,15 +143,20 @@ impl Registry {
         instances: Vec<InstanceKey>,
     ) -> Vec<InstanceKey> {
         let services = self.clients.published.entry(client).or_default();
-        let before = if instances.is_empty() {
-            services.remove(key)
-        } else {
-            services.insert(key.clone(), instances)
+        let before = match place(services, key) {
+            Ok(at) if instances.is_empty() => Some(services.remove(at)),
+            Ok(at) => services.get_mut(at).map(|set| mem::replace(set, (key.clone(), instances))),
+            Err(_) if instances.is_empty() => None,
+            Err(at) => {
+                services.reserve_exact(1);
+                services.insert(at, (key.clone(), instances));
+                None
+            }
         };
         if services.is_empty() {
             self.clients.published.remove(&client);
         }
-        before.unwrap_or_default()
+        before.map_or_else(Vec::new, |(_, instances)| instances)
     }
 
     /// Takes an instance out if `client` still owns it.

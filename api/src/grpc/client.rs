@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use nacolet_config::{Caller, Md5};
-use nacolet_model::{ConfigKey, Instant, ServiceKey, limits};
+use nacolet_model::{ConfigKey, Duration, Instant, ServiceKey, limits};
 use nacolet_registry::ClientId;
 
 use super::outbox::Outbox;
@@ -91,6 +91,10 @@ pub(super) struct Client {
     setup: RefCell<Option<Setup>>,
     has_stream: Cell<bool>,
     pulse: Cell<Pulse>,
+    /// When it last did more than live.
+    active: Cell<Instant>,
+    /// It has something to read, while it is quiet.
+    stirred: Cell<bool>,
     blocked: Cell<Option<Instant>>,
     over: Cell<bool>,
     draining: Cell<bool>,
@@ -119,6 +123,8 @@ impl Client {
             setup: RefCell::new(None),
             has_stream: Cell::new(false),
             pulse: Cell::new(Pulse::Since(clock.get())),
+            active: Cell::new(clock.get()),
+            stirred: Cell::new(false),
             blocked: Cell::new(None),
             over: Cell::new(false),
             draining: Cell::new(false),
@@ -136,6 +142,27 @@ impl Client {
     /// It gave a sign of life.
     pub(super) fn touch(&self) {
         self.pulse.set(Pulse::Since(self.now()));
+    }
+
+    /// It asks for something, or is told something.
+    pub(super) fn act(&self) {
+        self.active.set(self.now());
+    }
+
+    /// Whether it has only lived for `time`.
+    pub(super) fn is_quiet(&self, time: Duration) -> bool {
+        self.is_registered() && self.now().saturating_since(self.active.get()) >= time
+    }
+
+    /// It has something to read.
+    pub(super) fn stir_reader(&self) {
+        self.stirred.set(true);
+        wake(&self.connection);
+    }
+
+    /// Whether it had, since the last look.
+    pub(super) fn take_stir(&self) -> bool {
+        self.stirred.take()
     }
 
     /// Registers it; false when it is registered already.
@@ -237,6 +264,7 @@ impl Client {
         let mut outbox = self.outbox.borrow_mut();
         let subject = outbox.next(self.now(), id, limits::GRPC_NAMING_ACK_TIMEOUT)?;
         self.last_notice.set(id);
+        self.act();
         Some((id, subject))
     }
 

@@ -91,9 +91,9 @@ pub(super) async fn converse(zone: &Rc<Zone>, stream: Async<TcpStream>, client: 
         client.park_connection(cx.waker());
         if client.is_over() || client.is_draining() { Poll::Ready(None) } else { Poll::Pending }
     });
-    let Some(mut connection) = future::or(handshake, over).await else { return };
-    let mut calls: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + '_>>> =
-        FuturesUnordered::new();
+    // Boxed, like every call: what is done for a moment takes no room in a connection that lives for days.
+    let Some(mut connection) = Box::pin(future::or(handshake, over)).await else { return };
+    let mut calls: FuturesUnordered<Call<'_>> = FuturesUnordered::new();
     let mut told = false;
     poll_fn(|cx| {
         client.park_connection(cx.waker());
@@ -108,7 +108,7 @@ pub(super) async fn converse(zone: &Rc<Zone>, stream: Async<TcpStream>, client: 
             while let Poll::Ready(Some(())) = calls.poll_next_unpin(cx) {}
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    calls.push(Box::pin(serve(zone, client, request, respond)));
+                    calls.extend(serve(zone, client, request, respond));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     tracing::trace!(%error, "gRPC connection ended");
@@ -122,28 +122,40 @@ pub(super) async fn converse(zone: &Rc<Zone>, stream: Async<TcpStream>, client: 
     .await;
 }
 
-/// One call.
-async fn serve(
-    zone: &Rc<Zone>,
-    client: &Rc<Client>,
+/// One call in progress.
+type Call<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// Begins a call, or refuses it.
+fn serve<'a>(
+    zone: &'a Rc<Zone>,
+    client: &'a Rc<Client>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-) {
+) -> Option<Call<'a>> {
     let (head, body) = request.into_parts();
     let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let is_grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
-    // What cannot be sent any more is of no interest to anybody.
-    let _: Result<(), Gone> = if head.method != Method::POST || !is_grpc {
-        refuse(&mut respond)
-    } else {
-        match head.uri.path() {
-            "/Request/request" => unary(zone, client, body, &mut respond).await,
-            "/BiRequestStream/requestBiStream" => {
-                Box::pin(stream::serve(zone, client, body, &mut respond)).await
-            }
-            _ => only_status(&mut respond, &Status::UNKNOWN_METHOD),
+    let refused = match head.uri.path() {
+        _ if head.method != Method::POST || !is_grpc => refuse(&mut respond),
+        "/Request/request" => {
+            let call = async move { ended(unary(zone, client, body, &mut respond).await) };
+            return Some(Box::pin(call));
         }
+        "/BiRequestStream/requestBiStream" => {
+            let call = async move { ended(stream::serve(zone, client, body, &mut respond).await) };
+            return Some(Box::pin(call));
+        }
+        _ => only_status(&mut respond, &Status::UNKNOWN_METHOD),
     };
+    ended(refused);
+    None
+}
+
+/// What cannot be sent any more is of no interest to anybody.
+const fn ended(outcome: Result<(), Gone>) {
+    match outcome {
+        Ok(()) | Err(Gone) => {}
+    }
 }
 
 fn refuse(respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
@@ -184,7 +196,7 @@ async fn unary(
     let state = &zone.state;
     let patience = state.settings.body_timeout;
     let deadline = client.now() + patience;
-    let read = state.ticker.within(deadline, read_message(zone, &mut body)).await;
+    let read = state.ticker.within(deadline, read_message(zone, client, &mut body)).await;
     let message = match read.unwrap_or(Err(Status::TOO_SLOW)) {
         Ok(message) => message,
         Err(status) => return only_status(respond, &status),
@@ -206,7 +218,11 @@ async fn unary(
 }
 
 /// The one message of a unary call.
-async fn read_message(zone: &Zone, body: &mut RecvStream) -> Result<Payload, Status> {
+async fn read_message(
+    zone: &Zone,
+    client: &Client,
+    body: &mut RecvStream,
+) -> Result<Payload, Status> {
     let mut frames = Frames::new(limits::GRPC_MESSAGE_BYTES_MAX);
     let mut held = zone.state.hold_bytes();
     loop {
@@ -224,6 +240,7 @@ async fn read_message(zone: &Zone, body: &mut RecvStream) -> Result<Payload, Sta
         if let Some(message) = frames.next()? {
             return Ok(message);
         }
+        client.act();
     }
 }
 

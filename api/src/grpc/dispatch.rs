@@ -89,6 +89,9 @@ pub(super) async fn answer(zone: &Rc<Zone>, client: &Rc<Client>, payload: &Paylo
         return refused(Refusal::UNREGISTERED);
     }
     client.touch();
+    if kind != Kind::HealthCheck {
+        client.act();
+    }
     let user = match permission::check(zone, kind, payload) {
         // Java logs in again for the answer of its request only, and not for a bare error.
         Ok(Err(denied)) => return permission::denied(kind, request_id(payload).as_deref(), denied),

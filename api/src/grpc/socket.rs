@@ -18,6 +18,14 @@ use super::flood::Flood;
 /// Bytes of one read.
 pub(super) const SCRATCH_BYTES: usize = 16 << 10;
 
+/// Where a socket waits for something to read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    Nowhere,
+    InTheReactor,
+    AmongTheQuiet,
+}
+
 /// One socket as h2 wants it.
 pub(super) struct Socket {
     stream: Async<TcpStream>,
@@ -26,11 +34,38 @@ pub(super) struct Socket {
     flood: Flood,
     /// The last read was short: the next one waits for readiness first.
     is_drained: bool,
+    waits: Waits,
 }
 
 impl Socket {
     pub(super) fn new(stream: Async<TcpStream>, client: Rc<Client>, zone: Rc<Zone>) -> Self {
-        Self { stream, client, zone, flood: Flood::default(), is_drained: false }
+        Self { stream, client, zone, flood: Flood::default(), is_drained: false, waits: Waits::Nowhere }
+    }
+
+    /// Waits until something comes. The connection's task, which is also the one woken by its client's
+    /// number, must be the one that polls.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_quiet = self.zone.is_quiet(&self.client);
+        match self.waits {
+            // The reactor tells it once more.
+            Waits::InTheReactor => {}
+            Waits::Nowhere if is_quiet => {
+                self.zone.quiet.enter(&self.stream, self.client.id)?;
+                self.waits = Waits::AmongTheQuiet;
+            }
+            Waits::AmongTheQuiet if !is_quiet => {
+                self.zone.quiet.leave(&self.stream)?;
+                self.waits = Waits::Nowhere;
+            }
+            Waits::Nowhere | Waits::AmongTheQuiet => {}
+        }
+        let is_stirred = self.client.take_stir();
+        if self.waits == Waits::AmongTheQuiet {
+            return if is_stirred { Poll::Ready(Ok(())) } else { Poll::Pending };
+        }
+        let outcome = self.stream.poll_readable(cx);
+        self.waits = if outcome.is_pending() { Waits::InTheReactor } else { Waits::Nowhere };
+        outcome
     }
 
     fn poll_io(
@@ -55,6 +90,16 @@ impl Socket {
     }
 }
 
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.waits == Waits::AmongTheQuiet
+            && let Err(error) = self.zone.quiet.leave(&self.stream)
+        {
+            tracing::error!(%error, "cannot forget a gRPC connection");
+        }
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -64,7 +109,7 @@ impl AsyncRead for Socket {
         let this = &mut *self;
         loop {
             if this.is_drained {
-                ready!(this.stream.poll_readable(cx))?;
+                ready!(this.poll_readable(cx))?;
             }
             let mut scratch = this.zone.scratch.borrow_mut();
             let size = buffer.remaining().min(SCRATCH_BYTES);

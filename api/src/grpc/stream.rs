@@ -113,7 +113,7 @@ async fn write(
         };
         if let Some(message) = message {
             let deadline = client.now() + zone.state.settings.grpc_blocked_timeout;
-            send(zone, sink, message, deadline).await?;
+            Box::pin(send(zone, sink, message, deadline)).await?;
         }
     }
 }
