@@ -3,10 +3,9 @@
 //! and its subscriptions, and all of that goes when it closes.
 //!
 //! Reading order: `wire` and `message` are what travels, `dispatch` finds the handler and
-//! `permission` asks whether it may be called, `config` and
-//! `naming` are the handlers, `lock` too; `stream`, `watch` and `fuzzy` tell clients what changed, `outbox` says when
-//! and how often, `client` is one connection's state, `connection`, `socket` and `flood` its bytes,
-//! `quiet` how those wait that only live.
+//! `permission` asks whether it may be called, `config`, `naming` and `lock` are the handlers; `stream`,
+//! `watch` and `fuzzy` tell clients what changed, `outbox` says when and how often, `client` is one
+//! connection's state, `connection`, `socket` and `flood` its bytes, `quiet` how those wait that only live.
 
 mod client;
 mod config;

@@ -396,6 +396,8 @@ pub const RAFT_CHUNK_ATTEMPTS_MAX: u32 = 5;
 pub const RAFT_CHUNK_RETRY: Duration = Duration::from_millis(200);
 /// Linearizable reads waiting for a confirmation.
 pub const RAFT_READS_MAX: usize = 1_024;
+/// Times by which an election timeout grows while candidacies bring no leader: 9.6 s at most.
+pub const RAFT_ELECTION_GROWTH_MAX: u32 = 8;
 /// Members of a cluster, learners included.
 pub const MEMBERS_MAX: usize = 16;
 /// Largest command, bytes: the largest content and its fields.

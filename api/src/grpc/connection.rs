@@ -91,7 +91,7 @@ pub(super) async fn converse(zone: &Rc<Zone>, stream: Async<TcpStream>, client: 
         client.park_connection(cx.waker());
         if client.is_over() || client.is_draining() { Poll::Ready(None) } else { Poll::Pending }
     });
-    // Boxed, like every call: what is done for a moment takes no room in a connection that lives for days.
+    // Boxed, as calls are: what is done in a moment takes no room in a connection that lives for days.
     let Some(mut connection) = Box::pin(future::or(handshake, over)).await else { return };
     let mut calls: FuturesUnordered<Call<'_>> = FuturesUnordered::new();
     let mut told = false;

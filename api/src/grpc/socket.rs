@@ -39,7 +39,14 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn new(stream: Async<TcpStream>, client: Rc<Client>, zone: Rc<Zone>) -> Self {
-        Self { stream, client, zone, flood: Flood::default(), is_drained: false, waits: Waits::Nowhere }
+        Self {
+            stream,
+            client,
+            zone,
+            flood: Flood::default(),
+            is_drained: false,
+            waits: Waits::Nowhere,
+        }
     }
 
     /// Waits until something comes. The connection's task, which is also the one woken by its client's

@@ -34,6 +34,8 @@ pub(super) struct Durability {
 struct Pending {
     id: PersistId,
     term: Term,
+    /// It holds a new term or vote.
+    decided: bool,
     /// Once this order is durable, so is the log up to here.
     log_until: LogIndex,
 }
@@ -62,6 +64,11 @@ impl Durability {
         for pending in &mut self.pending {
             pending.log_until = pending.log_until.min(from.previous());
         }
+    }
+
+    /// Whether a term or a vote is on its way to the disk.
+    pub(super) fn is_deciding(&self) -> bool {
+        self.pending.iter().any(|pending| pending.decided)
     }
 
     pub(super) fn invariants(&self) {
@@ -108,6 +115,7 @@ impl Engine {
 
     /// Every order up to `id` is durable.
     pub(super) fn persisted(&mut self, id: PersistId) {
+        let mut decided = false;
         let durability = &mut self.durability;
         assert!(id <= durability.last_id, "only what was ordered is reported durable");
         while let Some(pending) = durability.pending.front()
@@ -115,7 +123,12 @@ impl Engine {
         {
             self.log.make_durable(pending.log_until);
             durability.durable_term = durability.durable_term.max(pending.term);
+            decided |= pending.decided;
             durability.pending.pop_front();
+        }
+        if decided {
+            // Whoever's vote took its time gives the others theirs.
+            self.election_deadline = self.now + self.election_timeout;
         }
         while let Some(held) = self.durability.held.front()
             && held.until.is_some_and(|until| until <= id)
@@ -154,7 +167,7 @@ impl Engine {
             let log_until = self.log.last().index;
             self.durability.last_id = id;
             self.durability.ordered = now;
-            self.durability.pending.push_back(Pending { id, term: now.term, log_until });
+            self.durability.pending.push_back(Pending { id, term: now.term, decided, log_until });
             out.push(Output::Persist { id, hard_state: (now != ordered).then_some(now), entries });
         }
         let until = self.durability.pending.back().map(|pending| pending.id);

@@ -1,7 +1,7 @@
 //! Campaigns: pre-vote, votes, and when to start one (Raft paper §5.2 and §5.4.1, dissertation §9.6).
 //! Answers that give a vote away leave the node only when the vote is durable; see `durability`.
 
-use nacolet_model::{Instant, NodeId};
+use nacolet_model::{Instant, NodeId, limits};
 
 use super::Engine;
 use super::message::{Message, MessageBody};
@@ -20,9 +20,13 @@ pub(super) enum Campaign {
 
 impl Engine {
     /// Draws a new election timeout and starts it: no two campaigns of a node, and no two nodes, keep
-    /// the same one.
+    /// the same one. It doubles with every candidacy that brought no leader, so that votes that are
+    /// written more slowly than a timeout still arrive in the term that asked for them.
     pub(super) fn draw_election_timeout(&mut self) {
-        let (min, max) = (self.config.election_timeout_min, self.config.election_timeout_max);
+        let doublings = self.candidacies.saturating_sub(1);
+        let growth = 2_u32.saturating_pow(doublings).min(limits::RAFT_ELECTION_GROWTH_MAX);
+        let min = self.config.election_timeout_min * growth;
+        let max = self.config.election_timeout_max * growth;
         let spread = u64::try_from((max - min).as_micros()).unwrap_or(u64::MAX);
         let extra = core::time::Duration::from_micros(self.random.below(spread));
         self.election_timeout = min + extra;
@@ -39,12 +43,14 @@ impl Engine {
     }
 
     /// Whether this node may stand for election. While a committed membership is not applied it does
-    /// not know whose votes it needs.
+    /// not know whose votes it needs; while its last term or vote is being written the next would only
+    /// wait behind it.
     pub(super) fn may_campaign(&self) -> bool {
         !matches!(self.role, Role::Leader(_))
             && self.membership.is_voter(self.config.id)
             && self.snapshots.installing.is_none()
             && !self.log.has_unapplied_membership()
+            && !self.durability.is_deciding()
     }
 
     /// When a campaign is due, if ever.

@@ -94,6 +94,8 @@ pub struct Engine {
     /// The timeout drawn for the current wait.
     election_timeout: Duration,
     election_deadline: Instant,
+    /// Times it stood for election since it last knew a leader.
+    candidacies: u32,
     /// When the leader was last heard.
     heard_leader: Instant,
     /// After a restart, with lease reads, the promise given to a leader before may still hold.

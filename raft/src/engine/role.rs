@@ -107,6 +107,9 @@ impl Engine {
         self.leader = leader;
         let Some(leader) = leader else { return };
         self.heard_leader = self.now;
+        if core::mem::take(&mut self.candidacies) > 0 {
+            self.draw_election_timeout();
+        }
         let Some(transfer) = self.handing_over.take() else { return };
         if leader == self.config.id {
             self.refuse(transfer.request, Refusal::TransferFailed);
@@ -125,6 +128,7 @@ impl Engine {
     /// Raises the term and votes for itself; the vote counts when it is durable.
     pub(super) fn become_candidate(&mut self) {
         self.term = Term(self.term.0 + 1);
+        self.candidacies = self.candidacies.saturating_add(1);
         self.voted_for = Some(self.config.id);
         self.leader = None;
         self.role = Role::Candidate(Votes::new());

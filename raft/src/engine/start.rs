@@ -131,6 +131,7 @@ impl Engine {
             memberships_entered: 0,
             election_timeout: config.election_timeout_max,
             election_deadline: now,
+            candidacies: 0,
             heard_leader: now,
             no_votes_before,
             handing_over: None,

@@ -480,3 +480,48 @@ fn nonsense(prng: &mut nacolet_model::Prng) -> (u64, u64, MessageBody) {
     };
     (from, term, body)
 }
+
+/// A world whose disks take this long for every write, and a random second at most on top.
+fn with_slow_disks(seed: u64, voters: u64, disk_micros_min: u64) -> World {
+    let faults = Faults { disk_micros_min, disk_micros_max: 1_000_000, ..Faults::NONE };
+    World::with_faults(seed, voters, voters, faults, |_| {})
+}
+
+#[test]
+fn members_whose_disks_are_slower_than_their_patience_elect_a_leader_and_keep_it() {
+    for (voters, seed) in
+        [3, 5].into_iter().flat_map(|voters| (0..20).map(move |seed| (voters, seed)))
+    {
+        let mut world = with_slow_disks(seed, voters, 1_200_000);
+        let leads = |world: &World| {
+            let leader = world.leader().map(|leader| world.status(leader));
+            leader.is_some_and(|status| status.commit_index == status.last.index)
+        };
+        assert!(world.run_until(60_000, leads), "{voters} voters, seed {seed}");
+        // Another candidacy may still be on its way; then it is over.
+        world.run_for(30_000);
+        let (leader, term) = (world.leader(), world.status(id(1)).term);
+        for _ in 0..10 {
+            world.write();
+        }
+        world.run_for(30_000);
+        assert_eq!((world.leader(), world.status(id(1)).term), (leader, term), "seed {seed}");
+    }
+}
+
+#[test]
+fn patience_grows_with_candidacies_without_a_leader_and_is_short_again_with_one() {
+    let mut rig = Rig::new(&[1, 2, 3], &[]);
+    let patience = |rig: &Rig| rig.engine.next_deadline().unwrap().saturating_since(rig.now);
+    let (min, max) = (Duration::from_millis(600), Duration::from_millis(1_200));
+    for growth in [1, 1, 2, 4, 8, 8, 8] {
+        assert!((min * growth..max * growth).contains(&patience(&rig)), "{growth}");
+        rig.wake();
+        rig.receive(2, rig.engine.status().term.0 + 1, PRE_GRANTED);
+        assert_eq!(rig.engine.next_deadline(), None, "its vote is being written");
+        rig.persist();
+    }
+    let term = rig.engine.status().term.0;
+    rig.receive_settled(2, term, append(log_id(0, 0), &[], 0));
+    assert!((min..max).contains(&patience(&rig)));
+}

@@ -146,6 +146,7 @@ fn run_seed(seed: u64) {
         drop_percent: prng.below(20),
         duplicate_percent: prng.below(30),
         delay_micros_max: 1 + prng.below(80_000),
+        disk_micros_min: 0,
         disk_micros_max: 1 + prng.below(50_000),
     };
     let calmness = 1 + prng.below(20);

@@ -94,6 +94,7 @@ fn a_stale_leader_s_snapshot_is_discarded_and_a_second_one_waits_for_the_first()
     // While it is being installed nothing is appended and nobody campaigns.
     assert_eq!(rig.receive_settled(2, 5, append(log_id(4, 1), &[5], 2)), []);
     assert_eq!(rig.engine.next_deadline(), None);
+    rig.persist();
     rig.turn(&[Input::SnapshotInstallFailed(meta(log_id(4, 9)))]);
     assert!(rig.engine.next_deadline().is_some());
     assert!(installs(&rig.turn(&[received(5, log_id(4, 12))])), "the next one has its chance");

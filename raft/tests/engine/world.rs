@@ -19,18 +19,25 @@ pub(crate) struct Faults {
     pub(crate) drop_percent: u64,
     pub(crate) duplicate_percent: u64,
     pub(crate) delay_micros_max: u64,
+    pub(crate) disk_micros_min: u64,
     pub(crate) disk_micros_max: u64,
 }
 
 impl Faults {
     /// Everything takes the same time: nothing but the engines' own choices tells them apart.
-    pub(crate) const LOCKSTEP: Self =
-        Self { drop_percent: 0, duplicate_percent: 0, delay_micros_max: 1, disk_micros_max: 1 };
+    pub(crate) const LOCKSTEP: Self = Self {
+        drop_percent: 0,
+        duplicate_percent: 0,
+        delay_micros_max: 1,
+        disk_micros_min: 0,
+        disk_micros_max: 1,
+    };
 
     pub(crate) const NONE: Self = Self {
         drop_percent: 0,
         duplicate_percent: 0,
         delay_micros_max: 500,
+        disk_micros_min: 0,
         disk_micros_max: 1_000,
     };
 }
@@ -373,7 +380,11 @@ impl World {
                 });
                 self.checker.check_written(previous, &entries);
                 me.disk.writes.push_back(Write { hard_state, entries });
-                self.schedule(disk_time, Event::Persisted { node, life, id });
+                let at = self.now
+                    + Duration::from_micros(
+                        self.faults.disk_micros_min + 1 + self.prng.below(disk_time),
+                    );
+                self.schedule_at(at, Event::Persisted { node, life, id });
             }
             Output::Send { to, message } => self.send(node, to, message),
             Output::Apply(entries) => {
