@@ -133,6 +133,8 @@ fn metrics(state: &State) -> String {
     page.counter("raft_term", "Raft term.", status.term);
     page.counter("raft_commit_index", "Highest committed log index.", status.commit_index);
     page.counter("raft_last_applied", "Highest applied log index.", status.last_applied);
+    let differing = status.states_differing;
+    page.counter("raft_states_differing_total", "Comparisons with another outcome.", differing);
     page.gauge("members", "Members of the cluster.", members.len());
     let up = members.iter().filter(|member| member.up).count();
     page.gauge("members_up", "Members that answer.", up);

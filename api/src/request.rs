@@ -200,6 +200,8 @@ pub struct NodeStatus {
     pub members: Vec<MemberStatus>,
     /// Messages about instances that came from other members faster than they were taken.
     pub distro_dropped: u64,
+    /// Comparisons that found members with another state than this one.
+    pub states_differing: u64,
     /// What came of the probes of persistent instances.
     pub probes: registry::probe::Counts,
 }

@@ -443,6 +443,14 @@ pub const PEER_QUEUE_MAX: usize = 256;
 pub const DISTRO_QUEUE_MAX: usize = 256;
 /// Their bytes; a larger message goes alone. Same answer.
 pub const DISTRO_QUEUE_BYTES_MAX: usize = 4 << 20;
+/// Log entries between two digests of the state that members compare (reliability A7).
+pub const STATE_DIGEST_EVERY: u64 = 1_000;
+/// Digests that a member remembers for others that are behind or ahead.
+pub const STATE_DIGESTS_KEPT: usize = 8;
+/// Times that others are asked for one.
+pub const STATE_DIGEST_ATTEMPTS: usize = 5;
+/// Before each time.
+pub const STATE_DIGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Distro messages from all peers that wait for the core thread. Beyond: dropped and counted; the
 /// digests find what is missing.
 pub const DISTRO_INBOX_MAX: usize = 1_024;

@@ -15,9 +15,11 @@ use nacolet_raft::{
 };
 use nacolet_registry as registry;
 use nacolet_storage::{SnapshotReader, SnapshotStore};
+use nacolet_transport::StateDigest;
 
 use crate::clock;
 use crate::cluster::applied::Applied;
+use crate::cluster::digest::Digests;
 use crate::command::{Command, Refused, Response};
 
 /// State shared with the api threads, which only read it.
@@ -35,6 +37,8 @@ pub(crate) struct Aftermath {
     wake: async_channel::Sender<()>,
     /// How far this node is, for those who wait for more.
     pub(crate) applied: Applied,
+    /// What others may compare with.
+    pub(crate) digests: Digests,
     /// The membership that took effect last.
     pub(crate) in_force: Rc<RefCell<Membership>>,
     /// A membership took effect.
@@ -63,8 +67,8 @@ impl Aftermath {
         let (wake, woken) = async_channel::bounded(1);
         let (membership, memberships) = async_channel::bounded(1);
         let (pending, applied) = (Rc::default(), Applied::default());
-        let in_force = Rc::default();
-        (Self { pending, wake, applied, in_force, membership, memberships }, woken)
+        let (digests, in_force) = (Digests::default(), Rc::default());
+        (Self { pending, wake, applied, digests, in_force, membership, memberships }, woken)
     }
 
     /// Everything left since the last call.
@@ -76,6 +80,12 @@ impl Aftermath {
     pub(crate) fn caught_up(&self) {
         self.pending.borrow_mut().caught_up = true;
         self.signal();
+    }
+
+    /// A snapshot that ends here is the state.
+    fn began(&self, index: LogIndex) {
+        self.digests.begin(index);
+        self.applied.reached(index);
     }
 
     fn signal(&self) {
@@ -190,7 +200,7 @@ impl RaftStateMachine for Machine {
         match decode(reader) {
             Ok(loaded) => {
                 self.replace(loaded);
-                self.aftermath.applied.reached(meta.last.index);
+                self.aftermath.began(meta.last.index);
                 Ok(Some(meta))
             }
             Err(LoadFailure::File(error)) => Err(error),
@@ -203,6 +213,14 @@ impl RaftStateMachine for Machine {
     }
 
     fn apply(&mut self, index: LogIndex, command: Command) -> Result<Response, Refused> {
+        self.aftermath.digests.before(index, || StateDigest {
+            configs: read(&self.shared.configs).state_hash(),
+            services: read(&self.shared.registry).state_hash(),
+        });
+        #[cfg(feature = "failpoints")]
+        if std::env::var("NACOLET_LOSES_ENTRY").is_ok_and(|lost| lost == index.0.to_string()) {
+            return Ok(Response::Lock(false));
+        }
         let mut pending = self.aftermath.pending.borrow_mut();
         match command {
             Command::Config(command) => {
@@ -288,7 +306,7 @@ impl RaftStateMachine for Machine {
             self.replace(loaded);
             self.aftermath.pending.borrow_mut().reloaded = true;
             self.aftermath.signal();
-            self.aftermath.applied.reached(meta.last.index);
+            self.aftermath.began(meta.last.index);
             Ok(())
         })
     }

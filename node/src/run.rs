@@ -87,6 +87,11 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
                 Err(damage)
             }
         }
+        // Its api threads still run: the next start begins anew.
+        Err(odd @ RunError::Member(MemberError::Odd { .. })) => {
+            refill::prepare(settings, &odd, NodeId(random()?))?;
+            Err(odd)
+        }
         outcome => outcome,
     }
 }
@@ -513,6 +518,7 @@ fn status(
     let (raft, probed) = (raft.clone(), Arc::clone(probed));
     let unreachable = cluster.map(|cluster| cluster.transport.unreachable());
     let dropped = cluster.map(|cluster| cluster.mailbox.dropped()).unwrap_or_default();
+    let differing = cluster.map(|cluster| cluster.digests.differing()).unwrap_or_default();
     Arc::new(move || {
         let metrics = raft.metrics();
         let addresses = &metrics.membership.addresses;
@@ -536,6 +542,7 @@ fn status(
             last_applied: metrics.applied_index.0,
             members: voters.chain(learners).map(member).collect(),
             distro_dropped: dropped.load(atomic::Ordering::Relaxed),
+            states_differing: differing.load(atomic::Ordering::Relaxed),
             probes: *read(&probed),
         }
     })

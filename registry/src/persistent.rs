@@ -362,3 +362,21 @@ fn chain(hash: u64, index: u64, command: &Command) -> u64 {
     let bytes = postcard::to_allocvec(command).unwrap_or_default();
     fold(fold(hash ^ START, &index.to_le_bytes()), &bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use nacolet_model::{Group, Namespace, ServiceName};
+
+    use super::*;
+
+    #[test]
+    fn the_chained_hash_is_the_same_in_all_versions() {
+        // Members compare it, and stop where it differs.
+        let service = ServiceKey {
+            namespace: Namespace::public(),
+            group: Group::new("g").expect("a group"),
+            name: ServiceName::new("s").expect("a name"),
+        };
+        assert_eq!(chain(1, 2, &Command::RemoveService { service }), 1_203_749_806_324_310_461);
+    }
+}

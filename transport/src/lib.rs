@@ -28,7 +28,7 @@ pub mod transport;
 pub use frame::FrameError;
 pub use handshake::{ClusterKey, HandshakeError, KeyTooShort, Refusal};
 pub use listen::{Handler, LocalFuture};
-pub use message::{Call, Chunk, ClusterId, FollowerState, Progress, Reply};
+pub use message::{Call, Chunk, ClusterId, FollowerState, Progress, Reply, StateDigest};
 pub use peer::{CallError, PeerNetwork};
 pub use relay::{Relay, RelayError, SmolTimer};
 pub use transport::{Counters, Networks, Patience, Runner, Settings, Transport, Unreachable};

@@ -91,6 +91,8 @@ pub enum Call {
     Transfer(Option<NodeId>),
     /// What the leader knows of the others: [`Reply::Progress`].
     Progress,
+    /// The digest of the state after this entry: [`Reply::StateDigest`].
+    StateDigest(LogIndex),
 }
 
 /// Answer to a [`Call`].
@@ -127,6 +129,17 @@ pub enum Reply {
     Busy,
     /// It may have happened or may still happen.
     Unknown,
+    /// None: not that far yet, or no longer known.
+    StateDigest(Option<StateDigest>),
+}
+
+/// Hashes chained over every command that was applied: members with different ones have gone apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StateDigest {
+    /// Of the configuration centre.
+    pub configs: u64,
+    /// Of what the registry replicates by Raft.
+    pub services: u64,
 }
 
 /// What a leader knows of one follower.
@@ -223,6 +236,7 @@ mod tests {
         check(&Call::Change(MembershipChange::Remove([NodeId(4)].into())), &[6, 3, 1, 4]);
         check(&Call::Transfer(Some(NodeId(4))), &[7, 1, 4]);
         check(&Call::Progress, &[8]);
+        check(&Call::StateDigest(LogIndex(300)), &[9, 172, 2]);
     }
 
     #[test]
@@ -241,6 +255,9 @@ mod tests {
         check(&Reply::Refused("no".into()), &[8, 2, b'n', b'o']);
         check(&Reply::Busy, &[9]);
         check(&Reply::Unknown, &[10]);
+        check(&Reply::StateDigest(None), &[11, 0]);
+        let digest = StateDigest { configs: 300, services: 1 };
+        check(&Reply::StateDigest(Some(digest)), &[11, 1, 172, 2, 1]);
         check(&Introduction { address: "c".into() }, &[1, b'c']);
     }
 

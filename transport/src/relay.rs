@@ -150,7 +150,8 @@ where
                 | Reply::Index(_)
                 | Reply::Joined(_)
                 | Reply::Leader(_)
-                | Reply::Progress(_)) => return Ok(reply),
+                | Reply::Progress(_)
+                | Reply::StateDigest(_)) => return Ok(reply),
             }
         }
     }
@@ -185,7 +186,8 @@ where
             | Call::Join { .. }
             | Call::Announce { .. }
             | Call::Promote
-            | Call::Progress => Reply::Refused("this is not asked in this group".to_owned()),
+            | Call::Progress
+            | Call::StateDigest(_) => Reply::Refused("this is not asked in this group".to_owned()),
         }
     }
 

@@ -69,6 +69,7 @@ impl World {
                 up: true,
             }],
             distro_dropped: 0,
+            states_differing: 0,
             probes: Counts { asked: 5, failed: 4, void: 3, barred: 2, proposed: 1 },
         };
         let stage = Stage::default();

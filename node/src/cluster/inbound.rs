@@ -55,6 +55,7 @@ impl Cluster {
                 Err(error) => self.refusal(&error),
             },
             Call::Progress => self.progress_here().await,
+            Call::StateDigest(index) => Reply::StateDigest(self.digests.at(index)),
         }
     }
 

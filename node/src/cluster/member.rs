@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 
 use nacolet_model::NodeId;
-use nacolet_raft::{Membership, NoNetwork, Raft};
+use nacolet_raft::{LogIndex, Membership, NoNetwork, Raft};
 use nacolet_storage::DataDir;
 use nacolet_transport::{ClusterId, Patience, Runner, Settings, Transport};
 
@@ -16,7 +16,7 @@ use super::keeper::{Keeper, KeeperError, Memberships};
 use super::mailbox::Mailbox;
 use super::network::Network;
 use super::record::Record;
-use super::{Cluster, KeyError, SharedCluster, read_key};
+use super::{Cluster, KeyError, SharedCluster, digest, read_key};
 use crate::machine::{Aftermath, Machine};
 use crate::settings::ClusterSettings;
 
@@ -34,6 +34,12 @@ pub(crate) enum MemberError {
     NoKey,
     #[error(transparent)]
     Keeper(#[from] KeeperError),
+    #[error(
+        "a majority of the members agrees on another state at log index {}; what this one had is \
+         set aside, and it gets theirs when it is started again",
+        .index.0
+    )]
+    Odd { index: LogIndex },
 }
 
 /// What a node knows of its cluster before Raft starts.
@@ -133,6 +139,7 @@ impl Before {
             transport: links.transport,
             raft: raft.clone(),
             applied: aftermath.applied.clone(),
+            digests: aftermath.digests.clone(),
             mailbox: Mailbox::default(),
             address: links.address,
             dir: dir.clone(),
@@ -204,8 +211,10 @@ impl Member {
             self.runner.run(listener.into(), handler).await;
             smol::future::pending().await
         };
+        let odd = digest::watch(SharedCluster::clone(&self.cluster));
+        let odd = async { Err(MemberError::Odd { index: odd.await }) };
         let keeper = Keeper::new(self.cluster, self.join, self.memberships);
         let kept = async { keeper.run().await.map_err(MemberError::from) };
-        smol::future::or(links, kept).await
+        smol::future::or(links, smol::future::or(kept, odd)).await
     }
 }

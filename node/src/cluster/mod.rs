@@ -4,6 +4,7 @@
 //! ```text
 //!  core ── write, read_index ──► forward ──► Raft here, or Call to the leader
 //!  keeper: joins, announces a new address, asks for a vote, notices a removal
+//!  digest: asks whether the others have the same state
 //!  core ── Distro ──► transport                 inbound: what peers send and ask
 //!                                                 ──► Raft, change, mailbox ──► core
 //! ```
@@ -11,6 +12,7 @@
 pub(crate) mod address;
 pub(crate) mod applied;
 pub(crate) mod change;
+pub(crate) mod digest;
 pub(crate) mod forward;
 pub(crate) mod inbound;
 pub(crate) mod keeper;
@@ -31,6 +33,7 @@ use nacolet_storage::DataDir;
 use nacolet_transport::{Call, CallError, ClusterKey, Reply, Transport};
 
 use self::applied::Applied;
+use self::digest::Digests;
 use self::mailbox::Mailbox;
 use self::record::Record;
 use crate::machine::Machine;
@@ -40,6 +43,7 @@ pub(crate) struct Cluster {
     pub(crate) transport: Transport,
     pub(crate) raft: Raft<Machine>,
     pub(crate) applied: Applied,
+    pub(crate) digests: Digests,
     /// What others say of Distro.
     pub(crate) mailbox: Mailbox,
     /// How this node stands in the membership.

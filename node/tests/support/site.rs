@@ -67,7 +67,12 @@ impl Site {
     }
 
     pub(crate) fn start_at(&self, name: &str, peer: u16, arguments: &[&str]) -> Member {
-        let mut child = self.command(name, peer, arguments).spawn().expect("the binary runs");
+        Self::launch(name, peer, &mut self.command(name, peer, arguments))
+    }
+
+    /// Starts what [`Self::command`] made.
+    pub(crate) fn launch(name: &str, peer: u16, command: &mut Command) -> Member {
+        let mut child = command.spawn().expect("the binary runs");
         let mut line = String::new();
         let output = child.stdout.take().expect("standard output is piped");
         BufReader::new(output).read_line(&mut line).expect("the line is text");
