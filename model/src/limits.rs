@@ -445,8 +445,9 @@ pub const DISTRO_QUEUE_MAX: usize = 256;
 pub const DISTRO_QUEUE_BYTES_MAX: usize = 4 << 20;
 /// Log entries between two digests of the state that members compare (reliability A7).
 pub const STATE_DIGEST_EVERY: u64 = 1_000;
-/// Digests that a member remembers for others that are behind or ahead.
-pub const STATE_DIGESTS_KEPT: usize = 8;
+/// Digests that a member remembers for others that are behind or ahead: those of some seconds of the
+/// heaviest load.
+pub const STATE_DIGESTS_KEPT: usize = 64;
 /// Times that others are asked for one.
 pub const STATE_DIGEST_ATTEMPTS: usize = 5;
 /// Before each time.
