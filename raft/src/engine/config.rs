@@ -13,7 +13,8 @@ pub struct Config {
     /// a row, and a new leader within a second of the old one's death.
     pub election_timeout_min: Duration,
     /// Longest election timeout; each campaign draws a new one. 1200 ms: twice the shortest, so that
-    /// two nodes seldom draw within one round trip of each other (Raft paper §9.3).
+    /// two nodes seldom draw within one round trip of each other (Raft paper §9.3). Both double with
+    /// every candidacy that brings no leader, up to eight times.
     pub election_timeout_max: Duration,
     /// Time between heartbeats of a leader. 150 ms: an idle cluster wakes seven times a second.
     pub heartbeat_interval: Duration,
