@@ -56,12 +56,13 @@ impl Socket {
         match self.waits {
             // The reactor tells it once more.
             Waits::InTheReactor => {}
-            Waits::Nowhere if is_quiet => {
-                self.zone.quiet.enter(&self.stream, self.client.id)?;
-                self.waits = Waits::AmongTheQuiet;
-            }
+            Waits::Nowhere if is_quiet => match self.zone.quiet.enter(&self.stream, self.client.id)
+            {
+                Ok(()) => self.waits = Waits::AmongTheQuiet,
+                Err(error) => tracing::debug!(%error, "an idle gRPC connection stays by itself"),
+            },
             Waits::AmongTheQuiet if !is_quiet => {
-                self.zone.quiet.leave(&self.stream)?;
+                self.zone.quiet.leave(&self.stream);
                 self.waits = Waits::Nowhere;
             }
             Waits::Nowhere | Waits::AmongTheQuiet => {}
@@ -99,10 +100,8 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if self.waits == Waits::AmongTheQuiet
-            && let Err(error) = self.zone.quiet.leave(&self.stream)
-        {
-            tracing::error!(%error, "cannot forget a gRPC connection");
+        if self.waits == Waits::AmongTheQuiet {
+            self.zone.quiet.leave(&self.stream);
         }
     }
 }
