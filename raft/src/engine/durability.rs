@@ -126,7 +126,7 @@ impl Engine {
             decided |= pending.decided;
             durability.pending.pop_front();
         }
-        if decided {
+        if decided && !self.membership.is_sole_voter(self.config.id) {
             // Whoever's vote took its time gives the others theirs.
             self.election_deadline = self.now + self.election_timeout;
         }

@@ -525,3 +525,17 @@ fn patience_grows_with_candidacies_without_a_leader_and_is_short_again_with_one(
     rig.receive_settled(2, term, append(log_id(0, 0), &[], 0));
     assert!((min..max).contains(&patience(&rig)));
 }
+
+#[test]
+fn a_sole_voter_that_learns_of_a_higher_term_campaigns_as_soon_as_that_is_durable() {
+    let mut rig = Rig::new(&[1], &[]);
+    rig.lead();
+    rig.receive(2, 9, MessageBody::HeartbeatReply { read: 0 });
+    assert_eq!((rig.engine.status().term, rig.engine.next_deadline()), (Term(9), None));
+    rig.now += Duration::from_millis(5);
+    rig.persist();
+    assert!(rig.engine.next_deadline().is_some_and(|deadline| deadline <= rig.now));
+    let outputs = rig.wake();
+    rig.settle(outputs);
+    assert_eq!((rig.engine.role(), rig.engine.status().term), (RoleKind::Leader, Term(10)));
+}
