@@ -144,19 +144,22 @@ impl Registry {
     ) -> Vec<InstanceKey> {
         let services = self.clients.published.entry(client).or_default();
         let before = match place(services, key) {
-            Ok(at) if instances.is_empty() => Some(services.remove(at)),
-            Ok(at) => services.get_mut(at).map(|set| mem::replace(set, (key.clone(), instances))),
-            Err(_) if instances.is_empty() => None,
+            Ok(at) if instances.is_empty() => services.remove(at).1,
+            Ok(at) => services
+                .get_mut(at)
+                .map(|(_, set)| mem::replace(set, instances))
+                .unwrap_or_default(),
+            Err(_) if instances.is_empty() => Vec::new(),
             Err(at) => {
                 services.reserve_exact(1);
                 services.insert(at, (key.clone(), instances));
-                None
+                Vec::new()
             }
         };
         if services.is_empty() {
             self.clients.published.remove(&client);
         }
-        before.map_or_else(Vec::new, |(_, instances)| instances)
+        before
     }
 
     /// Takes an instance out if `client` still owns it.

@@ -3,7 +3,7 @@
 //! where there is no majority, nobody knows who is right, and it is told and counted.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,17 +102,16 @@ enum Verdict {
 fn judge(
     mine: StateDigest,
     theirs: &BTreeMap<NodeId, StateDigest>,
-    is_voter: impl Fn(&NodeId) -> bool,
-    voters: usize,
+    voters: &BTreeSet<NodeId>,
 ) -> Verdict {
     let others = theirs.iter().filter(|(_, digest)| **digest != mine);
     let differing: Vec<NodeId> = others.clone().map(|(node, _)| *node).collect();
     let mut counts = BTreeMap::<StateDigest, usize>::new();
-    for (_, digest) in others.filter(|(node, _)| is_voter(node)) {
+    for (_, digest) in others.filter(|(node, _)| voters.contains(node)) {
         *counts.entry(*digest).or_default() += 1;
     }
     match counts.values().max() {
-        Some(most) if most * 2 > voters => Verdict::Odd,
+        Some(most) if most * 2 > voters.len() => Verdict::Odd,
         _ if differing.is_empty() => Verdict::Same,
         _ => Verdict::Differing(differing),
     }
@@ -124,21 +123,20 @@ pub(crate) async fn watch(cluster: SharedCluster) -> LogIndex {
         let (index, mine) = cluster.digests.next().await;
         let theirs = collect(&cluster, index).await;
         let membership = cluster.raft.metrics().membership;
-        let is_voter = |node: &NodeId| membership.voters.contains(node);
-        match judge(mine, &theirs, is_voter, membership.voters.len()) {
+        let verdict = judge(mine, &theirs, &membership.voters);
+        if verdict != Verdict::Same {
+            cluster.digests.0.differing.fetch_add(1, Ordering::Relaxed);
+        }
+        match verdict {
             Verdict::Same => {}
             Verdict::Differing(nodes) => {
-                cluster.digests.0.differing.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(
                     index = index.0,
                     ?nodes,
                     "members have another state than this one"
                 );
             }
-            Verdict::Odd => {
-                cluster.digests.0.differing.fetch_add(1, Ordering::Relaxed);
-                return index;
-            }
+            Verdict::Odd => return index,
         }
     }
 }
@@ -225,7 +223,7 @@ mod tests {
     fn the_odd_one_is_the_one_without_a_majority() {
         // Digests of the others, by number; 9 is a learner. Mine is 0, I am one of the voters.
         type Theirs = &'static [(u64, u64)];
-        let cases: [(Theirs, usize, Verdict); 9] = [
+        let cases: [(Theirs, u64, Verdict); 9] = [
             (&[], 3, Verdict::Same),
             (&[(2, 0), (3, 0)], 3, Verdict::Same),
             (&[(2, 1), (3, 1)], 3, Verdict::Odd),
@@ -238,8 +236,8 @@ mod tests {
         ];
         for (theirs, voters, expected) in cases {
             let map = theirs.iter().map(|(node, state)| (NodeId(*node), digest(*state))).collect();
-            let verdict = judge(digest(0), &map, |node| node.0 < 9, voters);
-            assert_eq!(verdict, expected, "{theirs:?} of {voters}");
+            let members = (1..=voters).map(NodeId).collect();
+            assert_eq!(judge(digest(0), &map, &members), expected, "{theirs:?} of {voters}");
         }
     }
 }

@@ -481,18 +481,13 @@ fn nonsense(prng: &mut nacolet_model::Prng) -> (u64, u64, MessageBody) {
     (from, term, body)
 }
 
-/// A world whose disks take this long for every write, and a random second at most on top.
-fn with_slow_disks(seed: u64, voters: u64, disk_micros_min: u64) -> World {
-    let faults = Faults { disk_micros_min, disk_micros_max: 1_000_000, ..Faults::NONE };
-    World::with_faults(seed, voters, voters, faults, |_| {})
-}
-
 #[test]
 fn members_whose_disks_are_slower_than_their_patience_elect_a_leader_and_keep_it() {
+    let faults = Faults { disk_micros_min: 1_200_000, disk_micros_max: 1_000_000, ..Faults::NONE };
     for (voters, seed) in
         [3, 5].into_iter().flat_map(|voters| (0..20).map(move |seed| (voters, seed)))
     {
-        let mut world = with_slow_disks(seed, voters, 1_200_000);
+        let mut world = World::with_faults(seed, voters, voters, faults.clone(), |_| {});
         let leads = |world: &World| {
             let leader = world.leader().map(|leader| world.status(leader));
             leader.is_some_and(|status| status.commit_index == status.last.index)

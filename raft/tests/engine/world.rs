@@ -363,7 +363,12 @@ impl World {
 
     /// Somewhere between now and `micros_max` later.
     fn schedule(&mut self, micros_max: u64, event: Event) {
-        let after = 1 + self.prng.below(micros_max);
+        self.schedule_between(0, micros_max, event);
+    }
+
+    /// The same, and this much later still.
+    fn schedule_between(&mut self, micros_min: u64, micros_max: u64, event: Event) {
+        let after = micros_min + 1 + self.prng.below(micros_max);
         self.schedule_at(self.now + Duration::from_micros(after), event);
     }
 
@@ -380,11 +385,8 @@ impl World {
                 });
                 self.checker.check_written(previous, &entries);
                 me.disk.writes.push_back(Write { hard_state, entries });
-                let at = self.now
-                    + Duration::from_micros(
-                        self.faults.disk_micros_min + 1 + self.prng.below(disk_time),
-                    );
-                self.schedule_at(at, Event::Persisted { node, life, id });
+                let done = Event::Persisted { node, life, id };
+                self.schedule_between(self.faults.disk_micros_min, disk_time, done);
             }
             Output::Send { to, message } => self.send(node, to, message),
             Output::Apply(entries) => {
