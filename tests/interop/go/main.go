@@ -79,14 +79,18 @@ func naming() naming_client.INamingClient {
 	return client
 }
 
+func publish(client config_client.IConfigClient, dataID, content string) {
+	ok, err := client.PublishConfig(vo.ConfigParam{DataId: dataID, Group: group, Content: content})
+	check(ok && err == nil, "publish: %v", err)
+}
+
 func publishReadAndRemove() {
 	client, dataID := configs(), unique("config")
 	defer client.CloseClient()
-	ok, err := client.PublishConfig(vo.ConfigParam{DataId: dataID, Group: group, Content: "a: 1\n\"ü\""})
-	check(ok && err == nil, "publish: %v", err)
+	publish(client, dataID, "a: 1\n\"ü\"")
 	content, err := client.GetConfig(vo.ConfigParam{DataId: dataID, Group: group})
 	check(content == "a: 1\n\"ü\"", "read %q: %v", content, err)
-	ok, err = client.DeleteConfig(vo.ConfigParam{DataId: dataID, Group: group})
+	ok, err := client.DeleteConfig(vo.ConfigParam{DataId: dataID, Group: group})
 	check(ok && err == nil, "remove: %v", err)
 	content, _ = client.GetConfig(vo.ConfigParam{DataId: dataID, Group: group})
 	check(content == "", "removed, and still %q", content)
@@ -95,8 +99,7 @@ func publishReadAndRemove() {
 func compareAndSet() {
 	client, dataID := configs(), unique("cas")
 	defer client.CloseClient()
-	_, err := client.PublishConfig(vo.ConfigParam{DataId: dataID, Group: group, Content: "one"})
-	must(err, "publish")
+	publish(client, dataID, "one")
 	wrong := vo.ConfigParam{DataId: dataID, Group: group, Content: "two", CasMd5: strings.Repeat("0", 32)}
 	ok, _ := client.PublishConfig(wrong)
 	check(!ok, "a wrong md5 is refused")
@@ -104,7 +107,7 @@ func compareAndSet() {
 	right := vo.ConfigParam{
 		DataId: dataID, Group: group, Content: "two", CasMd5: "f97c5d29941bfb1b2fdab0874906ab82",
 	}
-	ok, err = client.PublishConfig(right)
+	ok, err := client.PublishConfig(right)
 	check(ok, "the right md5 is taken: %v", err)
 }
 
@@ -119,10 +122,13 @@ func (t *told) is(text string) func() bool {
 	return func() bool { t.lock.Lock(); defer t.lock.Unlock(); return t.last == text }
 }
 
+// listen returns when the library listens: it asks the server up to five seconds later, and may forget
+// what it is told meanwhile.
 func listen(client config_client.IConfigClient, dataID string) *told {
 	heard := &told{}
 	must(client.ListenConfig(vo.ConfigParam{DataId: dataID, Group: group,
 		OnChange: func(_, _, _, content string) { heard.set(content) }}), "listen")
+	time.Sleep(7 * time.Second)
 	return heard
 }
 
@@ -131,8 +137,7 @@ func listenersHear() {
 	defer client.CloseClient()
 	heard := listen(client, dataID)
 	for _, content := range []string{"one", "two", "three"} {
-		_, err := client.PublishConfig(vo.ConfigParam{DataId: dataID, Group: group, Content: content})
-		must(err, "publish")
+		publish(client, dataID, content)
 		eventually(5*time.Second, "told of "+content, heard.is(content))
 	}
 }
@@ -143,8 +148,7 @@ func bothSpellingsHear() {
 	defer named.CloseClient()
 	ears := []*told{listen(blank, dataID), listen(named, dataID)}
 	for _, content := range []string{"one", "two"} {
-		_, err := blank.PublishConfig(vo.ConfigParam{DataId: dataID, Group: group, Content: content})
-		must(err, "publish")
+		publish(blank, dataID, content)
 		for _, heard := range ears {
 			eventually(5*time.Second, "told of "+content, heard.is(content))
 		}
@@ -227,8 +231,7 @@ func servicesAreListed() {
 func lifeGoesOnAfterARestart() {
 	config, client := configs(), naming()
 	dataID, service := unique("restart"), unique("restart")
-	_, err := config.PublishConfig(vo.ConfigParam{DataId: dataID, Group: group, Content: "before"})
-	must(err, "publish")
+	publish(config, dataID, "before")
 	heard, list := listen(config, dataID), subscribe(client, service)
 	register(client, service, 80)
 	eventually(5*time.Second, "80", list.is("80"))
@@ -242,8 +245,7 @@ func lifeGoesOnAfterARestart() {
 	// Of two lists the library believes the one with the later time.
 	register(watcher, service, 81)
 	eventually(20*time.Second, "the subscription from before hears", list.is("80 81"))
-	_, err = configs().PublishConfig(vo.ConfigParam{DataId: dataID, Group: group, Content: "after"})
-	must(err, "publish")
+	publish(configs(), dataID, "after")
 	eventually(20*time.Second, "told after the restart", heard.is("after"))
 }
 

@@ -43,6 +43,11 @@ async function connectNaming(options = {}) {
   return client;
 }
 
+/** Waits until every node has heard of what one of them took; one node has at once. */
+async function settle() {
+  if (bases.length > 1) await sleep(1000);
+}
+
 /** Collects what a config listener is told. */
 function watch(client, dataId) {
   const contents = [];
@@ -141,6 +146,7 @@ test('register-list-and-deregister', async () => {
   const metadata = { zone: 'a', 名: '值' };
   await client.registerInstance(service, { ip: '10.2.0.1', port: 1, weight: 3, metadata });
   await client.registerInstance(service, { ip: '10.2.0.1', port: 2 });
+  await settle();
   const hosts = await client.getAllInstances(service, GROUP, '', false);
   assert.deepStrictEqual(ports(hosts), [1, 2]);
   const first = hosts.find(host => host.port === 1);
@@ -149,6 +155,7 @@ test('register-list-and-deregister', async () => {
   assert.strictEqual(first.serviceName, `${GROUP}@@${service}`);
   assert.strictEqual((await client.selectInstances(service, GROUP, 'DEFAULT', true)).length, 2);
   await client.deregisterInstance(service, { ip: '10.2.0.1', port: 1 });
+  await settle();
   const left = await client.getAllInstances(service, GROUP, '', false);
   assert.deepStrictEqual(ports(left), [2]);
 });
@@ -158,8 +165,10 @@ test('deregister-in-another-group', async () => {
   const service = unique('group');
   await client.registerInstance(service, { ip: '10.2.0.1', port: 1 }, 'G1');
   await client.registerInstance(service, { ip: '10.2.0.1', port: 2 }, 'G1');
+  await settle();
   assert.strictEqual((await client.getAllInstances(service, 'G1', '', false)).length, 2);
   await client.deregisterInstance(service, { ip: '10.2.0.1', port: 1 }, 'G1');
+  await settle();
   const hosts = await client.getAllInstances(service, 'G1', '', false);
   assert.deepStrictEqual(ports(hosts), [2]);
 });
@@ -249,6 +258,7 @@ test('server-status-and-services', async () => {
   const service = unique('listed');
   assert.strictEqual(await client.getServerStatus(), 'UP');
   await client.registerInstance(service, { ip: '10.2.0.1', port: 1 }, service);
+  await settle();
   const { count, data } = await client._serverProxy.getServiceList(1, 10, service);
   assert.deepStrictEqual([count, data], [1, [service]]);
 });

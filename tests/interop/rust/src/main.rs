@@ -4,7 +4,7 @@
 mod harness;
 mod wire;
 
-use harness::{Case, eventually, restart_server, unique};
+use harness::{Case, eventually, restart_server, settle, unique};
 use nacos_rust_client::client::config_client::api_model::ConfigQueryParams;
 use nacos_rust_client::client::config_client::{ConfigClient, ConfigDefaultListener, ConfigKey};
 use nacos_rust_client::client::naming_client::{
@@ -64,10 +64,13 @@ async fn publish_read_and_remove() {
     let key = ConfigKey::new(&unique("rust"), GROUP, "");
     assert!(client.get_config(&key).await.is_err(), "a config that is not there");
     client.set_config(&key, "a=1\n").await.expect("publish");
+    settle().await;
     assert_eq!(client.get_config(&key).await.expect("read"), "a=1\n");
     client.set_config(&key, "a=2\n").await.expect("publish again");
+    settle().await;
     assert_eq!(client.get_config(&key).await.expect("read again"), "a=2\n");
     client.del_config(&key).await.expect("remove");
+    settle().await;
     assert!(client.get_config(&key).await.is_err(), "a config that was removed");
 }
 
@@ -76,9 +79,11 @@ async fn publish_non_ascii_and_large() {
     let key = ConfigKey::new(&unique("text"), GROUP, "");
     let content = "名称: 配置 ключ ñ 🦀 + & = % \\ \"\n".repeat(50);
     client.set_config(&key, &content).await.expect("publish");
+    settle().await;
     assert_eq!(client.get_config(&key).await.expect("read"), content);
     let content = "0123456789abcde\n".repeat(32768);
     client.set_config(&key, &content).await.expect("publish 512 KiB");
+    settle().await;
     assert!(client.get_config(&key).await.expect("read") == content, "512 KiB of content");
 }
 
@@ -89,6 +94,7 @@ async fn search_pages() {
         let key = ConfigKey::new(&format!("search.{index}"), GROUP, &namespace);
         client.set_config(&key, &format!("content {index}")).await.expect("publish");
     }
+    settle().await;
     let params = |data_id: &str| ConfigQueryParams {
         data_id: data_id.into(),
         page_no: Some(1),
@@ -164,6 +170,7 @@ async fn log_in_with_a_user() {
         .build_config_client();
     let (client, key) = (logged_in(client).await, ConfigKey::new(&unique("user"), GROUP, "public"));
     client.set_config(&key, "1").await.expect("publish");
+    settle().await;
     assert_eq!(client.get_config(&key).await.expect("read"), "1");
 }
 
@@ -177,6 +184,7 @@ async fn register_list_and_deregister() {
     client.register(second);
     let both = async || ports(group, &service).await == [1, 2];
     eventually(seconds(5), "both are registered", both).await;
+    settle().await;
     let params = QueryInstanceListParams::new("", group, &service, None, true);
     let found = client.query_instances(params).await.expect("list");
     let found = found.iter().find(|instance| instance.port == 1).expect("the first");

@@ -4,7 +4,7 @@
 #[path = "../../rust/src/harness.rs"]
 mod harness;
 
-use harness::{Case, eventually, restart_server, unique};
+use harness::{Case, eventually, restart_server, settle, unique};
 use nacos_rust_client::client::config_client::{ConfigDefaultListener, ConfigKey};
 use nacos_rust_client::client::naming_client::{Instance, QueryInstanceListParams};
 use nacos_rust_client::client::{AuthInfo, ClientBuilder};
@@ -176,6 +176,7 @@ async fn sdk_persistent_instances_stay() {
     let persistent = ServiceInstance { ephemeral: false, ..instance(9) };
     let register = client.register_instance(service.clone(), group.clone(), persistent);
     register.await.expect("register");
+    settle().await;
     let look = naming().await.get_all_instances(service, group, Vec::new(), false).await;
     assert_eq!(look.expect("list").len(), 1);
 }

@@ -153,6 +153,13 @@ final class Harness {
         return (System.nanoTime() - start) / 1_000_000;
     }
 
+    /** Waits until every node has heard of what one of them took; one node has at once. */
+    static void settle(String server) throws InterruptedException {
+        if (server.contains(",")) {
+            Thread.sleep(1000);
+        }
+    }
+
     /** Has the server killed and started again on the same data. */
     static void restartServer() throws IOException, Skip {
         say("RESTART");

@@ -4,6 +4,7 @@ import static interop.Harness.check;
 import static interop.Harness.equal;
 import static interop.Harness.eventually;
 import static interop.Harness.properties;
+import static interop.Harness.settle;
 import static interop.Harness.unique;
 
 import com.alibaba.nacos.api.NacosFactory;
@@ -154,6 +155,7 @@ final class ConfigCases {
         equal(none.getConfig(dataId, GROUP, WAIT), null, "in another namespace");
         watchers[0].expect("one", 10000);
         check(named.publishConfig(dataId, GROUP, "public"), "publish");
+        settle(server);
         equal(none.getConfig(dataId, GROUP, WAIT), "public", "read under the other spelling");
         watchers[1].expect("public", 10000);
         watchers[2].expect("public", 10000);

@@ -4,6 +4,7 @@ import static interop.ConfigCases.GROUP;
 import static interop.Harness.check;
 import static interop.Harness.equal;
 import static interop.Harness.eventually;
+import static interop.Harness.settle;
 import static interop.Harness.unique;
 
 import com.alibaba.nacos.api.NacosFactory;
@@ -85,6 +86,7 @@ final class NamingCases {
         first.setMetadata(Map.of("zone", "a"));
         client.registerInstance(service, first);
         other.registerInstance(service, "10.6.0.1", 2);
+        settle(server);
         equal(ports(list(client, service)), List.of(1, 2), "list");
         List<Instance> found = client.getAllInstances(service, GROUP, List.of("C1"), false);
         equal(ports(found), List.of(1), "list of a cluster");

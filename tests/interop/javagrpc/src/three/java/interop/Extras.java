@@ -4,6 +4,7 @@ import static interop.ConfigCases.GROUP;
 import static interop.Harness.check;
 import static interop.Harness.equal;
 import static interop.Harness.eventually;
+import static interop.Harness.settle;
 import static interop.Harness.unique;
 
 import com.alibaba.nacos.api.NacosFactory;
@@ -105,6 +106,7 @@ final class Extras {
         for (int number = 0; number < 60; number++) {
             check(other.publishConfig(stem + "." + number, GROUP, "x"), "publish");
         }
+        settle(server);
         Configs watcher = new Configs();
         Set<String> keys = client.fuzzyWatchWithGroupKeys(stem + ".*", GROUP, watcher)
                 .get(10, TimeUnit.SECONDS);
