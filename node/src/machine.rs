@@ -127,6 +127,17 @@ impl Machine {
         Self { shared, snapshots, aftermath, locks: lock::Locks::new() }
     }
 
+    fn digest(&self) -> StateDigest {
+        let mut locks = self.locks.capture();
+        let mut users = read(&self.shared.users).capture();
+        StateDigest {
+            configs: read(&self.shared.configs).state_hash(),
+            services: read(&self.shared.registry).state_hash(),
+            locks: checksum(|| locks.next_chunk()),
+            users: checksum(|| users.next_chunk()),
+        }
+    }
+
     /// Replaces the state.
     fn replace(&mut self, loaded: Loaded) {
         self.locks = loaded.locks;
@@ -135,6 +146,13 @@ impl Machine {
         let outputs = &mut self.aftermath.pending.borrow_mut().outputs;
         write(&self.shared.registry).install(clock::now(), loaded.services, outputs);
     }
+}
+
+/// Of a section that is small enough to be written out for it.
+fn checksum(chunks: impl FnMut() -> Option<Vec<u8>>) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    std::iter::from_fn(chunks).for_each(|chunk| hasher.update(&chunk));
+    hasher.finalize()
 }
 
 /// The whole state, decoded.
@@ -213,10 +231,7 @@ impl RaftStateMachine for Machine {
     }
 
     fn apply(&mut self, index: LogIndex, command: Command) -> Result<Response, Refused> {
-        self.aftermath.digests.before(index, || StateDigest {
-            configs: read(&self.shared.configs).state_hash(),
-            services: read(&self.shared.registry).state_hash(),
-        });
+        self.aftermath.digests.before(index, || self.digest());
         #[cfg(feature = "failpoints")]
         if std::env::var("NACOLET_LOSES_ENTRY").is_ok_and(|lost| lost == index.0.to_string()) {
             return Ok(Response::Lock(false));
@@ -309,5 +324,103 @@ impl RaftStateMachine for Machine {
             self.aftermath.began(meta.last.index);
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use nacolet_model::{Duration, Group, Namespace, NodeId, ServiceKey, ServiceName, WallTime};
+    use nacolet_raft::LogId;
+    use nacolet_registry::RegistrySettings;
+    use nacolet_storage::{DataDir, abort_process};
+
+    use super::*;
+    use crate::run::nothing_yet;
+
+    /// A folder for snapshots.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("nacolet-machine-{}-{name}", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+
+        fn machine(&self) -> Machine {
+            let dir = DataDir::open(&self.0, NodeId(1)).expect("a folder");
+            let snapshots = SnapshotStore::open(&dir, abort_process).expect("a folder");
+            Machine::new(nothing_yet(RegistrySettings::default()), snapshots, Aftermath::new().0)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            // It is of no use to anybody.
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// One for each part of the state.
+    fn commands() -> [Command; 4] {
+        let stamp = lock::Stamp { clock: 1, millis: 1 };
+        let acquire = lock::Acquire::new("l", Duration::from_secs(9), stamp).expect("a key");
+        let user = auth::Name::new("u").expect("a name");
+        let begin = auth::Begin { user, hash: "hash".into(), key: [1; 32] };
+        let service = ServiceKey {
+            namespace: Namespace::public(),
+            group: Group::new("g").expect("a group"),
+            name: ServiceName::new("s").expect("a name"),
+        };
+        let id = Namespace::parse("n").expect("a namespace");
+        [
+            Command::Config(config::Command::RemoveNamespace { id, at: WallTime(1) }),
+            Command::Registry(registry::Command::RemoveService { service }),
+            Command::Lock(lock::Command::Acquire(acquire)),
+            Command::Auth(auth::Command::Begin(begin)),
+        ]
+    }
+
+    /// Applies all but the one at this position.
+    fn apply(machine: &mut Machine, lost: Option<usize>) {
+        for (position, command) in commands().into_iter().enumerate() {
+            if Some(position) != lost {
+                // That what is not there is not removed is an answer like any other.
+                let _ = machine.apply(LogIndex(1 + position as u64), command);
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_that_is_lost_shows_in_the_digest() {
+        let folder = Folder::new("lost");
+        let digest = |lost| {
+            let mut machine = folder.machine();
+            apply(&mut machine, lost);
+            machine.digest()
+        };
+        assert_eq!(digest(None), digest(None));
+        for lost in 0..commands().len() {
+            assert_ne!(digest(Some(lost)), digest(None), "{:?} is lost", commands()[lost]);
+        }
+    }
+
+    #[test]
+    fn a_state_from_a_snapshot_has_the_digest_of_the_one_it_was_taken_from() {
+        let folder = Folder::new("snapshot");
+        let mut machine = folder.machine();
+        apply(&mut machine, None);
+        let digest = machine.digest();
+        let meta = SnapshotMeta {
+            last: LogId { index: LogIndex(4), ..LogId::default() },
+            membership: Membership::default(),
+            id: 1,
+        };
+        smol::block_on(machine.build_snapshot(meta.clone())).expect("there is room");
+        drop(machine);
+        let mut machine = folder.machine();
+        assert_eq!(machine.recover().expect("it is whole"), Some(meta));
+        assert_eq!(machine.digest(), digest);
     }
 }

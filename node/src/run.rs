@@ -170,7 +170,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
 }
 
 /// The state before anything is read back.
-fn nothing_yet(registry: RegistrySettings) -> Shared {
+pub(crate) fn nothing_yet(registry: RegistrySettings) -> Shared {
     Shared {
         configs: Arc::new(RwLock::new(config::Store::new())),
         registry: Arc::new(RwLock::new(Registry::new(registry))),

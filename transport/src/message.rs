@@ -133,13 +133,17 @@ pub enum Reply {
     StateDigest(Option<StateDigest>),
 }
 
-/// Hashes chained over every command that was applied: members with different ones have gone apart.
+/// What a member has applied, in short: members with different ones have gone apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StateDigest {
-    /// Of the configuration centre.
+    /// Hash chained over every command of the configuration centre.
     pub configs: u64,
-    /// Of what the registry replicates by Raft.
+    /// The same of what the registry replicates by Raft.
     pub services: u64,
+    /// CRC-32 of the locks that are held.
+    pub locks: u32,
+    /// CRC-32 of users, roles, permissions and the key of the tokens.
+    pub users: u32,
 }
 
 /// What a leader knows of one follower.
@@ -256,8 +260,8 @@ mod tests {
         check(&Reply::Busy, &[9]);
         check(&Reply::Unknown, &[10]);
         check(&Reply::StateDigest(None), &[11, 0]);
-        let digest = StateDigest { configs: 300, services: 1 };
-        check(&Reply::StateDigest(Some(digest)), &[11, 1, 172, 2, 1]);
+        let digest = StateDigest { configs: 300, services: 1, locks: 2, users: 3 };
+        check(&Reply::StateDigest(Some(digest)), &[11, 1, 172, 2, 1, 2, 3]);
         check(&Introduction { address: "c".into() }, &[1, b'c']);
     }
 

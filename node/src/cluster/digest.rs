@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     const fn digest(configs: u64) -> StateDigest {
-        StateDigest { configs, services: 0 }
+        StateDigest { configs, services: 0, locks: 0, users: 0 }
     }
 
     /// Applies commands at these indexes; the digest is the number of those before.
