@@ -95,6 +95,8 @@ pub(super) struct Client {
     active: Cell<Instant>,
     /// It has something to read, while it is quiet.
     stirred: Cell<bool>,
+    /// What it has to read may be its last: that is not told again.
+    ending: Cell<bool>,
     blocked: Cell<Option<Instant>>,
     over: Cell<bool>,
     draining: Cell<bool>,
@@ -125,6 +127,7 @@ impl Client {
             pulse: Cell::new(Pulse::Since(clock.get())),
             active: Cell::new(clock.get()),
             stirred: Cell::new(false),
+            ending: Cell::new(false),
             blocked: Cell::new(None),
             over: Cell::new(false),
             draining: Cell::new(false),
@@ -154,15 +157,21 @@ impl Client {
         self.is_registered() && self.now().saturating_since(self.active.get()) >= time
     }
 
-    /// It has something to read.
-    pub(super) fn stir_reader(&self) {
+    /// It has something to read, perhaps up to the end.
+    pub(super) fn stir_reader(&self, is_last: bool) {
         self.stirred.set(true);
+        self.ending.set(is_last);
         wake(&self.connection);
     }
 
     /// Whether it had, since the last look.
     pub(super) fn take_stir(&self) -> bool {
         self.stirred.take()
+    }
+
+    /// Whether the end may be behind what there was to read.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.get()
     }
 
     /// Registers it; false when it is registered already.

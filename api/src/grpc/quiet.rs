@@ -61,8 +61,10 @@ impl Quiet {
         }
     }
 
-    /// Tells which clients have something to read.
-    fn collect(&self, mut heard: impl FnMut(ClientId)) -> io::Result<()> {
+    /// Tells which clients have something to read, and whether nothing comes after it. That is told here
+    /// and not once more when the rest is read.
+    fn collect(&self, mut heard: impl FnMut(ClientId, bool)) -> io::Result<()> {
+        let last = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         let mut events = Vec::with_capacity(AT_ONCE);
         loop {
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&Timespec::default()))
@@ -71,8 +73,11 @@ impl Quiet {
                 outcome => outcome?,
             };
             let is_last = events.len() < AT_ONCE;
-            // A copy of each: the kernel's record is packed.
-            events.drain(..).map(|event| event.data).for_each(|data| heard(ClientId(data.u64())));
+            for event in events.drain(..) {
+                // A copy of each: the kernel's record is packed.
+                let (flags, data) = (event.flags, event.data);
+                heard(ClientId(data.u64()), flags.intersects(last));
+            }
             if is_last {
                 return Ok(());
             }
@@ -87,14 +92,14 @@ pub(super) async fn watch(zone: Rc<Zone>) {
             zone.quiet.entered.heard().await;
         }
         Timer::after(limits::GRPC_QUIET_PAUSE).await;
-        let heard = |client| {
+        let heard = |client, is_last| {
             if let Some(client) = zone.client(client) {
-                client.stir_reader();
+                client.stir_reader(is_last);
             }
         };
         if let Err(error) = zone.quiet.collect(heard) {
             tracing::error!(%error, "cannot look at idle gRPC connections");
-            zone.clients.borrow().values().for_each(|client| client.stir_reader());
+            zone.clients.borrow().values().for_each(|client| client.stir_reader(true));
         }
     }
 }
@@ -106,11 +111,16 @@ mod tests {
 
     use super::*;
 
+    /// Those who were told of, and of whose end.
+    fn told(quiet: &Quiet) -> Vec<(u64, bool)> {
+        let mut told = Vec::new();
+        quiet.collect(|client, is_last| told.push((client.0, is_last))).expect("epoll waits");
+        told.sort_unstable();
+        told
+    }
+
     fn heard(quiet: &Quiet) -> Vec<u64> {
-        let mut numbers = Vec::new();
-        quiet.collect(|client| numbers.push(client.0)).expect("epoll waits");
-        numbers.sort_unstable();
-        numbers
+        told(quiet).into_iter().map(|(number, _)| number).collect()
     }
 
     #[test]
@@ -119,13 +129,16 @@ mod tests {
         let (mut peer, mut socket) = UnixStream::pair().expect("a pair");
         peer.write_all(b"before").expect("it takes it");
         quiet.enter(&socket, ClientId(7)).expect("it is taken in");
-        assert_eq!((heard(&quiet), heard(&quiet)), (vec![7], vec![]));
+        assert_eq!((told(&quiet), told(&quiet)), (vec![(7, false)], vec![]));
         peer.write_all(b"after").expect("it takes it");
         assert_eq!(heard(&quiet), [7], "whether or not the first was read");
         let _ = socket.read(&mut [0; 16]).expect("it is there");
         assert!(heard(&quiet).is_empty());
+        peer.write_all(b"last words").expect("it takes it");
         drop(peer);
-        assert_eq!(heard(&quiet), [7]);
+        assert_eq!(told(&quiet), [(7, true)]);
+        assert_eq!(socket.read(&mut [0; 16]).expect("it is there"), 10);
+        assert!(told(&quiet).is_empty(), "the end is told once");
     }
 
     #[test]

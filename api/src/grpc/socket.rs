@@ -121,7 +121,7 @@ impl AsyncRead for Socket {
             let size = buffer.remaining().min(SCRATCH_BYTES);
             match this.stream.get_ref().read(&mut scratch[..size]) {
                 Ok(count) => {
-                    this.is_drained = count < size;
+                    this.is_drained = count < size && !this.client.is_ending();
                     let seen = scratch.get(..count).unwrap_or_default();
                     if !this.flood.allows(seen, this.client.now()) {
                         return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -180,6 +180,8 @@ pub(crate) struct Client {
     driver: Task<()>,
     up: Option<SendStream<Bytes>>,
     down: Option<Inbound>,
+    /// The driver's.
+    socket: TcpStream,
 }
 
 impl Client {
@@ -192,6 +194,7 @@ impl Client {
     pub(crate) async fn connect_taking(address: SocketAddr, window: u32) -> Self {
         let stream = Async::<TcpStream>::connect(address).await.expect("connects");
         stream.get_ref().set_nodelay(true).expect("takes it");
+        let socket = stream.get_ref().try_clone().expect("a descriptor");
         let handshake = h2::client::Builder::new()
             .initial_window_size(window)
             .initial_connection_window_size(4 << 20)
@@ -201,7 +204,7 @@ impl Client {
             // The test sees what became of its calls.
             let _ = connection.await;
         });
-        Self { sender, driver, up: None, down: None }
+        Self { sender, driver, up: None, down: None, socket }
     }
 
     /// Connects and sets the connection up as most SDKs do.
@@ -373,6 +376,14 @@ impl Client {
     /// Leaves without a word.
     pub(crate) async fn vanish(self) {
         self.driver.cancel().await;
+    }
+
+    /// Ends what it sends right behind a ping, and does not wait for the answer.
+    pub(crate) fn hang_up(&mut self) {
+        let mut ping = vec![0, 0, 8, 6, 0, 0, 0, 0, 0];
+        ping.extend([1; 8]);
+        self.socket.write_all(&ping).expect("the connection lives");
+        self.socket.shutdown(Shutdown::Write).expect("the connection lives");
     }
 
     /// Whether the server has closed the connection, or does so soon.

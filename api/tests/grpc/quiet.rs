@@ -75,6 +75,26 @@ fn a_quiet_connection_that_asks_for_something_does_not_wait_any_more() {
 }
 
 #[test]
+fn a_quiet_connection_that_hangs_up_is_gone() {
+    let mut world = quiet(1, Duration::from_millis(20));
+    run(async {
+        for port in 1..=5 {
+            let mut client = Client::set_up(world.address).await;
+            let register = json!({
+                "type": "registerInstance", "serviceName": "s",
+                "instance": {"ip": "1.1.1.1", "port": port},
+            });
+            client.done("InstanceRequest", register, "InstanceResponse").await;
+            smol::Timer::after(Duration::from_millis(50)).await;
+            checks(&mut client).await;
+            client.hang_up();
+            eventually("the instance is gone", || world.counts().instances == 0);
+        }
+    });
+    world.stop();
+}
+
+#[test]
 fn a_quiet_connection_publishes_hears_and_is_missed_like_any_other() {
     let mut world = quiet(1, Duration::ZERO);
     run(async {
