@@ -72,13 +72,13 @@ impl Quiet {
                 Err(rustix::io::Errno::INTR) => continue,
                 outcome => outcome?,
             };
-            let is_last = events.len() < AT_ONCE;
+            let were_all = events.len() < AT_ONCE;
             for event in events.drain(..) {
                 // A copy of each: the kernel's record is packed.
                 let (flags, data) = (event.flags, event.data);
                 heard(ClientId(data.u64()), flags.intersects(last));
             }
-            if is_last {
+            if were_all {
                 return Ok(());
             }
         }
