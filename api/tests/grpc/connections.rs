@@ -12,6 +12,7 @@ use smol::Async;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::client::{Client, run};
+use crate::instances::register;
 use crate::world::{World, eventually};
 
 #[test]
@@ -84,10 +85,7 @@ fn the_http_port_speaks_grpc_with_those_who_begin_with_it() {
     let world = World::with(impatient());
     run(async {
         let mut client = Client::set_up(world.http).await;
-        let register = json!({
-            "type": "registerInstance", "serviceName": "s", "instance": {"ip": "1.1.1.1", "port": 1},
-        });
-        client.done("InstanceRequest", register, "InstanceResponse").await;
+        register(&mut client, 1).await;
         assert_eq!(world.counts().instances, 1);
         client.hears("ClientDetectionRequest").await;
         client.vanish().await;
@@ -172,10 +170,7 @@ fn a_silent_client_is_asked_and_stays_if_it_answers() {
         for _ in 0..3 {
             client.hears("ClientDetectionRequest").await;
         }
-        let register = json!({
-            "type": "registerInstance", "serviceName": "s", "instance": {"ip": "1.1.1.1", "port": 1},
-        });
-        client.done("InstanceRequest", register, "InstanceResponse").await;
+        register(&mut client, 1).await;
         let asked = client.heard().await.expect("the stream lives");
         assert_eq!(asked.kind, "ClientDetectionRequest");
         assert!(client.is_closed_soon().await, "it did not answer");

@@ -20,7 +20,8 @@ fn one(kind: &str, port: u16) -> Value {
     named(json!({"type": kind, "instance": {"ip": "10.0.0.1", "port": port}}))
 }
 
-async fn register(client: &mut Client, port: u16) {
+/// Registers an instance of the service `s`.
+pub(crate) async fn register(client: &mut Client, port: u16) {
     let answer = client.done("InstanceRequest", one("registerInstance", port), "InstanceResponse");
     assert_eq!(answer.await["type"], "registerInstance");
 }
@@ -245,10 +246,7 @@ fn a_subscriber_is_pushed_once_more_what_is_there() {
             (Client::set_up(world.address).await, Client::set_up(world.address).await);
         let empty = json!({"serviceName": "none", "subscribe": true});
         watcher.done("SubscribeServiceRequest", empty, "SubscribeServiceResponse").await;
-        let register = json!({
-            "type": "registerInstance", "serviceName": "s", "instance": {"ip": "1.1.1.1", "port": 1},
-        });
-        provider.done("InstanceRequest", register, "InstanceResponse").await;
+        register(&mut provider, 1).await;
         // As Java does after a loss: it throws the answer away.
         let again = json!({"serviceName": "s", "subscribe": true});
         watcher.done("SubscribeServiceRequest", again, "SubscribeServiceResponse").await;

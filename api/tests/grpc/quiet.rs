@@ -7,6 +7,7 @@ use nacolet_model::limits;
 use serde_json::json;
 
 use crate::client::{Client, run};
+use crate::instances::register;
 use crate::world::{World, eventually};
 
 const CHECKS: u32 = 8;
@@ -80,11 +81,7 @@ fn a_quiet_connection_that_hangs_up_is_gone() {
     run(async {
         for port in 1..=5 {
             let mut client = Client::set_up(world.address).await;
-            let register = json!({
-                "type": "registerInstance", "serviceName": "s",
-                "instance": {"ip": "1.1.1.1", "port": port},
-            });
-            client.done("InstanceRequest", register, "InstanceResponse").await;
+            register(&mut client, port).await;
             smol::Timer::after(Duration::from_millis(50)).await;
             checks(&mut client).await;
             client.hang_up();
@@ -115,10 +112,7 @@ fn a_quiet_connection_publishes_hears_and_is_missed_like_any_other() {
         let answer = listener.done("ConfigQueryRequest", query, "ConfigQueryResponse").await;
         assert_eq!(answer["content"].as_str().map(str::len), Some(1 << 20));
 
-        let register = json!({
-            "type": "registerInstance", "serviceName": "s", "instance": {"ip": "1.1.1.1", "port": 1},
-        });
-        provider.done("InstanceRequest", register, "InstanceResponse").await;
+        register(&mut provider, 1).await;
         listener.hears("NotifySubscriberRequest").await;
         provider.vanish().await;
         eventually("the instance is gone", || world.counts().instances == 0);

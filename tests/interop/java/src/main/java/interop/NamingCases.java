@@ -112,6 +112,7 @@ final class NamingCases {
         instance.setEphemeral(false);
         client.registerInstance(service, instance);
         settle(server);
+        equal(ports(list(client, service)), List.of(1), "listed");
         check(!list(client, service).get(0).isEphemeral(), "it is not ephemeral");
         client.deregisterInstance(service, instance);
         eventually(5000, "gone", () -> list(client, service).isEmpty());
@@ -226,6 +227,7 @@ final class NamingCases {
         changed.setEnabled(true);
         client.updateInstance(service, changed);
         settle(server);
+        equal(ports(list(naming, service)), List.of(1), "an enabled instance");
         equal(list(naming, service).get(0).getWeight(), 7.0, "weight after the update");
         naming.deregisterInstance(service, "10.4.0.1", 1);
         settle(server);
