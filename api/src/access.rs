@@ -1,9 +1,6 @@
 //! Who calls, and whether they may: the one place that answers, for HTTP and gRPC alike. A route says what
-//! it needs (`router`), a call says about what; here the user is found, by token or by name and password,
-//! and the users of `nacolet-auth` are asked.
-//!
-//! What a call is about is read strictly: every spelling of a namespace or group that it has must be
-//! permitted, whichever of them its handler goes by, so that no two readings of one call can differ.
+//! it needs (`router`), its decoder says about what (`about`); here the user is found, by token or by name and
+//! password, and the users of `nacolet-auth` are asked.
 //!
 //! Reading order: this file, then `token` and `password`.
 
@@ -12,20 +9,19 @@ mod token;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
-use nacolet_auth::{Action, Kind, Resource, Users};
-use nacolet_model::{ConfigKey, Group, Instant, Namespace, WallTime};
+use hyper::header::HeaderMap;
+use nacolet_auth::{Action, Resource, Users};
+use nacolet_model::{Instant, WallTime};
 
+use crate::about::About;
 use crate::call::Call;
-use crate::params::Params;
+use crate::params::{Fields, Id, Parts, field};
 use crate::request::Port;
-use crate::router::{Permission, Rule, Scope};
+use crate::router::Permission;
 use crate::status::Failure;
 
 pub use password::{PasswordError, hash};
 pub(crate) use token::LIFE_S;
-
-/// Any, in a question about many things at once.
-const ANY: &str = "*";
 
 /// The guard of a server.
 pub(crate) struct Access {
@@ -33,6 +29,23 @@ pub(crate) struct Access {
     on: bool,
     clock: token::Clock,
     gate: password::Gate,
+}
+
+/// Somebody who has shown a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Login {
+    name: Box<str>,
+    /// Which password it was: `User::since`.
+    since: u64,
+    /// When it ends, seconds since 1970.
+    exp: u64,
+}
+
+impl Login {
+    /// Name of the user.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// Why somebody is turned away.
@@ -81,86 +94,113 @@ impl Access {
         self.users.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Finds out who calls and whether they may, and writes the user down in the call.
-    pub(crate) async fn check(
+    /// Whether this caller may do this with what the call is about; with authentication off everybody may.
+    pub(crate) fn check(
         &self,
-        now: (Instant, WallTime),
-        rule: &Rule,
-        call: &mut Call,
+        permission: Permission,
+        user: Option<&Login>,
+        about: &dyn About,
     ) -> Result<(), Denied> {
-        if !self.on || rule.permission == Permission::Open {
+        if !self.on || permission == Permission::Open {
             return Ok(());
         }
-        let user = self.identify(now, call).await?;
-        let users = self.users();
-        let may = match rule.permission.asks() {
-            None => rule.permission != Permission::Admin || users.is_admin(&user),
-            Some((kind, action)) => {
-                let params = call.params();
-                let permits = |asked: Resource<'_>| users.permits(&user, action, &asked);
-                match (rule.scope)(call) {
-                    Scope::Named => Asked::new(call, &params, kind).all(kind, permits),
-                    Scope::Namespace => Asked::whole(call, &params).all(kind, permits),
-                    Scope::All => permits(everything(kind)),
-                    Scope::Handler => true,
-                }
-            }
-        };
-        drop(users);
-        call.user = Some(user);
-        if may { Ok(()) } else { Err(Denied::Forbidden) }
-    }
-
-    async fn identify(&self, now: (Instant, WallTime), call: &Call) -> Result<Arc<str>, Denied> {
-        if let Some(token) = header_token(call) {
-            return self.user_of(now, token);
+        match permission.action() {
+            Some(action) => self.permits(user, action, about),
+            None if permission == Permission::Admin => self.check_admin(user),
+            None => self.check_user(user),
         }
-        let (name, password) = {
-            let params = call.params();
-            if let Some(token) = params.text("accessToken") {
-                return self.user_of(now, token);
-            }
-            match (params.text("username"), params.raw("password")) {
-                (Some(name), Some(password)) => (name.to_owned(), password.to_owned()),
-                _ => return Err(NO_USER),
-            }
-        };
-        self.verify(now.0, &name, password, &call.ip).await
     }
 
-    /// The user that a token was made for.
-    pub(crate) fn user_of(
+    /// The user whose token is in the headers, if one is.
+    pub(crate) fn user_of_headers(
+        &self,
+        now: (Instant, WallTime),
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Login>>, Denied> {
+        header_token(headers).map(|token| self.login_of(now, token)).transpose()
+    }
+
+    /// The user of a call without a token in its headers: that of a token or of a name and a password in
+    /// its parameters.
+    pub(crate) async fn identify(
+        &self,
+        now: (Instant, WallTime),
+        call: &Call,
+        fields: &Fields,
+    ) -> Result<Arc<Login>, Failure> {
+        let (name, password) = {
+            if let Some(token) = fields.text(field::ACCESS_TOKEN) {
+                return Ok(self.login_of(now, token)?);
+            }
+            let Call { uri, headers, body, .. } = call;
+            let parts = Parts { fields, uri, headers, body };
+            match (parts.id(Id::USERNAME)?, fields.raw(field::PASSWORD)) {
+                (Some(name), Some(password)) => (name.to_owned(), password.to_owned()),
+                _ => return Err(NO_USER.into()),
+            }
+        };
+        Ok(self.verify(now, &name, password, &call.ip).await?)
+    }
+
+    /// The user of a call that needs none, if it shows a token that is good.
+    pub(crate) fn shown(
+        &self,
+        now: (Instant, WallTime),
+        headers: &HeaderMap,
+        fields: &Fields,
+    ) -> Option<Arc<Login>> {
+        let token = header_token(headers).or_else(|| fields.text(field::ACCESS_TOKEN))?;
+        self.login_of(now, token).ok()
+    }
+
+    /// Whether somebody is logged in; with authentication off everybody counts as such.
+    pub(crate) fn check_user(&self, user: Option<&Login>) -> Result<(), Denied> {
+        if self.on && user.is_none() { Err(NO_USER) } else { Ok(()) }
+    }
+
+    /// The login that a token shows.
+    pub(crate) fn login_of(
         &self,
         now: (Instant, WallTime),
         token: &str,
-    ) -> Result<Arc<str>, Denied> {
+    ) -> Result<Arc<Login>, Denied> {
         let users = self.users();
         let claims = users.key().and_then(|key| token::read(key, token)).ok_or(BAD_TOKEN)?;
-        let is_current = users.user(&claims.sub).is_some_and(|user| user.since == claims.pwd);
+        drop(users);
         let is_alive = self.clock.is_alive(now, claims.exp);
-        if is_current && is_alive { Ok(claims.sub.into()) } else { Err(BAD_TOKEN) }
+        let login = Login { name: claims.sub.into(), since: claims.pwd, exp: claims.exp };
+        if is_alive && self.is_current(&login) { Ok(Arc::new(login)) } else { Err(BAD_TOKEN) }
     }
 
-    /// The user, if the password is right.
+    /// Whether this login was a moment ago.
+    pub(crate) fn is_fresh(&self, now: (Instant, WallTime), login: &Login) -> bool {
+        self.clock.is_fresh(now, login.exp)
+    }
+
+    /// Whether the user of a login is still there, with the password of then.
+    pub(crate) fn is_current(&self, login: &Login) -> bool {
+        self.users().user(&login.name).is_some_and(|user| user.since == login.since)
+    }
+
+    /// A login, if the password is right.
     pub(crate) async fn verify(
         &self,
-        now: Instant,
+        now: (Instant, WallTime),
         name: &str,
         password: String,
         ip: &str,
-    ) -> Result<Arc<str>, Denied> {
+    ) -> Result<Arc<Login>, Denied> {
         let known = self.users().user(name).cloned();
-        self.gate.verify(now, name, known, password, ip).await?;
-        Ok(name.into())
+        let since = known.as_ref().map_or(0, |user| user.since);
+        self.gate.verify(now.0, name, known, password, ip).await?;
+        Ok(Arc::new(Login { name: name.into(), since, exp: self.clock.expiry(now) }))
     }
 
-    /// A token for this user, who has just shown the password.
-    pub(crate) fn token(&self, now: (Instant, WallTime), name: &str) -> Result<String, Denied> {
+    /// A token for whoever has just shown the password.
+    pub(crate) fn token(&self, login: &Login) -> Result<String, Denied> {
         let users = self.users();
-        let (Some(key), Some(user)) = (users.key(), users.user(name)) else {
-            return Err(BAD_PASSWORD);
-        };
-        token::make(key, name, user.since, self.clock.expiry(now)).ok_or(BAD_PASSWORD)
+        let key = users.key().ok_or(BAD_PASSWORD)?;
+        token::make(key, &login.name, login.since, login.exp).ok_or(BAD_PASSWORD)
     }
 
     /// The hash of a new password, made when it is its turn.
@@ -170,150 +210,41 @@ impl Access {
     }
 
     /// Whether this caller administers; with authentication off everybody does.
-    pub(crate) fn check_admin(&self, user: Option<&str>) -> Result<(), Denied> {
-        let may = !self.on || user.is_some_and(|user| self.users().is_admin(user));
+    pub(crate) fn check_admin(&self, user: Option<&Login>) -> Result<(), Denied> {
+        self.check_user(user)?;
+        let may = user.is_none_or(|user| self.users().is_admin(&user.name));
         if may { Ok(()) } else { Err(Denied::Forbidden) }
     }
 
-    /// Whether this caller may; with authentication off everybody may.
+    /// Whether somebody who was permitted to hear of it still is: the user may have gone since, have got
+    /// another password, or lost the permission.
+    pub(crate) fn still_permits(&self, user: Option<&Login>, about: &dyn About) -> bool {
+        let is_current = user.is_none_or(|login| self.is_current(login));
+        is_current && self.permits(user, Action::Read, about).is_ok()
+    }
+
+    /// Whether this caller may do this with it; with authentication off everybody may.
     pub(crate) fn permits(
         &self,
-        user: Option<&str>,
+        user: Option<&Login>,
         action: Action,
-        asked: &Resource<'_>,
+        about: &dyn About,
     ) -> Result<(), Denied> {
-        let may = !self.on || user.is_some_and(|user| self.users().permits(user, action, asked));
-        if may { Ok(()) } else { Err(Denied::Forbidden) }
+        if !self.on {
+            return Ok(());
+        }
+        let (user, users) = (user.ok_or(NO_USER)?, self.users());
+        let permits = |action, asked: &Resource<'_>| users.permits(&user.name, action, asked);
+        if about.is_permitted(action, &permits) { Ok(()) } else { Err(Denied::Forbidden) }
     }
 }
 
 /// A token in the headers, in either spelling.
-fn header_token(call: &Call) -> Option<&str> {
-    let bearer = call.header("authorization").and_then(|value| {
+fn header_token(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &'static str| std::str::from_utf8(headers.get(name)?.as_bytes()).ok();
+    let bearer = text("authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
-    call.header("accesstoken").filter(|token| !token.is_empty()).or(bearer)
-}
-
-/// All of one kind.
-pub(crate) fn everything(kind: Kind) -> Resource<'static> {
-    Resource { namespace: ANY, group: ANY, kind, name: ANY }
-}
-
-/// All of one kind in one namespace.
-pub(crate) fn whole(namespace: &str, kind: Kind) -> Resource<'_> {
-    Resource { namespace, group: ANY, kind, name: ANY }
-}
-
-/// One config.
-pub(crate) fn config(key: &ConfigKey) -> Resource<'_> {
-    let (namespace, group) = (key.namespace.as_str(), key.group.as_str());
-    Resource { namespace, group, kind: Kind::Config, name: key.data_id.as_str() }
-}
-
-/// What a call is about, in every spelling that it has.
-struct Asked<'p> {
-    namespaces: Vec<&'p str>,
-    groups: Vec<&'p str>,
-    name: &'p str,
-}
-
-impl<'p> Asked<'p> {
-    /// The names of a call, of this kind: the words of the other kind mean nothing to its handler.
-    fn new(call: &Call, params: &'p Params<'_>, kind: Kind) -> Self {
-        let asked = Self::whole(call, params);
-        let given = ["group", "groupName"].into_iter().filter_map(|group| params.text(group));
-        let mut groups: Vec<&str> = given.collect();
-        let name = match kind {
-            Kind::Config => params.text("dataId").unwrap_or(ANY),
-            Kind::Naming => {
-                match params.text("serviceName").map(|name| name.split_once("@@").ok_or(name)) {
-                    // A grouped name goes before the parameter beside it; both must be permitted.
-                    Some(Ok((group, name))) => {
-                        groups.push(group);
-                        name
-                    }
-                    Some(Err(name)) => {
-                        if groups.is_empty() {
-                            groups.push(Group::DEFAULT);
-                        }
-                        name
-                    }
-                    None => ANY,
-                }
-            }
-        };
-        if groups.is_empty() {
-            groups.push(ANY);
-        }
-        Self { groups, name, ..asked }
-    }
-
-    /// The namespaces of a call, and all that is in them.
-    fn whole(call: &Call, params: &'p Params<'_>) -> Self {
-        let path = call.path();
-        // The one word that the handlers of a family go by, where it is missing the default namespace.
-        let is_v1 = path.contains("/v1/cs/") || path.ends_with("/searchDetail");
-        let word = if is_v1 { "tenant" } else { "namespaceId" };
-        let others = ["tenant", "namespaceId", "namespace"].into_iter();
-        let others = others.filter(|other| *other != word).filter_map(|other| params.text(other));
-        let canonical = |text| Namespace::canonical(text).unwrap_or(text);
-        let namespaces = [params.text_or(word, "")].into_iter().chain(others).map(canonical);
-        Self { namespaces: namespaces.collect(), groups: vec![ANY], name: ANY }
-    }
-
-    fn all(&self, kind: Kind, permits: impl Fn(Resource<'_>) -> bool) -> bool {
-        let name = self.name;
-        self.namespaces.iter().all(|namespace| {
-            self.groups.iter().all(|group| permits(Resource { namespace, group, kind, name }))
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(uri: &str, kind: Option<Kind>) -> Vec<String> {
-        let call = Call { uri: uri.parse().expect("a URI"), ..Call::default() };
-        let params = call.params();
-        let asked = match kind {
-            Some(kind) => Asked::new(&call, &params, kind),
-            None => Asked::whole(&call, &params),
-        };
-        let found = std::cell::RefCell::new(Vec::new());
-        asked.all(Kind::Config, |Resource { namespace, group, name, .. }| {
-            found.borrow_mut().push(format!("{namespace}:{group}:{name}"));
-            true
-        });
-        found.into_inner()
-    }
-
-    #[test]
-    fn every_spelling_in_a_call_must_be_permitted() {
-        let config = |uri: &str, expected: &[&str]| {
-            assert_eq!(asked(uri, Some(Kind::Config)), expected, "{uri}");
-        };
-        config("/nacos/v1/cs/configs?tenant=a&group=g&dataId=x", &["a:g:x"]);
-        config("/nacos/v1/cs/configs?group=g&dataId=x", &["public:g:x"]);
-        config("/nacos/v1/cs/configs?namespaceId=a&group=g&dataId=x", &["public:g:x", "a:g:x"]);
-        config("/nacos/v2/cs/config?tenant=a&group=g&dataId=x", &["public:g:x", "a:g:x"]);
-        config(
-            "/nacos/v2/cs/config?namespaceId=a&group=g&groupName=h&dataId=x",
-            &["a:g:x", "a:h:x"],
-        );
-        config("/nacos/v1/cs/configs?group=g&dataId=a@@b&serviceName=s", &["public:g:a@@b"]);
-        config("/nacos/v1/cs/configs?serviceName=s", &["public:*:*"]);
-        config("/nacos/v1/cs/configs?tenant=%20public%20&dataId=x", &["public:*:x"]);
-        let naming = |uri: &str, expected: &[&str]| {
-            assert_eq!(asked(uri, Some(Kind::Naming)), expected, "{uri}");
-        };
-        naming("/nacos/v1/ns/instance?namespaceId=a&serviceName=g@@s", &["a:g:s"]);
-        naming("/nacos/v1/ns/instance?serviceName=g@@s&groupName=h", &["public:h:s", "public:g:s"]);
-        naming("/nacos/v1/ns/instance?serviceName=s&dataId=x", &["public:DEFAULT_GROUP:s"]);
-        naming("/nacos/v1/ns/instance?dataId=x", &["public:*:*"]);
-        let whole = asked("/nacos/v1/ns/service/list?groupName=g&serviceName=s", None);
-        assert_eq!(whole, ["public:*:*"]);
-    }
+    text("accesstoken").filter(|token| !token.is_empty()).or(bearer)
 }

@@ -5,42 +5,46 @@ use std::sync::Arc;
 
 use hyper::Method;
 use hyper::body::Bytes;
-use nacolet_model::{ClusterName, Duration};
+use nacolet_model::{ClusterName, Duration, ServiceKey};
 use nacolet_registry::{BeatAnswer, BeatFrom, Reply, Request};
 use serde::Serialize;
 
-use crate::call::{Answer, Call, JSON};
+use crate::about;
+use crate::address;
+use crate::call::{Answer, Ask, JSON};
+use crate::params::field;
 use crate::refused;
 use crate::router::{Permission, Routes};
 use crate::server::State;
+use crate::shapes::Grouped;
 use crate::spec::{self, BeatHead};
 use crate::status::{Code, Failure};
-use crate::target::{self, Target};
 
 pub(crate) fn routes(routes: &mut Routes) {
-    let write = Permission::NamingWrite;
-    routes.at("/v1/ns/instance/beat").later(Method::PUT, write, beat).hot();
+    let (write, grouped) = (Permission::NamingWrite, about::service_grouped);
+    routes.at("/v1/ns/instance/beat").later(Method::PUT, write, grouped, beat).hot();
     // v2 kept the grouped name and the bare answer (Nacos `InstanceControllerV2.beat`).
-    routes.at("/v2/ns/instance/beat").later(Method::PUT, write, beat);
+    routes.at("/v2/ns/instance/beat").later(Method::PUT, write, grouped, beat);
 }
 
-async fn beat(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let request = match read_beat(&state, &call)? {
+async fn beat(state: Arc<State>, ask: Ask<ServiceKey>) -> Result<Answer, Failure> {
+    let request = match read_beat(&state, &ask)? {
         Taken::Now(answer) => return Ok(render(answer)),
         Taken::ByCore(request) => request,
     };
-    take(&state, &call, request).await.map(render)
+    take(&state, &ask.about, request).await.map(render)
 }
 
 /// Has the core thread take a beat.
-async fn take(state: &State, call: &Call, request: Request) -> Result<BeatAnswer, Failure> {
+async fn take(
+    state: &State,
+    service: &ServiceKey,
+    request: Request,
+) -> Result<BeatAnswer, Failure> {
     match state.write_registry(request).await {
         Ok(Reply::Beat(answer)) => Ok(answer),
         Ok(Reply::Done | Reply::Updated(_)) => Err(unexpected()),
-        Err(error) => {
-            let params = call.params();
-            Err(refused::failure(error, Target::grouped(&params)?.full_name()))
-        }
+        Err(error) => Err(refused::failure(error, Grouped::of(service))),
     }
 }
 
@@ -57,59 +61,57 @@ enum Taken {
 }
 
 /// Reads a v1 beat: whatever the `beat` JSON says counts more than the parameters beside it.
-fn read_beat(state: &State, call: &Call) -> Result<Taken, Failure> {
-    let params = call.params();
-    let target = Target::grouped(&params)?;
-    let full = params.text("beat");
+fn read_beat(state: &State, ask: &Ask<ServiceKey>) -> Result<Taken, Failure> {
+    let params = &ask.params;
+    let full = params.text(field::BEAT);
     let head = full.map(BeatHead::parse).transpose()?;
     let (ip, port) = match &head {
         Some(head) => (head.ip.as_deref().unwrap_or_default(), head.port()?),
         None => {
-            let port = params.text("port").map_or(Ok(0), target::parse_port)?;
-            (params.text("ip").unwrap_or_default(), port)
+            let port = params.text(field::PORT).map_or(Ok(0), address::parse_port)?;
+            (params.text(field::IP).unwrap_or_default(), port)
         }
     };
     let cluster = match head.as_ref().and_then(BeatHead::cluster) {
         Some(cluster) => Some(ClusterName::check(cluster)?),
-        None => target::cluster(&params)?,
+        None => address::cluster(params)?,
     };
-    if let Some(answer) = try_now(state, target, (ip, port), cluster, full.is_none()) {
+    if let Some(answer) = try_now(state, &ask.about, (ip, port), cluster, full.is_none()) {
         return Ok(Taken::Now(answer));
     }
     let full = full
         .map(|beat| spec::from_beat(beat, ip, port, cluster.unwrap_or(ClusterName::DEFAULT)))
         .transpose()?;
     let cluster = cluster.map(ClusterName::new).transpose()?;
-    Ok(Taken::ByCore(Request::Beat { service: target.key()?, ip: ip.into(), port, cluster, full }))
+    let service = ask.about.clone();
+    Ok(Taken::ByCore(Request::Beat { service, ip: ip.into(), port, cluster, full }))
 }
 
 fn try_now(
     state: &State,
-    target: Target<'_>,
+    service: &ServiceKey,
     (ip, port): (&str, u16),
     cluster: Option<&str>,
     light: bool,
 ) -> Option<BeatAnswer> {
-    let Target { namespace, group, name } = target;
+    let (namespace, group) = (service.namespace.as_str(), service.group.as_str());
+    let name = service.name.as_str();
     let from = BeatFrom { namespace, group, name, ip, port, cluster, light };
     let now = state.now().0;
     state.registry().beat(now, &from)
 }
 
 /// The light beat of v3: `POST` of an instance with `heartBeat=true`. Says whether it is known.
-pub(crate) async fn light_beat_v3(state: &State, call: &Call) -> Result<bool, Failure> {
-    let request = {
-        let params = call.params();
-        let target = Target::apart(&params)?;
-        let (ip, port) = target::address(&params)?;
-        let cluster = target::cluster(&params)?;
-        if let Some(answer) = try_now(state, target, (ip, port), cluster, true) {
-            return Ok(answer.known);
-        }
-        let cluster = cluster.map(ClusterName::new).transpose()?;
-        Request::Beat { service: target.key()?, ip: ip.into(), port, cluster, full: None }
-    };
-    take(state, call, request).await.map(|answer| answer.known)
+pub(crate) async fn light_beat_v3(state: &State, ask: &Ask<ServiceKey>) -> Result<bool, Failure> {
+    let (ip, port) = address::address(&ask.params)?;
+    let cluster = address::cluster(&ask.params)?;
+    if let Some(answer) = try_now(state, &ask.about, (ip, port), cluster, true) {
+        return Ok(answer.known);
+    }
+    let cluster = cluster.map(ClusterName::new).transpose()?;
+    let service = ask.about.clone();
+    let request = Request::Beat { service, ip: ip.into(), port, cluster, full: None };
+    take(state, &ask.about, request).await.map(|answer| answer.known)
 }
 
 fn render(answer: BeatAnswer) -> Answer {

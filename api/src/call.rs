@@ -1,8 +1,7 @@
-//! What a handler gets and what it gives: a [`Call`] with the parts of a request that handlers read,
-//! and an [`Answer`] of status, headers and bytes. Both are independent of how the request came in, so
-//! that a handler serves tide's router, the short cut ahead of it and tests alike.
+//! What came in, what a handler gets and what it gives: a [`Call`] is a request as it was read, an [`Ask`] is
+//! what its decoder made of it, an [`Answer`] has status, headers and bytes. All are independent of how the
+//! request came in, so that a handler serves tide's router, the short cut ahead of it and tests alike.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,7 +10,8 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
 use serde::Serialize;
 
-use crate::params::Params;
+use crate::access::Login;
+use crate::params::Fields;
 
 /// Content type of plain text, as Nacos writes it.
 pub(crate) const TEXT: &str = "text/plain;charset=UTF-8";
@@ -31,8 +31,6 @@ pub struct Call {
     pub ip: Arc<str>,
     /// Its body.
     pub body: Bytes,
-    /// Who calls, once that is known; with authentication off it never is.
-    pub user: Option<Arc<str>>,
 }
 
 impl Call {
@@ -48,18 +46,10 @@ impl Call {
         std::str::from_utf8(value.as_bytes()).ok()
     }
 
-    /// Query and form fields as one namespace (servlet semantics). The form counts on every method
-    /// but GET and HEAD.
-    pub(crate) fn params(&self) -> Params<'_> {
-        let query = self.uri.query().unwrap_or_default();
-        let form = if self.has_form() { &*self.body } else { &[] };
-        Params::new(query.as_bytes(), form)
-    }
-
-    /// Segment `index` of the path, counted from 0 after the leading slash, percent-decoded.
-    pub(crate) fn segment(&self, index: usize) -> Option<Cow<'_, str>> {
-        let raw = self.path().strip_prefix('/')?.split('/').nth(index)?;
-        Some(percent_encoding::percent_decode_str(raw).decode_utf8_lossy())
+    /// The form in its body, which is then not a body of another kind any more. Nothing where there is
+    /// none: the form counts on every method but GET and HEAD.
+    pub(crate) fn take_form(&mut self) -> Bytes {
+        if self.has_form() { std::mem::take(&mut self.body) } else { Bytes::new() }
     }
 
     fn has_form(&self) -> bool {
@@ -93,8 +83,36 @@ impl Default for Call {
             headers: HeaderMap::new(),
             ip: "127.0.0.1".into(),
             body: Bytes::new(),
-            user: None,
         }
+    }
+}
+
+/// What a handler gets: what the call is about, and beside that nothing that could say it otherwise.
+#[derive(Debug)]
+pub(crate) struct Ask<T> {
+    /// What its decoder made of the identifiers, and what permission was asked of.
+    pub(crate) about: T,
+    /// Its other parameters.
+    pub(crate) params: Fields,
+    /// Its headers.
+    pub(crate) headers: HeaderMap,
+    /// Address of the socket it came from. See [`address_text`].
+    pub(crate) ip: Arc<str>,
+    /// Who calls; with authentication off nobody is known.
+    pub(crate) user: Option<Arc<Login>>,
+    /// Whether its path is one of `/v3`.
+    pub(crate) is_v3: bool,
+}
+
+impl<T> Ask<T> {
+    /// The name of the user, where one is known.
+    pub(crate) fn user_name(&self) -> Option<&str> {
+        self.user.as_deref().map(Login::name)
+    }
+
+    /// A header's text; absent when it is missing or not text. `name` is in lower case.
+    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
+        std::str::from_utf8(self.headers.get(name)?.as_bytes()).ok()
     }
 }
 
@@ -188,21 +206,24 @@ pub(crate) struct Envelope<'a, T: ?Sized> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_charset_of_a_form_is_ignored() {
-        let mut call = Call { method: Method::POST, ..Call::default() };
-        let value = HeaderValue::from_static("application/x-www-form-urlencoded; charset=GBK");
-        call.headers.insert("content-type", value);
-        call.body = Bytes::from_static(b"content=%E4%B8%AD");
-        assert_eq!(call.params().text("content"), Some("中"));
+    fn form(method: Method, content_type: &'static str) -> Bytes {
+        let mut call = Call { method, ..Call::default() };
+        call.headers.insert("content-type", HeaderValue::from_static(content_type));
+        call.body = Bytes::from_static(b"a=1");
+        let form = call.take_form();
+        assert_eq!(form.is_empty(), !call.body.is_empty(), "either a form or another body");
+        form
     }
 
     #[test]
-    fn a_get_has_no_form() {
-        let mut call = Call::default();
-        let value = HeaderValue::from_static("application/x-www-form-urlencoded");
-        call.headers.insert("content-type", value);
-        call.body = Bytes::from_static(b"a=1");
-        assert_eq!(call.params().text("a"), None);
+    fn the_charset_of_a_form_is_ignored() {
+        let form = form(Method::POST, "application/x-www-form-urlencoded; charset=GBK");
+        assert_eq!(form, "a=1");
+    }
+
+    #[test]
+    fn a_get_has_no_form_and_no_form_is_in_json() {
+        assert!(form(Method::GET, "application/x-www-form-urlencoded").is_empty());
+        assert!(form(Method::POST, "application/json").is_empty());
     }
 }

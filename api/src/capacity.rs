@@ -5,21 +5,43 @@ use hyper::{Method, StatusCode};
 use nacolet_model::{Namespace, limits};
 use serde::Serialize;
 
-use crate::call::{Answer, Call, Envelope};
+use crate::about::{self, About};
+use crate::call::{Answer, Ask, Envelope};
+use crate::params::{Id, Parts};
 use crate::router::{Permission, Routes};
 use crate::server::State;
 use crate::status::Failure;
 
 pub(crate) fn routes(routes: &mut Routes) {
-    routes.at("/v1/cs/capacity").now(Method::GET, Permission::Console, capacity).now(
+    routes.at("/v1/cs/capacity").now(Method::GET, Permission::Console, Of::decode, capacity).now(
         Method::POST,
         Permission::Admin,
+        about::nothing,
         set_capacity,
     );
-    routes.at("/v1/cs/health").now(Method::GET, Permission::Open, health);
+    routes.at("/v1/cs/health").now(Method::GET, Permission::Open, about::nothing, health);
 }
 
-fn capacity(state: &State, call: &Call) -> Result<Answer, Failure> {
+/// What is counted.
+enum Of {
+    Namespace(Namespace),
+    Group(Box<str>),
+    Nothing,
+}
+
+impl Of {
+    fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
+        Ok(match (parts.id(Id::TENANT)?, parts.id(Id::GROUP)?) {
+            (Some(tenant), _) => Self::Namespace(Namespace::parse(tenant)?),
+            (None, Some(group)) => Self::Group(group.into()),
+            (None, None) => Self::Nothing,
+        })
+    }
+}
+
+impl About for Of {}
+
+fn capacity(state: &State, ask: &Ask<Of>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Capacity {
@@ -32,16 +54,14 @@ fn capacity(state: &State, call: &Call) -> Result<Answer, Failure> {
         gmt_create: Option<String>,
         gmt_modified: Option<String>,
     }
-    let params = call.params();
-    let (group, tenant) = (params.text("group"), params.text("tenant"));
-    if group.is_none() && tenant.is_none() {
-        let words = "The parameter group and tenant cannot be empty at the same time";
-        return Ok(refused(words, &None::<bool>));
-    }
     let configs = state.all_configs()?;
-    let usage = match (group, tenant) {
-        (_, Some(tenant)) => configs.keys(Namespace::canonical(tenant)?).count(),
-        (group, None) => configs.configs().filter(|(key, _)| Some(key.group) == group).count(),
+    let usage = match &ask.about {
+        Of::Namespace(namespace) => configs.keys(namespace.as_str()).count(),
+        Of::Group(group) => configs.configs().filter(|(key, _)| *key.group == **group).count(),
+        Of::Nothing => {
+            let words = "The parameter group and tenant cannot be empty at the same time";
+            return Ok(refused(words, &None::<bool>));
+        }
     };
     Ok(Answer::rest_result(&Capacity {
         id: 0,
@@ -56,7 +76,7 @@ fn capacity(state: &State, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// Limits of this node are fixed: saying otherwise would be a lie.
-fn set_capacity(_state: &State, _call: &Call) -> Result<Answer, Failure> {
+fn set_capacity(_state: &State, _ask: &Ask<()>) -> Result<Answer, Failure> {
     Ok(refused("capacities are fixed on this server", &false))
 }
 
@@ -65,7 +85,7 @@ fn refused(words: &str, data: &impl Serialize) -> Answer {
         .status(StatusCode::BAD_REQUEST)
 }
 
-fn health(state: &State, _call: &Call) -> Result<Answer, Failure> {
+fn health(state: &State, _ask: &Ask<()>) -> Result<Answer, Failure> {
     let is_ready = state.port.stage.is_ready();
     Ok(Answer::text(if is_ready { "UP" } else { "DOWN:not ready" }))
 }

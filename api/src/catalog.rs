@@ -1,33 +1,35 @@
 //! Services and instances as a console lists them: with counts, disabled instances included.
 
 use hyper::Method;
-use nacolet_model::limits;
+use nacolet_model::{ServiceKey, limits};
 use nacolet_registry::{ClusterMeta, Instance, Service, ServiceMeta, ServiceQuery};
 use serde::Serialize;
 use serde_json::{Map as JsonMap, Value, json};
 
-use crate::call::{Answer, Call};
-use crate::params::{PageParams, Params};
+use crate::about::{self, Whole};
+use crate::call::{Answer, Ask};
+use crate::instance::find;
+use crate::params::{Field, PageParams, field};
 use crate::refused;
-use crate::router::{Permission, Routes, Scope};
+use crate::router::{Permission, Routes};
 use crate::search::PageOf;
 use crate::server::State;
 use crate::shapes::{self, CheckerShape, Grouped, Host, Map, SelectorShape};
 use crate::status::Failure;
-use crate::target::{self, Target};
 
 pub(crate) fn routes(routes: &mut Routes) {
-    let read = Permission::NamingRead;
-    let whole = read.over(|_| Scope::Namespace);
-    routes.at("/v1/ns/catalog/services").now(Method::GET, whole, services_v1);
-    routes.at("/v1/ns/catalog/instances").now(Method::GET, read, instances_v1).now(
+    let (read, grouped) = (Permission::NamingRead, about::service_grouped);
+    routes.at("/v1/ns/catalog/services").now(Method::GET, read, about::services, services_v1);
+    routes.at("/v1/ns/catalog/instances").now(Method::GET, read, grouped, instances_v1).now(
         Method::POST,
         read,
+        grouped,
         instances_v1,
     );
-    routes.at("/v1/ns/catalog/service").now(Method::GET, read, service_v1);
-    routes.at("/v2/ns/catalog/instances").now(Method::GET, read, instances_v2);
-    routes.at("/v3/admin/ns/service/list").now(Method::GET, whole, services_v3);
+    routes.at("/v1/ns/catalog/service").now(Method::GET, read, grouped, service_v1);
+    // As beat and patch of v2, it kept the grouped name.
+    routes.at("/v2/ns/catalog/instances").now(Method::GET, read, grouped, instances_v2);
+    routes.at("/v3/admin/ns/service/list").now(Method::GET, read, about::services, services_v3);
 }
 
 /// One line of a list of services (Nacos `ServiceView`).
@@ -67,23 +69,24 @@ impl<'a> ServiceLine<'a> {
 }
 
 /// Which services a console asks for.
-fn query<'a>(params: &'a Params<'_>, with_instances: &str) -> Result<ServiceQuery<'a>, Failure> {
-    Ok(ServiceQuery {
-        group_part: params.text("groupNameParam").unwrap_or_default(),
-        name_part: params.text("serviceNameParam").unwrap_or_default(),
+fn query(ask: &Ask<Whole>, with_instances: Field) -> ServiceQuery<'_> {
+    let params = &ask.params;
+    ServiceQuery {
+        group_part: params.text(field::GROUP_NAME_PARAM).unwrap_or_default(),
+        name_part: params.text(field::SERVICE_NAME_PARAM).unwrap_or_default(),
         with_instances: params.flag_or(with_instances, false),
-        instance_part: params.text("instance").unwrap_or_default(),
-        ..ServiceQuery::all(target::namespace(params)?)
-    })
+        instance_part: params.text(field::INSTANCE).unwrap_or_default(),
+        ..ServiceQuery::all(ask.about.namespace.as_str())
+    }
 }
 
-fn services_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let query = query(&params, "hasIpCount")?;
+fn services_v1(state: &State, ask: &Ask<Whole>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    let query = query(ask, field::HAS_IP_COUNT);
     let page = params.page(limits::HISTORY_PAGE_MAX, limits::SERVICES_MAX)?;
     let registry = state.registry();
     let (count, services) = shapes::page(registry.services(&query), page);
-    if params.flag_or("withInstances", false) {
+    if params.flag_or(field::WITH_INSTANCES, false) {
         let details: Vec<Value> = services.into_iter().map(with_hosts).collect();
         return Ok(Answer::json(&details));
     }
@@ -91,15 +94,15 @@ fn services_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
     Ok(Answer::json(&json!({ "count": count, "serviceList": lines })))
 }
 
-fn services_v3(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let query = query(&params, "ignoreEmptyService")?;
+fn services_v3(state: &State, ask: &Ask<Whole>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    let query = query(ask, field::IGNORE_EMPTY_SERVICE);
     let page = params.page(100, limits::HISTORY_PAGE_MAX)?;
     let registry = state.registry();
     let (total, items) = shapes::page(registry.services(&query), page);
     let pages = total.div_ceil(page.size);
     let page = nacolet_config::Page { total, page_no: page.number, pages, items };
-    if params.flag_or("withInstances", false) {
+    if params.flag_or(field::WITH_INSTANCES, false) {
         return Ok(Answer::result(&PageOf::new(page, with_hosts)));
     }
     Ok(Answer::result(&PageOf::new(page, ServiceLine::new)))
@@ -135,18 +138,15 @@ fn service_gone(name: Grouped<'_>) -> Failure {
     refused::nothing_here(format!("service {name} is not found!"))
 }
 
-fn instances_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let target = Target::grouped(&params)?;
-    let cluster = params.required("clusterName")?;
-    params.required("pageNo")?;
-    params.required("pageSize")?;
+fn instances_v1(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    let cluster = params.required(field::CLUSTER_NAME)?;
+    params.required(field::PAGE_NO)?;
+    params.required(field::PAGE_SIZE)?;
     let page = params.page(limits::HISTORY_PAGE_MAX, limits::INSTANCES_PER_SERVICE_MAX)?;
     let registry = state.registry();
-    let name = target.full_name();
-    let service = registry
-        .service(target.namespace, target.group, target.name)
-        .ok_or_else(|| service_gone(name))?;
+    let name = Grouped::of(&ask.about);
+    let service = find(&registry, &ask.about).ok_or_else(|| service_gone(name))?;
     let in_cluster = service.instances().iter().filter(|instance| instance.cluster() == cluster);
     let (count, instances) = shapes::page(in_cluster, page);
     if count == 0 && service.cluster_meta(cluster).is_none() {
@@ -157,22 +157,20 @@ fn instances_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
     Ok(Answer::json(&json!({ "list": hosts, "count": count })))
 }
 
-fn instances_v2(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    // As beat and patch of v2, it kept the grouped name.
-    let target = Target::grouped(&params)?;
-    params.required("pageNo")?;
-    params.required("pageSize")?;
+fn instances_v2(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    params.required(field::PAGE_NO)?;
+    params.required(field::PAGE_SIZE)?;
     let page = params.page(limits::HISTORY_PAGE_MAX, limits::INSTANCES_PER_SERVICE_MAX)?;
     let wanted = |name| params.text(name).map(|_| params.flag_or(name, false));
-    let (healthy, enabled) = (wanted("healthyOnly"), wanted("enabledOnly"));
+    let (healthy, enabled) = (wanted(field::HEALTHY_ONLY), wanted(field::ENABLED_ONLY));
     let registry = state.registry();
-    let service = registry.service(target.namespace, target.group, target.name);
+    let service = find(&registry, &ask.about);
     let instances = service.map_or(&[][..], Service::instances).iter().filter(|instance| {
         healthy.is_none_or(|healthy| healthy == instance.healthy())
             && enabled.is_none_or(|enabled| enabled == instance.enabled())
     });
-    Ok(Answer::result(&instance_page(instances, page, target.full_name())))
+    Ok(Answer::result(&instance_page(instances, page, Grouped::of(&ask.about))))
 }
 
 fn instance_page<'a>(
@@ -186,14 +184,10 @@ fn instance_page<'a>(
     json!({ "instances": hosts, "count": count })
 }
 
-fn service_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let target = Target::grouped(&params)?;
+fn service_v1(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
     let registry = state.registry();
-    let name = target.full_name();
-    let service = registry
-        .service(target.namespace, target.group, target.name)
-        .ok_or_else(|| service_gone(name))?;
+    let name = Grouped::of(&ask.about);
+    let service = find(&registry, &ask.about).ok_or_else(|| service_gone(name))?;
     let unsaid = (ServiceMeta::default(), ClusterMeta::default());
     let meta = service.meta().unwrap_or(&unsaid.0);
     let clusters: Vec<Value> = service
@@ -214,8 +208,8 @@ fn service_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
         .collect();
     Ok(Answer::json(&json!({
         "service": {
-            "name": target.name,
-            "groupName": target.group,
+            "name": ask.about.name,
+            "groupName": ask.about.group,
             "protectThreshold": meta.protect_threshold,
             "selector": SelectorShape(&meta.selector),
             "metadata": Map(&meta.metadata),

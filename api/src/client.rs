@@ -5,16 +5,19 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use hyper::Method;
+use nacolet_model::ServiceKey;
 use nacolet_registry::{Instance, Registry, Service, Subscriber, SubscriberView};
 use serde_json::{Value, json};
 
-use crate::call::{Answer, Call};
-use crate::params::Params;
+use crate::about;
+use crate::address;
+use crate::call::{Answer, Ask};
+use crate::instance::find;
+use crate::params::{Fields, field};
 use crate::refused;
 use crate::router::{Permission, Routes};
 use crate::server::State;
 use crate::status::Failure;
-use crate::target::{self, Target};
 
 pub(crate) fn routes(routes: &mut Routes) {
     // A client may have published in any namespace.
@@ -37,12 +40,12 @@ pub(crate) fn routes(routes: &mut Routes) {
             "/v3/admin/ns/client/service/subscriber/list",
         ],
     ] {
-        routes.at(list).now(Method::GET, look, client_list);
-        routes.at(one).now(Method::GET, look, detail);
-        routes.at(publishes).now(Method::GET, look, published);
-        routes.at(subscribes).now(Method::GET, look, subscribed);
-        routes.at(publishers).now(Method::GET, read, publishers_of);
-        routes.at(subscribers).now(Method::GET, read, subscribers_of);
+        routes.at(list).now(Method::GET, look, about::nothing, client_list);
+        routes.at(one).now(Method::GET, look, about::nothing, detail);
+        routes.at(publishes).now(Method::GET, look, about::nothing, published);
+        routes.at(subscribes).now(Method::GET, look, about::nothing, subscribed);
+        routes.at(publishers).now(Method::GET, read, about::service_apart, publishers_of);
+        routes.at(subscribers).now(Method::GET, read, about::service_apart, subscribers_of);
     }
 }
 
@@ -92,7 +95,7 @@ fn subscriptions<'a>(
     registry.all_subscribers(state.now().0)
 }
 
-fn client_list(state: &State, _call: &Call) -> Result<Answer, Failure> {
+fn client_list(state: &State, _ask: &Ask<()>) -> Result<Answer, Failure> {
     let registry = state.registry();
     let mut ids: BTreeSet<ClientId<'_>> =
         instances(&registry).map(|(_, instance)| ClientId::of(instance)).collect();
@@ -109,12 +112,8 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn named(
-        state: &State,
-        registry: &'a Registry,
-        params: &'a Params<'_>,
-    ) -> Result<Self, Failure> {
-        let text = params.required("clientId")?;
+    fn named(state: &State, registry: &'a Registry, params: &'a Fields) -> Result<Self, Failure> {
+        let text = params.required(field::CLIENT_ID)?;
         let gone = || refused::nothing_here(format!("clientId [ {text} ] not exist"));
         let id = ClientId::parse(text).ok_or_else(gone)?;
         let client = Self {
@@ -133,10 +132,10 @@ impl<'a> Client<'a> {
     }
 }
 
-fn detail(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
+fn detail(state: &State, ask: &Ask<()>) -> Result<Answer, Failure> {
+    let params = &ask.params;
     let registry = state.registry();
-    let Client { id, instances, .. } = Client::named(state, &registry, &params)?;
+    let Client { id, instances, .. } = Client::named(state, &registry, params)?;
     let (now, wall) = state.now();
     let silence = instances.iter().map(|(_, instance)| instance.silence(now)).min();
     let silent_ms = silence.map_or(0, |silence| silence.as_millis());
@@ -151,11 +150,11 @@ fn detail(state: &State, call: &Call) -> Result<Answer, Failure> {
     })))
 }
 
-fn published(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let is_v3 = call.path().contains("/v3/");
-    let params = call.params();
+fn published(state: &State, ask: &Ask<()>) -> Result<Answer, Failure> {
+    let is_v3 = ask.is_v3;
+    let params = &ask.params;
     let registry = state.registry();
-    let client = Client::named(state, &registry, &params)?;
+    let client = Client::named(state, &registry, params)?;
     let shape = |(service, instance): &(&Service, &Instance)| {
         let key = service.key();
         if is_v3 {
@@ -199,11 +198,11 @@ fn subscriber_v3(subscriber: &Subscriber) -> Value {
     })
 }
 
-fn subscribed(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let is_v3 = call.path().contains("/v3/");
-    let params = call.params();
+fn subscribed(state: &State, ask: &Ask<()>) -> Result<Answer, Failure> {
+    let is_v3 = ask.is_v3;
+    let params = &ask.params;
     let registry = state.registry();
-    let client = Client::named(state, &registry, &params)?;
+    let client = Client::named(state, &registry, params)?;
     let shape = |view: &SubscriberView<'_>| {
         let SubscriberView { subscriber, service, .. } = view;
         if is_v3 {
@@ -230,19 +229,18 @@ fn subscribed(state: &State, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// Address and port by which a list is narrowed, where the call says them.
-fn narrowed<'a>(params: &'a Params<'_>) -> Result<(Option<&'a str>, Option<u16>), Failure> {
-    let port = params.text("port").map(target::parse_port).transpose()?;
-    Ok((params.text("ip"), port))
+fn narrowed(params: &Fields) -> Result<(Option<&str>, Option<u16>), Failure> {
+    let port = params.text(field::PORT).map(address::parse_port).transpose()?;
+    Ok((params.text(field::IP), port))
 }
 
-fn publishers_of(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let is_v3 = call.path().contains("/v3/");
-    let params = call.params();
-    let target = Target::apart(&params)?;
-    let (ip, port) = narrowed(&params)?;
-    let ephemeral = params.text("ephemeral").map(|_| params.flag_or("ephemeral", true));
+fn publishers_of(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    let is_v3 = ask.is_v3;
+    let params = &ask.params;
+    let (ip, port) = narrowed(params)?;
+    let ephemeral = params.text(field::EPHEMERAL).map(|_| params.flag_or(field::EPHEMERAL, true));
     let registry = state.registry();
-    let service = registry.service(target.namespace, target.group, target.name);
+    let service = find(&registry, &ask.about);
     let list: Vec<Value> = service
         .map_or(&[][..], Service::instances)
         .iter()
@@ -266,14 +264,13 @@ fn publishers_of(state: &State, call: &Call) -> Result<Answer, Failure> {
     Ok(Answer::result(&list))
 }
 
-fn subscribers_of(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let is_v3 = call.path().contains("/v3/");
-    let params = call.params();
-    let target = Target::apart(&params)?;
-    let (ip, port) = narrowed(&params)?;
+fn subscribers_of(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    let is_v3 = ask.is_v3;
+    let params = &ask.params;
+    let (ip, port) = narrowed(params)?;
     let registry = state.registry();
     let list: Vec<Value> = registry
-        .subscribers(state.now().0, &target.key()?)
+        .subscribers(state.now().0, &ask.about)
         .map(|view| view.subscriber)
         .filter(|subscriber| {
             ip.is_none_or(|ip| ip == &*subscriber.ip)

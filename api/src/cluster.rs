@@ -1,39 +1,43 @@
 //! What operators say about a cluster inside a service: its health checker and metadata.
 
 use hyper::Method;
-use nacolet_model::ClusterName;
+use nacolet_model::{ClusterName, ServiceKey};
 use nacolet_registry::{HealthChecker, Request};
 use serde::Deserialize;
 
+use crate::about;
+use crate::address;
 use crate::instance::{Dialect, done};
-use crate::params::Params;
+use crate::params::{Fields, field};
 use crate::router::{Permission, Routes};
 use crate::server::State;
 use crate::spec;
 use crate::status::Failure;
-use crate::target::{self, Target};
 
 pub(crate) fn routes(routes: &mut Routes) {
     let write = Permission::NamingWrite;
-    routes
-        .at("/v1/ns/cluster")
-        .later(Method::PUT, write, |state, call| done(state, call, Dialect::V1, put));
-    routes
-        .at("/v3/admin/ns/cluster")
-        .later(Method::PUT, write, |state, call| done(state, call, Dialect::V2, put));
+    routes.at("/v1/ns/cluster").later(Method::PUT, write, about::service_grouped, |state, ask| {
+        done(state, ask, Dialect::V1, put)
+    });
+    routes.at("/v3/admin/ns/cluster").later(
+        Method::PUT,
+        write,
+        about::service_apart,
+        |state, ask| done(state, ask, Dialect::V2, put),
+    );
 }
 
-fn put(_state: &State, params: &Params<'_>, target: Target<'_>) -> Result<Request, Failure> {
-    let cluster = ClusterName::new(params.required("clusterName")?)?;
-    let check_port = target::parse_port(params.required("checkPort")?)?;
-    params.required("useInstancePort4Check")?;
+fn put(_state: &State, params: &Fields, service: ServiceKey) -> Result<Request, Failure> {
+    let cluster = ClusterName::new(params.required(field::CLUSTER_NAME)?)?;
+    let check_port = address::parse_port(params.required(field::CHECK_PORT)?)?;
+    params.required(field::USE_INSTANCE_PORT_FOR_CHECK)?;
     Ok(Request::PutCluster {
-        service: target.key()?,
+        service,
         cluster,
-        health_checker: parse_checker(params.required("healthChecker")?)?,
+        health_checker: parse_checker(params.required(field::HEALTH_CHECKER)?)?,
         check_port,
-        use_instance_port: target::toggle(params, "useInstancePort4Check", false),
-        metadata: spec::parse_metadata(params.text("metadata").unwrap_or_default())?,
+        use_instance_port: address::toggle(params, field::USE_INSTANCE_PORT_FOR_CHECK, false),
+        metadata: spec::parse_metadata(params.text(field::METADATA).unwrap_or_default())?,
     })
 }
 

@@ -2,21 +2,24 @@
 //! that a parameter tells apart, as in Nacos; the console's share of them is in `search.rs` and
 //! `archive.rs`. Namespaces are called `tenant` here.
 
-use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, Uri};
+use nacolet_auth::{Action, Kind, Resource};
 use nacolet_config::{
     Caller, ConfigType, Gray, GrayKind, GrayName, Inherit, KeyRef, Labels, Md5, Operator, Publish,
-    Remove, View,
+    Remove, Store, View,
 };
-use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
+use nacolet_model::{ConfigKey, DataId, limits};
 
-use crate::call::{Answer, Call, TEXT};
-use crate::params::Params;
-use crate::router::{Permission, Routes, Scope};
+use crate::about::{self, About, Everything, Spelled};
+use crate::call::{Answer, Ask, Call, TEXT};
+use crate::params::{Field, Fields, Id, Parts, field, query_has};
+use crate::router::{Permission, Routes};
+use crate::search::Filter;
 use crate::server::State;
 use crate::status::{Code, Failure};
 use crate::time::http_date;
@@ -35,32 +38,35 @@ const EPOCH: HeaderValue = HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 G
 pub(crate) fn routes(routes: &mut Routes) {
     use Permission::{ConfigRead, ConfigWrite};
     routes
-        .at("/v1/cs/configs")
-        .now_or_later(Method::GET, ConfigRead.over(scope_of_get), get, wants_linear, get_linear)
+        .at_large("/v1/cs/configs", body_bytes_max)
+        .now_or_later(Method::GET, ConfigRead, Get::decode, get, (wants_linear, get_linear))
         .hot()
-        .later_large(Method::POST, ConfigWrite.over(scope_of_post), post_body_bytes_max, post)
+        .later(Method::POST, ConfigWrite, Post::decode, post)
         .hot()
         // r-nacos takes PUT too, and some tools rely on it.
-        .later_large(Method::PUT, ConfigWrite.over(scope_of_post), post_body_bytes_max, post)
-        .later(Method::DELETE, ConfigWrite.over(scope_of_delete), delete);
-    routes.at("/v1/cs/configs/catalog").now(Method::GET, ConfigRead, search::catalog);
+        .later(Method::PUT, ConfigWrite, Post::decode, post)
+        .later(Method::DELETE, ConfigWrite, Delete::decode, delete);
+    routes.at("/v1/cs/configs/catalog").now(
+        Method::GET,
+        ConfigRead,
+        |parts| Ok(Spelled::config(parts, Id::TENANT)?.of),
+        search::catalog,
+    );
 }
 
-/// What a POST does, by its query alone.
+/// What a POST does, by its query alone: how large its body may be depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Post {
+enum Verb {
     Publish,
     Import,
     Clone,
 }
 
-impl Post {
-    fn of(call: &Call) -> Self {
-        let query = call.uri.query().unwrap_or_default();
-        let is = |flag: &str| query.split('&').any(|pair| pair == flag);
-        if is("import=true") {
+impl Verb {
+    fn of(uri: &Uri) -> Self {
+        if query_has(uri, "import=true") {
             Self::Import
-        } else if is("clone=true") {
+        } else if query_has(uri, "clone=true") {
             Self::Clone
         } else {
             Self::Publish
@@ -68,154 +74,210 @@ impl Post {
     }
 }
 
-fn post_body_bytes_max(call: &Call) -> usize {
-    match Post::of(call) {
-        Post::Import => limits::IMPORT_BODY_BYTES_MAX,
-        Post::Clone => limits::BODY_BYTES_MAX,
-        Post::Publish => limits::PUBLISH_BODY_BYTES_MAX,
+fn body_bytes_max(call: &Call) -> usize {
+    match (call.method == Method::POST || call.method == Method::PUT, Verb::of(&call.uri)) {
+        (true, Verb::Import) => limits::IMPORT_BODY_BYTES_MAX,
+        (true, Verb::Publish) => limits::PUBLISH_BODY_BYTES_MAX,
+        (true, Verb::Clone) | (false, _) => limits::BODY_BYTES_MAX,
     }
 }
 
-fn scope_of_post(call: &Call) -> Scope {
-    match Post::of(call) {
-        Post::Publish => Scope::Named,
-        Post::Import | Post::Clone => Scope::Handler,
-    }
+/// What a POST is about.
+enum Post {
+    Publish(ConfigKey),
+    Import(Box<archive::Import>),
+    Clone(archive::CloneOf),
 }
 
-/// A search and an export look at a namespace, ids may be of any.
-fn scope_of_get(call: &Call) -> Scope {
-    let params = call.params();
-    if params.raw("ids").is_some() {
-        Scope::All
-    } else if ["search", "export", "exportV2"].iter().any(|name| params.raw(name).is_some()) {
-        Scope::Namespace
-    } else {
-        Scope::Named
-    }
-}
-
-fn scope_of_delete(call: &Call) -> Scope {
-    if call.params().raw("delType").is_some() { Scope::All } else { Scope::Named }
-}
-
-fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    if params.raw("show") == Some("all") {
-        return search::show_all(state, &params);
-    }
-    match params.raw("search") {
-        Some("accurate") => return search::search(state, &params, false),
-        Some("blur") => return search::search(state, &params, true),
-        Some(_) | None => {}
-    }
-    if params.raw("beta") == Some("true") {
-        return search::show_beta(state, &params);
-    }
-    if params.raw("exportV2") == Some("true") {
-        return archive::export(state, &params, archive::Format::V2);
-    }
-    if params.raw("export") == Some("true") {
-        return archive::export(state, &params, archive::Format::V1);
-    }
-    read(state, call, &params)
-}
-
-/// `consistency=linear`: the read sees every write that was acknowledged before it, by any member. Not
-/// of Nacos, whose reads are those of the node that is asked.
-fn wants_linear(call: &Call) -> bool {
-    let query = call.uri.query().unwrap_or_default();
-    query.contains("consistency=linear") && call.params().raw("consistency") == Some("linear")
-}
-
-async fn get_linear(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    crate::membership::linearize(&state).await?;
-    get(&state, &call)
-}
-
-async fn post(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    match Post::of(&call) {
-        Post::Import => return Box::pin(archive::import(&state, &call)).await,
-        Post::Clone => return Box::pin(archive::clone(&state, &call)).await,
-        Post::Publish => {}
-    }
-    let publish = {
-        let mut params = call.params();
-        publish_of(&state, &call, &mut params, &Words::V1)?
-    };
-    // The body may be thirty megabytes; it is not needed while the disk works.
-    drop(call);
-    state.write_config(publish.into()).await?;
-    Ok(Answer::new(crate::call::JSON, "true"))
-}
-
-async fn delete(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    if params.raw("delType") == Some("ids") {
-        let keys = search::keys_of_ids(&state, &params)?;
-        return search::remove_all(&state, &call, keys).await;
-    }
-    if params.raw("beta") == Some("true") {
-        let gray = Some(GrayName::Beta);
-        let remove = remove_of(&state, &call, &params, &Words::V1, gray)?;
-        drop(params);
-        state.write_config(remove.into()).await?;
-        return Ok(Answer::rest_result_with("stop beta ok", &true));
-    }
-    let gray = params.text("tag").map(|tag| tag_name(tag).map(GrayName::Tag)).transpose()?;
-    let remove = remove_of(&state, &call, &params, &Words::V1, gray)?;
-    drop(params);
-    state.write_config(remove.into()).await?;
-    Ok(Answer::new(crate::call::JSON, "true"))
-}
-
-/// What a family of paths calls its parameters.
-pub(crate) struct Words {
-    pub(crate) namespace: &'static str,
-    pub(crate) group: &'static str,
-    pub(crate) user: &'static str,
-    pub(crate) tags: &'static str,
-}
-
-impl Words {
-    pub(crate) const V1: Self =
-        Self { namespace: "tenant", group: "group", user: "src_user", tags: "config_tags" };
-    pub(crate) const V2: Self =
-        Self { namespace: "namespaceId", group: "group", user: "srcUser", tags: "configTags" };
-    pub(crate) const V3: Self =
-        Self { namespace: "namespaceId", group: "groupName", user: "srcUser", tags: "configTags" };
-
-    /// The checked key of a call, borrowed.
-    pub(crate) fn key<'p>(
-        &self,
-        params: &'p Params<'_>,
-    ) -> Result<(&'p str, &'p str, &'p str), Failure> {
-        let data_id = DataId::check(params.present("dataId")?.trim())?;
-        let group = Group::check(params.present(self.group)?.trim())?;
-        let namespace = Namespace::canonical(params.text_or(self.namespace, ""))?;
-        Ok((namespace, group, data_id))
-    }
-
-    /// The checked key of a call, owned.
-    pub(crate) fn owned_key(&self, params: &Params<'_>) -> Result<ConfigKey, Failure> {
-        let (namespace, group, data_id) = self.key(params)?;
-        Ok(ConfigKey {
-            namespace: Namespace::parse(namespace)?,
-            group: Group::new(group)?,
-            data_id: DataId::new(data_id)?,
+impl Post {
+    fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
+        Ok(match Verb::of(parts.uri) {
+            Verb::Publish => Self::Publish(about::config_v1(parts)?),
+            Verb::Import => Self::Import(Box::new(archive::Import::decode(parts)?)),
+            Verb::Clone => Self::Clone(archive::CloneOf::decode(parts)?),
         })
     }
 }
 
+impl About for Post {
+    fn is_permitted(
+        &self,
+        action: Action,
+        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
+    ) -> bool {
+        match self {
+            Self::Publish(key) => key.is_permitted(action, permits),
+            Self::Import(import) => import.is_permitted(action, permits),
+            Self::Clone(clone) => clone.is_permitted(action, permits),
+        }
+    }
+}
+
+/// What a GET is about.
+enum Get {
+    Read(ConfigKey),
+    ShowAll(Spelled<ConfigKey>),
+    ShowBeta(Spelled<ConfigKey>),
+    Search(Filter),
+    Export(archive::Chosen, archive::Format),
+}
+
+impl Get {
+    fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
+        use archive::{Chosen, Format};
+        let is = |field, word| parts.fields.is(field, word);
+        Ok(if is(field::SHOW, "all") {
+            Self::ShowAll(Spelled::config(parts, Id::TENANT)?)
+        } else if is(field::SEARCH, "accurate") || is(field::SEARCH, "blur") {
+            Self::Search(Filter::decode(parts, Id::TENANT, Id::GROUP)?)
+        } else if is(field::BETA, "true") {
+            Self::ShowBeta(Spelled::config(parts, Id::TENANT)?)
+        } else if is(field::EXPORT_V2, "true") {
+            Self::Export(Chosen::decode(parts)?, Format::V2)
+        } else if is(field::EXPORT, "true") {
+            Self::Export(Chosen::decode(parts)?, Format::V1)
+        } else {
+            Self::Read(about::config_v1(parts)?)
+        })
+    }
+}
+
+impl About for Get {
+    fn is_permitted(
+        &self,
+        action: Action,
+        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
+    ) -> bool {
+        match self {
+            Self::Read(key) => key.is_permitted(action, permits),
+            Self::ShowAll(spelled) | Self::ShowBeta(spelled) => {
+                spelled.is_permitted(action, permits)
+            }
+            Self::Search(filter) => filter.is_permitted(action, permits),
+            Self::Export(chosen, _) => chosen.is_permitted(action, permits),
+        }
+    }
+}
+
+fn get(state: &State, ask: &Ask<Get>) -> Result<Answer, Failure> {
+    match &ask.about {
+        Get::Read(key) => read(state, ask, key),
+        Get::ShowAll(of) => search::show_all(state, of),
+        Get::ShowBeta(of) => search::show_beta(state, of),
+        Get::Search(filter) => {
+            let is_blurred = ask.params.is(field::SEARCH, "blur");
+            search::search(state, &ask.params, filter, is_blurred)
+        }
+        Get::Export(chosen, format) => archive::export(state, &ask.params, chosen, *format),
+    }
+}
+
+/// `consistency=linear`: the read sees every write that was acknowledged before it, by any member. Not
+/// of Nacos, whose reads are those of the node that is asked.
+fn wants_linear(ask: &Ask<Get>) -> bool {
+    ask.params.is(field::CONSISTENCY, "linear")
+}
+
+async fn get_linear(state: Arc<State>, ask: Ask<Get>) -> Result<Answer, Failure> {
+    crate::membership::linearize(&state).await?;
+    get(&state, &ask)
+}
+
+async fn post(state: Arc<State>, ask: Ask<Post>) -> Result<Answer, Failure> {
+    let Ask { about, params, headers, ip, user, is_v3 } = ask;
+    let with = |params| Ask { about: (), params, headers, ip, user, is_v3 };
+    match about {
+        Post::Import(import) => Box::pin(archive::import(&state, *import, with(params))).await,
+        Post::Clone(clone) => Box::pin(archive::clone(&state, clone, with(params))).await,
+        Post::Publish(key) => {
+            let publish = publish_of(&state, &with(params), key, &Words::V1)?;
+            state.write_config(publish.into()).await?;
+            Ok(Answer::new(crate::call::JSON, "true"))
+        }
+    }
+}
+
+/// What a DELETE is about.
+enum Delete {
+    /// A config, or a gray version of it.
+    One(ConfigKey),
+    Beta(ConfigKey),
+    Ids(BTreeSet<u64>),
+}
+
+impl Delete {
+    fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
+        Ok(if parts.fields.is(field::DEL_TYPE, "ids") {
+            Self::Ids(search::ids(parts.required_id(Id::IDS)?)?)
+        } else if parts.fields.is(field::BETA, "true") {
+            Self::Beta(about::config_v1(parts)?)
+        } else {
+            Self::One(about::config_v1(parts)?)
+        })
+    }
+}
+
+impl About for Delete {
+    fn is_permitted(
+        &self,
+        action: Action,
+        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
+    ) -> bool {
+        match self {
+            Self::One(key) | Self::Beta(key) => key.is_permitted(action, permits),
+            // They may be of any namespace.
+            Self::Ids(_) => Everything(Kind::Config).is_permitted(action, permits),
+        }
+    }
+}
+
+async fn delete(state: Arc<State>, ask: Ask<Delete>) -> Result<Answer, Failure> {
+    let (key, gray, is_beta) = match &ask.about {
+        Delete::Ids(ids) => {
+            let keys = search::keys_of_ids(&state, ids)?;
+            let operator = operator(&ask, ask.params.text(Words::V1.user));
+            return search::remove_all(&state, operator, keys).await;
+        }
+        Delete::Beta(key) => (key, Some(GrayName::Beta), true),
+        Delete::One(key) => (key, gray_of(&ask.params)?, false),
+    };
+    let remove = remove_of(&state, &ask, key.clone(), &Words::V1, gray);
+    state.write_config(remove.into()).await?;
+    Ok(if is_beta {
+        Answer::rest_result_with("stop beta ok", &true)
+    } else {
+        Answer::new(crate::call::JSON, "true")
+    })
+}
+
+/// The version with a tag, where the call names one.
+pub(crate) fn gray_of(params: &Fields) -> Result<Option<GrayName>, Failure> {
+    params.text(field::TAG).map(|tag| tag_name(tag).map(GrayName::Tag)).transpose()
+}
+
+/// What a family of paths calls its parameters.
+pub(crate) struct Words {
+    pub(crate) user: Field,
+    pub(crate) tags: Field,
+    pub(crate) detail: Field,
+}
+
+impl Words {
+    pub(crate) const V1: Self = Self {
+        user: field::SRC_USER_V1,
+        tags: field::CONFIG_TAGS_V1,
+        detail: field::CONFIG_DETAIL_V1,
+    };
+    /// Of v2 and v3.
+    pub(crate) const V2: Self =
+        Self { user: field::SRC_USER, tags: field::CONFIG_TAGS, detail: field::CONFIG_DETAIL };
+}
+
 /// Reads one config as its caller sees it.
-fn read(state: &State, call: &Call, params: &Params<'_>) -> Result<Answer, Failure> {
-    let (namespace, group, data_id) = Words::V1.key(params)?;
-    let wanted = params.text("tag");
-    let tag = wanted.or_else(|| call.header("vipserver-tag").filter(|tag| !tag.is_empty()));
+fn read<T>(state: &State, ask: &Ask<T>, key: &ConfigKey) -> Result<Answer, Failure> {
+    let (wanted, tag) = tags(ask);
     let configs = state.configs();
-    let caller = Caller { ip: call.ip_text(), tag };
-    let view = configs.view(namespace, group, data_id, &caller);
-    state.settled(KeyRef { namespace, group, data_id }, view.is_some())?;
+    let view = view(state, &configs, key, &Caller { ip: &ask.ip, tag })?;
     match view.filter(|view| view.gray.is_some() || wanted.is_none()) {
         Some(view) => {
             let content_type = content_type(view.config_type);
@@ -223,6 +285,26 @@ fn read(state: &State, call: &Call, params: &Params<'_>) -> Result<Answer, Failu
         }
         None => Ok(Answer::text("config data not exist\n").status(StatusCode::NOT_FOUND)),
     }
+}
+
+/// The tag whose version is wanted, and the one under which the caller sees configs.
+pub(crate) fn tags<T>(ask: &Ask<T>) -> (Option<&str>, Option<&str>) {
+    let wanted = ask.params.text(field::TAG);
+    let own = ask.header("vipserver-tag").filter(|tag| !tag.is_empty());
+    (wanted, wanted.or(own))
+}
+
+/// A config as its caller sees it, unless that cannot be told yet.
+pub(crate) fn view<'s>(
+    state: &State,
+    configs: &'s Store,
+    key: &ConfigKey,
+    caller: &Caller<'_>,
+) -> Result<Option<View<'s>>, Failure> {
+    let of = KeyRef::from(key);
+    let view = configs.view(of.namespace, of.group, of.data_id, caller);
+    state.settled(of, view.is_some())?;
+    Ok(view)
 }
 
 /// The headers that tell a client about the config it reads.
@@ -299,64 +381,63 @@ pub(crate) fn shared(content: &Arc<str>) -> Bytes {
 }
 
 /// The command of a publish call.
-pub(crate) fn publish_of(
+pub(crate) fn publish_of<T>(
     state: &State,
-    call: &Call,
-    params: &mut Params<'_>,
+    ask: &Ask<T>,
+    key: ConfigKey,
     words: &Words,
 ) -> Result<Publish, Failure> {
-    let content: Cow<'_, str> = params.take("content").ok_or(Failure::missing("content"))?;
-    let key = words.owned_key(params)?;
-    let operator = operator(call, params.text(words.user));
+    let params = &ask.params;
+    let content = params.present(field::CONTENT)?;
+    let operator = operator(ask, params.text(words.user));
     let publish = Publish::new(key, content.into(), operator, state.now().1)?;
     let inherit = Inherit {
-        app_name: params.raw("appName").is_none(),
+        app_name: params.raw(field::APP_NAME).is_none(),
         tags: params.raw(words.tags).is_none(),
     };
     let text = |name| params.text_or(name, "").into();
     let labels = Labels {
         // Nacos stores `text` for whatever it does not know, nothing included.
-        config_type: Some(ConfigType::from_text(params.text_or("type", ""))),
-        app_name: text("appName"),
-        desc: text("desc"),
-        tags: list(params.text_or(words.tags, "")),
-        use_: text("use"),
-        effect: text("effect"),
-        schema: text("schema"),
-        encrypted_data_key: text("encryptedDataKey"),
+        config_type: Some(ConfigType::from_text(params.text_or(field::TYPE, ""))),
+        app_name: text(field::APP_NAME),
+        desc: text(field::DESC),
+        tags: list(params.text_or(words.tags, ""), limits::CONFIG_TAGS_MAX),
+        use_: text(field::USE),
+        effect: text(field::EFFECT),
+        schema: text(field::SCHEMA),
+        encrypted_data_key: text(field::ENCRYPTED_DATA_KEY),
     };
     let publish = publish.with_labels(labels, inherit)?;
-    let publish = match call.header("casmd5").map(str::trim).filter(|md5| !md5.is_empty()) {
+    let publish = match ask.header("casmd5").map(str::trim).filter(|md5| !md5.is_empty()) {
         Some(md5) => publish.with_cas(md5),
         None => publish,
     };
-    let beta_ips = list(call.header("betaips").unwrap_or_default());
+    let beta_ips = list(ask.header("betaips").unwrap_or_default(), limits::BETA_IPS_MAX);
     if !beta_ips.is_empty() {
         return Ok(publish.with_gray(Gray::Beta(beta_ips))?);
     }
-    match params.text("tag") {
+    match params.text(field::TAG) {
         Some(tag) => Ok(publish.with_gray(Gray::Tag(tag_name(tag)?))?),
         None => Ok(publish),
     }
 }
 
 /// The command of a remove call.
-pub(crate) fn remove_of(
+pub(crate) fn remove_of<T>(
     state: &State,
-    call: &Call,
-    params: &Params<'_>,
+    ask: &Ask<T>,
+    key: ConfigKey,
     words: &Words,
     gray: Option<GrayName>,
-) -> Result<Remove, Failure> {
-    let key = words.owned_key(params)?;
-    let operator = operator(call, params.text(words.user));
-    Ok(Remove { key, gray, operator, at: state.now().1 })
+) -> Remove {
+    let operator = operator(ask, ask.params.text(words.user));
+    Remove { key, gray, operator, at: state.now().1 }
 }
 
 /// Who calls, for history: the user that is known, else the one that the call names.
-pub(crate) fn operator(call: &Call, user: Option<&str>) -> Operator {
-    let user = call.user.as_deref().or(user);
-    Operator { user: user.unwrap_or_default().into(), ip: call.ip_text().into() }
+pub(crate) fn operator<T>(ask: &Ask<T>, user: Option<&str>) -> Operator {
+    let user = ask.user_name().or(user);
+    Operator { user: user.unwrap_or_default().into(), ip: (*ask.ip).into() }
 }
 
 /// A checked tag (Nacos `ParamUtils.checkParam(tag)`).
@@ -372,7 +453,9 @@ pub(crate) fn tag_name(tag: &str) -> Result<Box<str>, Failure> {
     Ok(tag.into())
 }
 
-/// The items of a comma list, without blanks.
-pub(crate) fn list(text: &str) -> Vec<Box<str>> {
-    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Into::into).collect()
+/// The items of a comma list, without blanks; at most one more than there may be, which is then refused
+/// as too many.
+pub(crate) fn list(text: &str, max: usize) -> Vec<Box<str>> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.take(max + 1).map(Into::into).collect()
 }

@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
-use hyper::Method;
-use hyper::StatusCode;
-use nacolet_config::{Caller, Config, ConfigType, GrayKind, GrayName, KeyRef};
+use hyper::{Method, StatusCode};
+use nacolet_config::{Caller, Config, ConfigType, GrayKind, KeyRef};
+use nacolet_model::{ConfigKey, limits};
 use serde::Serialize;
 
-use crate::call::{Answer, Call, Envelope};
-use crate::config::{Words, describe, publish_of, remove_of, tag_name};
-use crate::router::{Permission, Routes, Scope};
-use crate::search::{Asked, PageOf, page};
+use crate::about;
+use crate::call::{Answer, Ask, Call, Envelope};
+use crate::config::{Words, describe, gray_of, publish_of, remove_of, tags, view};
+use crate::params::{Id, field};
+use crate::router::{Permission, Routes};
+use crate::search::{self, Asked, Filter, PageOf};
 use crate::server::State;
 use crate::status::{Code, Failure};
 
@@ -21,65 +23,68 @@ const PAGE_SIZE: usize = 100;
 pub(crate) fn routes(routes: &mut Routes) {
     use Permission::{ConfigRead, ConfigWrite};
     routes
-        .at("/v2/cs/config")
-        .now(Method::GET, ConfigRead, read)
-        .later_large(
-            Method::POST,
-            ConfigWrite,
-            |_| nacolet_model::limits::PUBLISH_BODY_BYTES_MAX,
-            publish,
-        )
-        .later(Method::DELETE, ConfigWrite, remove);
-    let whole = ConfigRead.over(|_| Scope::Namespace);
-    routes.at("/v2/cs/config/searchDetail").now(Method::GET, whole, search_detail);
-    routes.at("/v3/client/cs/config").now(Method::GET, ConfigRead, client_read);
-    routes.at("/v3/admin/cs/config/list").now(Method::GET, whole, admin_list);
+        .at_large("/v2/cs/config", body_bytes_max)
+        .now(Method::GET, ConfigRead, about::config_v1, read)
+        .later(Method::POST, ConfigWrite, about::config_v1, publish)
+        .later(Method::DELETE, ConfigWrite, about::config_v1, remove);
+    routes.at("/v2/cs/config/searchDetail").now(
+        Method::GET,
+        ConfigRead,
+        |parts| Filter::decode(parts, Id::TENANT, Id::GROUP),
+        search_detail,
+    );
+    routes.at("/v3/client/cs/config").now(Method::GET, ConfigRead, about::config_v3, client_read);
+    routes.at("/v3/admin/cs/config/list").now(
+        Method::GET,
+        ConfigRead,
+        |parts| Filter::decode(parts, Id::NAMESPACE_ID, Id::GROUP_NAME),
+        admin_list,
+    );
 }
 
-fn read(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let (namespace, group, data_id) = Words::V2.key(&params)?;
-    let wanted = params.text("tag");
-    let tag = wanted.or_else(|| call.header("vipserver-tag").filter(|tag| !tag.is_empty()));
+fn body_bytes_max(call: &Call) -> usize {
+    if call.method == Method::POST {
+        limits::PUBLISH_BODY_BYTES_MAX
+    } else {
+        limits::BODY_BYTES_MAX
+    }
+}
+
+fn read(state: &State, ask: &Ask<ConfigKey>) -> Result<Answer, Failure> {
+    let (wanted, tag) = tags(ask);
     let configs = state.configs();
-    let caller = Caller { ip: call.ip_text(), tag };
-    let view = configs.view(namespace, group, data_id, &caller);
-    state.settled(KeyRef { namespace, group, data_id }, view.is_some())?;
+    let view = view(state, &configs, &ask.about, &Caller { ip: &ask.ip, tag })?;
     match view.filter(|view| view.gray.is_some() || wanted.is_none()) {
         Some(view) => Ok(describe(Answer::result(&**view.content), &view, tag)),
         None => Err(Failure::not_found(Code::RESOURCE_NOT_FOUND, "config data not exist")),
     }
 }
 
-async fn publish(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let publish = publish_of(&state, &call, &mut call.params(), &Words::V2)?;
-    // The body may be thirty megabytes; it is not needed while the disk works.
-    drop(call);
+async fn publish(state: Arc<State>, ask: Ask<ConfigKey>) -> Result<Answer, Failure> {
+    let publish = publish_of(&state, &ask, ask.about.clone(), &Words::V2)?;
+    // It may hold ten megabytes, and is not needed while the disk works.
+    drop(ask);
     state.write_config(publish.into()).await?;
     Ok(Answer::result(&true))
 }
 
-async fn remove(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let remove = {
-        let params = call.params();
-        let gray = params.text("tag").map(|tag| tag_name(tag).map(GrayName::Tag)).transpose()?;
-        remove_of(&state, &call, &params, &Words::V2, gray)?
-    };
+async fn remove(state: Arc<State>, ask: Ask<ConfigKey>) -> Result<Answer, Failure> {
+    let gray = gray_of(&ask.params)?;
+    let remove = remove_of(&state, &ask, ask.about.clone(), &Words::V2, gray);
     state.write_config(remove.into()).await?;
     Ok(Answer::result(&true))
 }
 
 /// Not wrapped, and with the parameter names of v1 (Nacos).
-fn search_detail(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    params.present("config_detail")?;
-    let is_blurred = params.text_or("search", "blur") == "blur";
-    let asked = Asked::new(&params, &Words::V1, "config_detail", None)?;
-    page(state, &params, &asked, is_blurred)
+fn search_detail(state: &State, ask: &Ask<Filter>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    params.present(Words::V1.detail)?;
+    let is_blurred = params.text_or(field::SEARCH, "blur") == "blur";
+    search::search(state, params, &ask.about, is_blurred)
 }
 
 /// The HTTP read of 3.x. A config that is not there is 200 with a code, not 404.
-fn client_read(state: &State, call: &Call) -> Result<Answer, Failure> {
+fn client_read(state: &State, ask: &Ask<ConfigKey>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct ConfigQueryResponse<'a> {
@@ -96,12 +101,8 @@ fn client_read(state: &State, call: &Call) -> Result<Answer, Failure> {
         beta: bool,
         success: bool,
     }
-    let params = call.params();
-    let (namespace, group, data_id) = Words::V3.key(&params)?;
     let configs = state.configs();
-    let caller = Caller { ip: call.ip_text(), tag: None };
-    let view = configs.view(namespace, group, data_id, &caller);
-    state.settled(KeyRef { namespace, group, data_id }, view.is_some())?;
+    let view = view(state, &configs, &ask.about, &Caller { ip: &ask.ip, tag: None })?;
     let Some(view) = view else {
         let Code(code, words) = Code::RESOURCE_NOT_FOUND;
         let nothing = Envelope { code, message: Some(words), data: &None::<&str> };
@@ -124,7 +125,7 @@ fn client_read(state: &State, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// What the Go SDK's search falls back to.
-fn admin_list(state: &State, call: &Call) -> Result<Answer, Failure> {
+fn admin_list(state: &State, ask: &Ask<Filter>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct ConfigBasicInfo<'a> {
@@ -139,9 +140,9 @@ fn admin_list(state: &State, call: &Call) -> Result<Answer, Failure> {
         create_time: u64,
         modify_time: u64,
     }
-    let params = call.params();
-    let is_blurred = params.text_or("search", "blur") == "blur";
-    let asked = Asked::new(&params, &Words::V3, "configDetail", Some(PAGE_SIZE))?;
+    let params = &ask.params;
+    let is_blurred = params.text_or(field::SEARCH, "blur") == "blur";
+    let asked = Asked::new(params, &ask.about, &Words::V2, Some(PAGE_SIZE))?;
     let configs = state.all_configs()?;
     let found = configs.search(&asked.search(is_blurred));
     let page = PageOf::new(found, |(key, config): (KeyRef<'_>, &Config)| ConfigBasicInfo {

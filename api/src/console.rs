@@ -3,7 +3,8 @@
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::call::{Answer, Call};
+use crate::about;
+use crate::call::{Answer, Ask};
 use crate::router::{Permission, Routes};
 use crate::server::State;
 use crate::status::{Code, Failure};
@@ -13,31 +14,33 @@ pub(crate) const NACOS_VERSION: &str = "2.5.2";
 
 pub(crate) fn routes(routes: &mut Routes) {
     let open = Permission::Open;
-    routes.at("/v1/console/health/liveness").now(Method::GET, open, |_, _| Ok(Answer::text("OK")));
     routes
-        .at("/v1/console/health/readiness")
-        .now(Method::GET, open, |state, _| check_ready(state).map(|()| Answer::text("OK")));
+        .at("/v1/console/health/liveness")
+        .now(Method::GET, open, about::nothing, |_, _| Ok(Answer::text("OK")));
+    routes.at("/v1/console/health/readiness").now(Method::GET, open, about::nothing, |state, _| {
+        check_ready(state).map(|()| Answer::text("OK"))
+    });
     for path in ["/v2/console/health/liveness", "/v3/admin/core/state/liveness"] {
-        routes.at(path).now(Method::GET, open, |_, _| Ok(Answer::result("ok")));
+        routes.at(path).now(Method::GET, open, about::nothing, |_, _| Ok(Answer::result("ok")));
     }
     for path in ["/v2/console/health/readiness", "/v3/admin/core/state/readiness"] {
-        routes
-            .at(path)
-            .now(Method::GET, open, |state, _| check_ready(state).map(|()| Answer::result("ok")));
+        routes.at(path).now(Method::GET, open, about::nothing, |state, _| {
+            check_ready(state).map(|()| Answer::result("ok"))
+        });
     }
     routes
         .at("/v1/console/server/state")
-        .now(Method::GET, open, |state, _| Ok(Answer::json(&server_state(state))));
-    routes
-        .at("/v3/admin/core/state")
-        .now(Method::GET, open, |state, _| Ok(Answer::result(&server_state(state))));
+        .now(Method::GET, open, about::nothing, |state, _| Ok(Answer::json(&server_state(state))));
+    routes.at("/v3/admin/core/state").now(Method::GET, open, about::nothing, |state, _| {
+        Ok(Answer::result(&server_state(state)))
+    });
     // Nacos reads both from files that an operator may put beside its settings; there are none here.
     for path in ["/v1/console/server/announcement", "/v1/console/server/guide"] {
-        routes.at(path).now(Method::GET, open, nothing_announced);
+        routes.at(path).now(Method::GET, open, about::nothing, nothing_announced);
     }
 }
 
-fn nothing_announced(_state: &State, _call: &Call) -> Result<Answer, Failure> {
+fn nothing_announced(_state: &State, _ask: &Ask<()>) -> Result<Answer, Failure> {
     Ok(Answer::rest_result(&Value::Null))
 }
 

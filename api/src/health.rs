@@ -1,54 +1,57 @@
 //! Health that operators set by hand, the kinds of health checkers, and the greeting of naming.
 
 use hyper::Method;
-use nacolet_model::ClusterName;
+use nacolet_model::{ClusterName, ServiceKey};
 use nacolet_registry::{HealthChecker, Request};
 use serde_json::{Value, json};
 
-use crate::call::{Answer, Call};
+use crate::about;
+use crate::address;
+use crate::call::{Answer, Ask};
 use crate::instance::{Dialect, done};
-use crate::params::Params;
+use crate::params::{Fields, field};
 use crate::router::{Permission, Routes};
 use crate::server::State;
 use crate::shapes::CheckerShape;
 use crate::status::Failure;
-use crate::target::{self, Target};
 
 pub(crate) fn routes(routes: &mut Routes) {
-    let (read, write) = (Permission::NamingRead, Permission::NamingWrite);
+    let (look, write) = (Permission::Console, Permission::NamingWrite);
     for path in ["/v1/ns/health", "/v1/ns/health/instance"] {
-        routes
-            .at(path)
-            .later(Method::PUT, write, |state, call| done(state, call, Dialect::V1, set));
+        routes.at(path).later(Method::PUT, write, about::service_grouped, |state, ask| {
+            done(state, ask, Dialect::V1, set)
+        });
     }
     for path in ["/v2/ns/health", "/v2/ns/health/instance", "/v3/admin/ns/health/instance"] {
-        routes
-            .at(path)
-            .later(Method::PUT, write, |state, call| done(state, call, Dialect::V2, set));
+        routes.at(path).later(Method::PUT, write, about::service_apart, |state, ask| {
+            done(state, ask, Dialect::V2, set)
+        });
     }
     routes
         .at("/v1/ns/health/checkers")
-        .now(Method::GET, read, |_, _| Ok(Answer::json(&checkers())));
+        .now(Method::GET, look, about::nothing, |_, _| Ok(Answer::json(&checkers())));
     routes
         .at("/v3/admin/ns/health/checkers")
-        .now(Method::GET, read, |_, _| Ok(Answer::result(&checkers())));
-    routes.at("/v1/ns/health/server").now(Method::GET, Permission::Open, greeting).now(
+        .now(Method::GET, look, about::nothing, |_, _| Ok(Answer::result(&checkers())));
+    let open = Permission::Open;
+    routes.at("/v1/ns/health/server").now(Method::GET, open, about::nothing, greeting).now(
         Method::POST,
-        Permission::Open,
+        open,
+        about::nothing,
         greeting,
     );
 }
 
-fn set(_state: &State, params: &Params<'_>, target: Target<'_>) -> Result<Request, Failure> {
-    let name = ["healthy", "valid"].into_iter().find(|name| params.text(name).is_some());
+fn set(_state: &State, params: &Fields, service: ServiceKey) -> Result<Request, Failure> {
+    let name = [field::HEALTHY, field::VALID].into_iter().find(|name| params.text(*name).is_some());
     let Some(name) = name else { return Err(Failure::missing("healthy")) };
-    let (ip, port) = target::address(params)?;
+    let (ip, port) = address::address(params)?;
     Ok(Request::SetHealth {
-        service: target.key()?,
+        service,
         ip: ip.into(),
         port,
-        cluster: target::cluster(params)?.map(ClusterName::new).transpose()?,
-        healthy: target::toggle(params, name, false),
+        cluster: address::cluster(params)?.map(ClusterName::new).transpose()?,
+        healthy: address::toggle(params, name, false),
     })
 }
 
@@ -63,11 +66,13 @@ fn checkers() -> Value {
     })
 }
 
-fn greeting(state: &State, _call: &Call) -> Result<Answer, Failure> {
-    let services = state.registry().counts().services;
-    let port = state.port.facts.http.port();
-    let words = format!(
-        "Hello! I am Nacos-Naming and healthy! total services: {services}, local port:{port}"
-    );
+fn greeting(state: &State, ask: &Ask<()>) -> Result<Answer, Failure> {
+    let mut words = "Hello! I am Nacos-Naming and healthy!".to_owned();
+    // Whoever is nobody here hears no numbers.
+    if state.access.check_user(ask.user.as_deref()).is_ok() {
+        let services = state.registry().counts().services;
+        let port = state.port.facts.http.port();
+        words = format!("{words} total services: {services}, local port:{port}");
+    }
     Ok(Answer::json(&json!({ "msg": words })))
 }

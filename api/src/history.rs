@@ -3,14 +3,14 @@
 
 use hyper::Method;
 use nacolet_config::{ConfigType, GrayName, HistoryItem, KeyRef, Store};
-use nacolet_model::{Namespace, limits};
+use nacolet_model::{ConfigKey, limits};
 use serde::Serialize;
 
-use crate::call::{Answer, Call};
-use crate::config::Words;
-use crate::params::Params;
-use crate::router::{Permission, Routes, Scope};
-use crate::search::{PageOf, spelling};
+use crate::about::{Spelled, Whole};
+use crate::call::{Answer, Ask};
+use crate::params::{Fields, Id, Parts, field};
+use crate::router::{Permission, Routes};
+use crate::search::PageOf;
 use crate::server::State;
 use crate::status::{Code, Failure};
 use crate::time::iso8601;
@@ -19,16 +19,30 @@ use crate::time::iso8601;
 const PAGE_SIZE: usize = 100;
 
 pub(crate) fn routes(routes: &mut Routes) {
-    use Permission::ConfigRead;
-    let whole = ConfigRead.over(|_| Scope::Namespace);
-    routes.at("/v1/cs/history").now(Method::GET, ConfigRead, v1);
-    routes.at("/v1/cs/history/previous").now(Method::GET, ConfigRead, v1_previous);
-    routes.at("/v1/cs/history/configs").now(Method::GET, whole, v1_configs);
-    routes.at("/v2/cs/history").now(Method::GET, ConfigRead, v2_item);
-    routes.at("/v2/cs/history/list").now(Method::GET, ConfigRead, v2_list);
-    routes.at("/v2/cs/history/detail").now(Method::GET, ConfigRead, v2_detail);
-    routes.at("/v2/cs/history/previous").now(Method::GET, ConfigRead, v2_previous);
-    routes.at("/v2/cs/history/configs").now(Method::GET, whole, v2_configs);
+    let (get, read) = (Method::GET, Permission::ConfigRead);
+    let v1 = |parts: &Parts<'_>| Spelled::config(parts, Id::TENANT);
+    let v2 = |parts: &Parts<'_>| Spelled::config(parts, Id::NAMESPACE_ID);
+    routes.at("/v1/cs/history").now(get.clone(), read, v1, v1_item);
+    routes.at("/v1/cs/history/previous").now(get.clone(), read, v1, v1_previous);
+    routes.at("/v2/cs/history").now(get.clone(), read, v2, v2_item);
+    routes.at("/v2/cs/history/list").now(get.clone(), read, v2, v2_list);
+    routes.at("/v2/cs/history/detail").now(get.clone(), read, v2, v2_detail);
+    routes.at("/v2/cs/history/previous").now(get.clone(), read, v2, v2_previous);
+    routes.at("/v1/cs/history/configs").now(
+        get.clone(),
+        read,
+        |parts| parts.present_id(Id::TENANT).and_then(|_| Spelled::configs(parts, Id::TENANT)),
+        |state, ask| Ok(Answer::json(&configs_of(&*state.all_configs()?, &ask.about))),
+    );
+    routes.at("/v2/cs/history/configs").now(
+        get,
+        read,
+        |parts| {
+            parts.present_id(Id::NAMESPACE_ID)?;
+            Spelled::configs(parts, Id::NAMESPACE_ID)
+        },
+        |state, ask| Ok(Answer::result(&configs_of(&*state.all_configs()?, &ask.about))),
+    );
 }
 
 /// `ConfigHistoryInfo` of Nacos.
@@ -80,93 +94,70 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The names of a call with what they were asked in.
-struct Asked<'p> {
-    key: KeyRef<'p>,
-    tenant: &'p str,
+type Asked = Spelled<ConfigKey>;
+
+fn page<'s>(
+    configs: &'s Store,
+    asked: &'s Asked,
+    params: &Fields,
+) -> Result<PageOf<Item<'s>>, Failure> {
+    let page = params.page(PAGE_SIZE, limits::HISTORY_PAGE_MAX)?;
+    let KeyRef { namespace, group, data_id } = (&asked.of).into();
+    let found = configs.history(namespace, group, data_id, page.number, page.size);
+    Ok(PageOf::new(found, |item| Item::new(item, &asked.tenant, false)))
 }
 
-impl<'p> Asked<'p> {
-    fn new(params: &'p Params<'_>, words: &Words) -> Result<Self, Failure> {
-        let (namespace, group, data_id) = words.key(params)?;
-        let tenant = spelling(namespace, params.text_or(words.namespace, ""));
-        Ok(Self { key: KeyRef { namespace, group, data_id }, tenant })
-    }
-
-    fn page<'s>(&self, configs: &'s Store, params: &Params<'_>) -> Result<PageOf<Item<'s>>, Failure>
-    where
-        'p: 's,
-    {
-        let page = params.page(PAGE_SIZE, limits::HISTORY_PAGE_MAX)?;
-        let KeyRef { namespace, group, data_id } = self.key;
-        let found = configs.history(namespace, group, data_id, page.number, page.size);
-        let tenant = self.tenant;
-        Ok(PageOf::new(found, |item| Item::new(item, tenant, false)))
-    }
-
-    /// The item of this call, if it is about the names of this call: a permission for one config is
-    /// none for the past of another.
-    fn item<'s>(&self, configs: &'s Store, id: u64) -> Result<&'s HistoryItem, Failure> {
-        let item = configs.history_item(id).filter(|item| item.key() == self.key);
-        item.ok_or_else(|| {
-            let words = format!("certain config history for nid = {id} not exist");
-            Failure::not_found(Code::RESOURCE_NOT_FOUND, words)
-        })
-    }
-
-    fn previous<'s>(&self, configs: &'s Store, id: u64) -> Result<&'s HistoryItem, Failure> {
-        let item = configs.history_previous(id).filter(|item| item.key() == self.key);
-        item.ok_or_else(|| {
-            let words = format!("previous config history for id = {id} not exist");
-            Failure::not_found(Code::RESOURCE_NOT_FOUND, words)
-        })
-    }
+/// The item with this number, if it is about the names of this call: a permission for one config is none
+/// for the past of another.
+fn item<'s>(configs: &'s Store, ask: &Ask<Asked>) -> Result<&'s HistoryItem, Failure> {
+    let id = ask.params.number_required(field::NID)?;
+    let item = configs.history_item(id).filter(|item| item.key() == (&ask.about.of).into());
+    item.ok_or_else(|| {
+        let words = format!("certain config history for nid = {id} not exist");
+        Failure::not_found(Code::RESOURCE_NOT_FOUND, words)
+    })
 }
 
-fn v1(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let asked = Asked::new(&params, &Words::V1)?;
+/// As [`item`], the one before it.
+fn previous<'s>(configs: &'s Store, ask: &Ask<Asked>) -> Result<&'s HistoryItem, Failure> {
+    let id = ask.params.number_required(field::ID)?;
+    let item = configs.history_previous(id).filter(|item| item.key() == (&ask.about.of).into());
+    item.ok_or_else(|| {
+        let words = format!("previous config history for id = {id} not exist");
+        Failure::not_found(Code::RESOURCE_NOT_FOUND, words)
+    })
+}
+
+fn v1_item(state: &State, ask: &Ask<Asked>) -> Result<Answer, Failure> {
     let configs = state.all_configs()?;
-    if params.raw("search") == Some("accurate") {
-        return Ok(Answer::json(&asked.page(&configs, &params)?));
+    if ask.params.is(field::SEARCH, "accurate") {
+        return Ok(Answer::json(&page(&configs, &ask.about, &ask.params)?));
     }
-    let item = asked.item(&configs, params.number_required("nid")?)?;
-    Ok(Answer::json(&Item::new(item, asked.tenant, true)))
+    Ok(Answer::json(&Item::new(item(&configs, ask)?, &ask.about.tenant, true)))
 }
 
-fn v1_previous(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let asked = Asked::new(&params, &Words::V1)?;
+fn v1_previous(state: &State, ask: &Ask<Asked>) -> Result<Answer, Failure> {
     let configs = state.all_configs()?;
-    let item = asked.previous(&configs, params.number_required("id")?)?;
-    Ok(Answer::json(&Item::new(item, asked.tenant, true)))
+    Ok(Answer::json(&Item::new(previous(&configs, ask)?, &ask.about.tenant, true)))
 }
 
-fn v2_list(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let asked = Asked::new(&params, &Words::V2)?;
+fn v2_list(state: &State, ask: &Ask<Asked>) -> Result<Answer, Failure> {
     let configs = state.all_configs()?;
-    Ok(Answer::result(&asked.page(&configs, &params)?))
+    Ok(Answer::result(&page(&configs, &ask.about, &ask.params)?))
 }
 
-fn v2_item(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let asked = Asked::new(&params, &Words::V2)?;
+fn v2_item(state: &State, ask: &Ask<Asked>) -> Result<Answer, Failure> {
     let configs = state.all_configs()?;
-    let item = asked.item(&configs, params.number_required("nid")?)?;
-    Ok(Answer::result(&Item::new(item, asked.tenant, true)))
+    Ok(Answer::result(&Item::new(item(&configs, ask)?, &ask.about.tenant, true)))
 }
 
-fn v2_previous(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let asked = Asked::new(&params, &Words::V2)?;
+fn v2_previous(state: &State, ask: &Ask<Asked>) -> Result<Answer, Failure> {
     let configs = state.all_configs()?;
-    let item = asked.previous(&configs, params.number_required("id")?)?;
-    Ok(Answer::result(&Item::new(item, asked.tenant, true)))
+    Ok(Answer::result(&Item::new(previous(&configs, ask)?, &ask.about.tenant, true)))
 }
 
 /// An item beside what is there now.
-fn v2_detail(state: &State, call: &Call) -> Result<Answer, Failure> {
+fn v2_detail(state: &State, ask: &Ask<Asked>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Detail<'a> {
@@ -192,18 +183,16 @@ fn v2_detail(state: &State, call: &Call) -> Result<Answer, Failure> {
         created_time: String,
         last_modified_time: String,
     }
-    let params = call.params();
-    let asked = Asked::new(&params, &Words::V2)?;
     let configs = state.all_configs()?;
-    let item = asked.item(&configs, params.number_required("nid")?)?;
-    let KeyRef { namespace, group, data_id } = asked.key;
+    let item = item(&configs, ask)?;
+    let KeyRef { namespace, group, data_id } = (&ask.about.of).into();
     let now = configs.get(namespace, group, data_id);
     Ok(Answer::result(&Detail {
         id: item.id.to_string(),
         last_id: -1,
         data_id,
         group,
-        tenant: asked.tenant,
+        tenant: &ask.about.tenant,
         op_type: item.op.as_str(),
         publish_type: if item.gray().is_some() { "gray" } else { "formal" },
         gray_name: item.gray().map(GrayName::to_string),
@@ -240,14 +229,7 @@ struct Wrapper<'a> {
     last_modified: u64,
 }
 
-fn configs_of<'s>(
-    configs: &'s Store,
-    params: &'s Params<'_>,
-    name: &'static str,
-) -> Result<Vec<Wrapper<'s>>, Failure> {
-    let asked = params.present(name)?;
-    let namespace = Namespace::canonical(asked)?;
-    let tenant = spelling(namespace, asked);
+fn configs_of<'s>(configs: &'s Store, asked: &'s Spelled<Whole>) -> Vec<Wrapper<'s>> {
     let wrapper = |(key, config): (KeyRef<'s>, &'s nacolet_config::Config)| Wrapper {
         id: config.id.to_string(),
         data_id: key.data_id,
@@ -255,20 +237,10 @@ fn configs_of<'s>(
         content: None,
         md5: None,
         encrypted_data_key: None,
-        tenant,
+        tenant: &asked.tenant,
         app_name: config.app_name(),
         config_type: config.config_type.map(ConfigType::as_str),
         last_modified: config.modified.as_millis(),
     };
-    Ok(configs.keys(namespace).map(wrapper).collect())
-}
-
-fn v1_configs(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    Ok(Answer::json(&configs_of(&*state.all_configs()?, &params, "tenant")?))
-}
-
-fn v2_configs(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    Ok(Answer::result(&configs_of(&*state.all_configs()?, &params, "namespaceId")?))
+    configs.keys(asked.of.namespace.as_str()).map(wrapper).collect()
 }

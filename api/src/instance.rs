@@ -4,87 +4,84 @@
 use std::sync::Arc;
 
 use hyper::Method;
-use nacolet_model::ClusterName;
-use nacolet_registry::{Consistency, Instance, MetadataOp, Reply, Request, UpdatedInstance};
+use nacolet_model::{ClusterName, ServiceKey};
+use nacolet_registry::{
+    Consistency, Instance, MetadataOp, Registry, Reply, Request, Service, UpdatedInstance,
+};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::about;
+use crate::address;
 use crate::beat;
-use crate::call::{Answer, Call, Envelope};
-use crate::params::Params;
+use crate::call::{Answer, Ask, Envelope};
+use crate::params::{Fields, Id, Parts, field};
 use crate::refused;
-use crate::router::{Permission, Routes, Scope};
+use crate::router::{Permission, Routes};
 use crate::server::State;
 use crate::shapes::{Grouped, Host, InstanceId, Map};
 use crate::spec;
 use crate::status::{Code, Failure};
-use crate::target::{self, Target};
 
 pub(crate) fn routes(routes: &mut Routes) {
+    use Dialect::{V1, V2};
     let (read, write) = (Permission::NamingRead, Permission::NamingWrite);
+    let (grouped, apart) = (about::service_grouped, about::service_apart);
     routes
         .at("/v1/ns/instance")
-        .later(Method::POST, write, |state, call| done(state, call, Dialect::V1, register))
+        .later(Method::POST, write, grouped, |state, ask| done(state, ask, V1, register))
         .hot()
-        .later(Method::DELETE, write, |state, call| done(state, call, Dialect::V1, deregister))
+        .later(Method::DELETE, write, grouped, |state, ask| done(state, ask, V1, deregister))
         .hot()
-        .later(Method::PUT, write, |state, call| done(state, call, Dialect::V1, update))
-        .later(Method::PATCH, write, |state, call| done(state, call, Dialect::V1, patch))
-        .now(Method::GET, read, |state, call| detail(state, call, Dialect::V1));
+        .later(Method::PUT, write, grouped, |state, ask| done(state, ask, V1, update))
+        .later(Method::PATCH, write, grouped, |state, ask| done(state, ask, V1, patch))
+        .now(Method::GET, read, grouped, |state, ask| detail(state, ask, V1));
+    let (put, delete) = (MetadataOp::Put, MetadataOp::Delete);
     routes
         .at("/v1/ns/instance/metadata/batch")
-        .later(Method::PUT, write, |state, call| batch(state, call, Dialect::V1, MetadataOp::Put))
-        .later(Method::DELETE, write, |state, call| {
-            batch(state, call, Dialect::V1, MetadataOp::Delete)
-        });
-    // Namespace and service are in one text.
-    let all = read.over(|_| Scope::All);
-    routes.at("/v1/ns/instance/statuses").now(Method::GET, all, statuses).now(
-        Method::POST,
-        all,
-        statuses,
-    );
+        .later(Method::PUT, write, grouped, move |state, ask| batch(state, ask, V1, put))
+        .later(Method::DELETE, write, grouped, move |state, ask| batch(state, ask, V1, delete));
+    routes
+        .at("/v1/ns/instance/statuses")
+        .now(Method::GET, read, service_of_parameter, statuses)
+        .now(Method::POST, read, service_of_parameter, statuses);
 
     routes
         .at("/v2/ns/instance")
-        .later(Method::POST, write, |state, call| done(state, call, Dialect::V2, register))
-        .later(Method::DELETE, write, |state, call| done(state, call, Dialect::V2, deregister))
-        .later(Method::PUT, write, |state, call| done(state, call, Dialect::V2, update))
+        .later(Method::POST, write, apart, |state, ask| done(state, ask, V2, register))
+        .later(Method::DELETE, write, apart, |state, ask| done(state, ask, V2, deregister))
+        .later(Method::PUT, write, apart, |state, ask| done(state, ask, V2, update))
         // It kept the grouped name and the bare answer (Nacos `InstanceControllerV2.patch`).
-        .later(Method::PATCH, write, |state, call| done(state, call, Dialect::V1, patch))
-        .now(Method::GET, read, |state, call| detail(state, call, Dialect::V2));
-    routes
-        .at("/v2/ns/instance/metadata/batch")
-        .later(Method::PUT, write, |state, call| batch(state, call, Dialect::V2, MetadataOp::Put))
-        .later(Method::DELETE, write, |state, call| {
-            batch(state, call, Dialect::V2, MetadataOp::Delete)
-        });
-    routes.at("/v2/ns/instance/statuses/:key").now(Method::GET, all, statuses_v2);
-    routes_v3(routes);
-}
-
-fn routes_v3(routes: &mut Routes) {
-    let (read, write) = (Permission::NamingRead, Permission::NamingWrite);
-    routes.at("/v3/client/ns/instance").later(Method::POST, write, register_or_beat).later(
+        .later(Method::PATCH, write, grouped, |state, ask| done(state, ask, V1, patch))
+        .now(Method::GET, read, apart, |state, ask| detail(state, ask, V2));
+    routes.at("/v2/ns/instance/statuses/:key").now(
+        Method::GET,
+        read,
+        // Behind /nacos/v2/ns/instance/statuses/.
+        |parts| about::service_of_key(&parts.segment(5)),
+        statuses,
+    );
+    routes.at("/v3/client/ns/instance").later(Method::POST, write, apart, register_or_beat).later(
         Method::DELETE,
         write,
-        |state, call| done(state, call, Dialect::V2, deregister),
+        apart,
+        |state, ask| done(state, ask, V2, deregister),
     );
     routes
         .at("/v3/admin/ns/instance")
-        .later(Method::POST, write, |state, call| done(state, call, Dialect::V2, register))
-        .later(Method::DELETE, write, |state, call| done(state, call, Dialect::V2, deregister))
-        .later(Method::PUT, write, |state, call| done(state, call, Dialect::V2, update))
-        .now(Method::GET, read, detail_v3);
+        .later(Method::POST, write, apart, |state, ask| done(state, ask, V2, register))
+        .later(Method::DELETE, write, apart, |state, ask| done(state, ask, V2, deregister))
+        .later(Method::PUT, write, apart, |state, ask| done(state, ask, V2, update))
+        .now(Method::GET, read, apart, detail_v3);
     routes
         .at("/v3/admin/ns/instance/partial")
-        .later(Method::PUT, write, |state, call| done(state, call, Dialect::V2, patch));
-    routes
-        .at("/v3/admin/ns/instance/metadata/batch")
-        .later(Method::PUT, write, |state, call| batch(state, call, Dialect::V2, MetadataOp::Put))
-        .later(Method::DELETE, write, |state, call| {
-            batch(state, call, Dialect::V2, MetadataOp::Delete)
-        });
+        .later(Method::PUT, write, apart, |state, ask| done(state, ask, V2, patch));
+    for path in ["/v2/ns/instance/metadata/batch", "/v3/admin/ns/instance/metadata/batch"] {
+        routes
+            .at(path)
+            .later(Method::PUT, write, apart, move |state, ask| batch(state, ask, V2, put))
+            .later(Method::DELETE, write, apart, move |state, ask| batch(state, ask, V2, delete));
+    }
 }
 
 /// How a family of paths names a service and says that something is done.
@@ -97,14 +94,6 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// The service that a call means.
-    pub(crate) fn target<'a>(self, params: &'a Params<'_>) -> Result<Target<'a>, Failure> {
-        match self {
-            Self::V1 => Target::grouped(params),
-            Self::V2 => Target::apart(params),
-        }
-    }
-
     /// It is done.
     pub(crate) fn ok(self) -> Answer {
         match self {
@@ -112,38 +101,22 @@ impl Dialect {
             Self::V2 => Answer::result("ok"),
         }
     }
-
-    /// The failure of a registry write, with the name of the service that the call means.
-    pub(crate) fn failure(
-        self,
-        call: &Call,
-        error: crate::request::WriteError<nacolet_registry::RegistryError>,
-    ) -> Failure {
-        let params = call.params();
-        match self.target(&params) {
-            Ok(target) => refused::failure(error, target.full_name()),
-            Err(failure) => failure,
-        }
-    }
 }
 
-/// Turns the parameters of a call into a write.
-pub(crate) type Read = fn(&State, &Params<'_>, Target<'_>) -> Result<Request, Failure>;
+/// Turns what a call says about a service into a write.
+pub(crate) type Read = fn(&State, &Fields, ServiceKey) -> Result<Request, Failure>;
 
 /// A write whose answer is "ok".
 pub(crate) async fn done(
     state: Arc<State>,
-    call: Call,
+    ask: Ask<ServiceKey>,
     dialect: Dialect,
     read: Read,
 ) -> Result<Answer, Failure> {
-    let request = {
-        let params = call.params();
-        read(&state, &params, dialect.target(&params)?)?
-    };
+    let request = read(&state, &ask.params, ask.about.clone())?;
     match state.write_registry(request).await {
         Ok(_) => Ok(dialect.ok()),
-        Err(error) => Err(dialect.failure(&call, error)),
+        Err(error) => Err(refused::failure(error, Grouped::of(&ask.about))),
     }
 }
 
@@ -151,51 +124,51 @@ fn default_ephemeral(state: &State) -> bool {
     state.registry().switches().default_instance_ephemeral
 }
 
-fn register(state: &State, params: &Params<'_>, target: Target<'_>) -> Result<Request, Failure> {
+fn register(state: &State, params: &Fields, service: ServiceKey) -> Result<Request, Failure> {
     let instance = spec::from_params(params, default_ephemeral(state))?;
-    Ok(Request::Register { service: target.key()?, instance })
+    Ok(Request::Register { service, instance })
 }
 
 /// Only an instance of the kind that the call says or that is the default (Nacos looks for the client
 /// `ip:port#ephemeral`).
-fn deregister(state: &State, params: &Params<'_>, target: Target<'_>) -> Result<Request, Failure> {
-    let (ip, port) = target::address(params)?;
-    let ephemeral = target::toggle(params, "ephemeral", default_ephemeral(state));
+fn deregister(state: &State, params: &Fields, service: ServiceKey) -> Result<Request, Failure> {
+    let (ip, port) = address::address(params)?;
+    let ephemeral = address::toggle(params, field::EPHEMERAL, default_ephemeral(state));
     Ok(Request::Deregister {
-        service: target.key()?,
+        service,
         ip: ip.into(),
         port,
-        cluster: target::cluster(params)?.map(ClusterName::new).transpose()?,
+        cluster: address::cluster(params)?.map(ClusterName::new).transpose()?,
         ephemeral: Some(ephemeral),
     })
 }
 
-fn update(state: &State, params: &Params<'_>, target: Target<'_>) -> Result<Request, Failure> {
+fn update(state: &State, params: &Fields, service: ServiceKey) -> Result<Request, Failure> {
     let instance = spec::from_params(params, default_ephemeral(state))?;
-    Ok(Request::Update { service: target.key()?, instance })
+    Ok(Request::Update { service, instance })
 }
 
-fn patch(_state: &State, params: &Params<'_>, target: Target<'_>) -> Result<Request, Failure> {
-    let (ip, port) = target::address(params)?;
-    let given = |name| params.text(name).map(|_| target::toggle(params, name, false));
+fn patch(_state: &State, params: &Fields, service: ServiceKey) -> Result<Request, Failure> {
+    let (ip, port) = address::address(params)?;
+    let given = |name| params.text(name).map(|_| address::toggle(params, name, false));
     Ok(Request::Patch {
-        service: target.key()?,
+        service,
         ip: ip.into(),
         port,
-        cluster: target::cluster(params)?.map(ClusterName::new).transpose()?,
+        cluster: address::cluster(params)?.map(ClusterName::new).transpose()?,
         weight: spec::weight(params)?,
-        healthy: given("healthy"),
-        enabled: given("enabled"),
-        metadata: params.text("metadata").map(spec::parse_metadata).transpose()?,
+        healthy: given(field::HEALTHY),
+        enabled: given(field::ENABLED),
+        metadata: params.text(field::METADATA).map(spec::parse_metadata).transpose()?,
     })
 }
 
 /// v3 registers and beats through one path.
-async fn register_or_beat(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    if !call.params().flag_or("heartBeat", false) {
-        return done(state, call, Dialect::V2, register).await;
+async fn register_or_beat(state: Arc<State>, ask: Ask<ServiceKey>) -> Result<Answer, Failure> {
+    if !ask.params.flag_or(field::HEART_BEAT, false) {
+        return done(state, ask, Dialect::V2, register).await;
     }
-    if beat::light_beat_v3(&state, &call).await? {
+    if beat::light_beat_v3(&state, &ask).await? {
         return Ok(Answer::result("ok"));
     }
     // With status 200, so that a client tells "register again" from a failing server.
@@ -206,31 +179,28 @@ async fn register_or_beat(state: Arc<State>, call: Call) -> Result<Answer, Failu
 /// Runs `show` on the instance that a call means.
 fn with_instance(
     state: &State,
-    call: &Call,
-    dialect: Dialect,
+    ask: &Ask<ServiceKey>,
     show: impl FnOnce(&Instance, Grouped<'_>) -> Answer,
 ) -> Result<Answer, Failure> {
-    let params = call.params();
-    let target = dialect.target(&params)?;
-    let (ip, port) = target::address(&params)?;
-    let cluster = target::cluster(&params)?;
+    let named = Grouped::of(&ask.about);
+    let (ip, port) = address::address(&ask.params)?;
+    let cluster = address::cluster(&ask.params)?;
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
-    let service = registry.service(target.namespace, target.group, target.name);
+    let service = find(&registry, &ask.about);
     let Some(service) = service.filter(|service| !service.instances().is_empty()) else {
         return Err(refused::nothing_here(format!(
-            "no ips found for cluster {} in service {}",
+            "no ips found for cluster {} in service {named}",
             cluster.unwrap_or(ClusterName::DEFAULT),
-            target.full_name()
         )));
     };
     let Some(instance) = service.find(ip, port, cluster) else {
         return Err(refused::nothing_here("no matched ip found!".into()));
     };
-    Ok(show(instance, target.full_name()))
+    Ok(show(instance, named))
 }
 
-fn detail(state: &State, call: &Call, dialect: Dialect) -> Result<Answer, Failure> {
+fn detail(state: &State, ask: &Ask<ServiceKey>, dialect: Dialect) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Detail<'a> {
@@ -246,7 +216,7 @@ fn detail(state: &State, call: &Call, dialect: Dialect) -> Result<Answer, Failur
         instance_id: InstanceId<'a>,
         metadata: Map<'a>,
     }
-    with_instance(state, call, dialect, |instance, service| {
+    with_instance(state, ask, |instance, service| {
         let detail = Detail {
             service: (dialect == Dialect::V1).then_some(service),
             service_name: (dialect == Dialect::V2).then_some(service),
@@ -266,36 +236,32 @@ fn detail(state: &State, call: &Call, dialect: Dialect) -> Result<Answer, Failur
 }
 
 /// v3 describes an instance as lists show it.
-fn detail_v3(state: &State, call: &Call) -> Result<Answer, Failure> {
-    with_instance(state, call, Dialect::V2, |instance, service| {
-        Answer::result(&Host::plain(instance, service))
-    })
+fn detail_v3(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    with_instance(state, ask, |instance, service| Answer::result(&Host::plain(instance, service)))
 }
 
 async fn batch(
     state: Arc<State>,
-    call: Call,
+    ask: Ask<ServiceKey>,
     dialect: Dialect,
     op: MetadataOp,
 ) -> Result<Answer, Failure> {
-    let request = {
-        let params = call.params();
-        Request::MetadataBatch {
-            service: dialect.target(&params)?.key()?,
-            consistency: match params.text("consistencyType") {
-                Some("ephemeral") => Consistency::Ephemeral,
-                Some("persist") => Consistency::Persistent,
-                _ => Consistency::Both,
-            },
-            instances: spec::parse_batch(params.text("instances").unwrap_or_default())?,
-            metadata: spec::parse_metadata(params.required("metadata")?)?,
-            op,
-        }
+    let params = &ask.params;
+    let request = Request::MetadataBatch {
+        service: ask.about.clone(),
+        consistency: match params.text(field::CONSISTENCY_TYPE) {
+            Some("ephemeral") => Consistency::Ephemeral,
+            Some("persist") => Consistency::Persistent,
+            _ => Consistency::Both,
+        },
+        instances: spec::parse_batch(params.text(field::INSTANCES).unwrap_or_default())?,
+        metadata: spec::parse_metadata(params.required(field::METADATA)?)?,
+        op,
     };
     let updated = match state.write_registry(request).await {
         Ok(Reply::Updated(updated)) => updated,
         Ok(Reply::Done | Reply::Beat(_)) => Vec::new(),
-        Err(error) => return Err(dialect.failure(&call, error)),
+        Err(error) => return Err(refused::failure(error, Grouped::of(&ask.about))),
     };
     let labels: Vec<String> = updated.iter().map(label).collect();
     let shape = json!({ "updated": labels });
@@ -312,27 +278,22 @@ fn label(updated: &UpdatedInstance) -> String {
     format!("{}:{}:unknown:{}:{kind}", key.ip, key.port, key.cluster)
 }
 
-fn statuses(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    statuses_of(state, params.required("key")?)
+fn service_of_parameter(parts: &Parts<'_>) -> Result<ServiceKey, Failure> {
+    about::service_of_key(parts.required_id(Id::KEY)?)
 }
 
-fn statuses_v2(state: &State, call: &Call) -> Result<Answer, Failure> {
-    // Behind /nacos/v2/ns/instance/statuses/.
-    let key = call.segment(5).unwrap_or_default();
-    statuses_of(state, &key)
-}
-
-/// Health of every instance of `namespace##group@@service`.
-fn statuses_of(state: &State, key: &str) -> Result<Answer, Failure> {
-    let (namespace, name) = key.split_once("##").unwrap_or(("", key));
-    let target = Target::parse(namespace, nacolet_model::Group::DEFAULT, name)?;
+/// Health of every instance of a service.
+fn statuses(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
     let registry = state.registry();
-    let service = registry.service(target.namespace, target.group, target.name);
-    let instances = service.map_or(&[][..], |service| service.instances());
+    let instances = find(&registry, &ask.about).map_or(&[][..], Service::instances);
     let ips: Vec<String> = instances
         .iter()
         .map(|instance| format!("{}:{}_{}", instance.ip(), instance.port(), instance.healthy()))
         .collect();
     Ok(Answer::json(&json!({ "ips": ips })))
+}
+
+/// The service with this key.
+pub(crate) fn find<'r>(registry: &'r Registry, key: &ServiceKey) -> Option<&'r Service> {
+    registry.service(key.namespace.as_str(), key.group.as_str(), key.name.as_str())
 }

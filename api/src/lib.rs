@@ -24,7 +24,9 @@ pub mod call;
 pub mod request;
 pub mod stage;
 
+mod about;
 mod browser;
+mod json;
 mod params;
 mod router;
 mod server;
@@ -52,6 +54,7 @@ mod namespace;
 mod search;
 
 // Naming and the node.
+mod address;
 mod beat;
 mod catalog;
 mod client;
@@ -72,7 +75,6 @@ mod service;
 mod shapes;
 mod spec;
 mod subscription;
-mod target;
 pub mod udp;
 
 pub use access::{PasswordError, hash as hash_password};

@@ -9,27 +9,27 @@ use std::sync::{Mutex, PoisonError};
 
 use hyper::Method;
 use hyper::body::Bytes;
-use nacolet_model::{ClusterName, limits};
+use nacolet_model::{ClusterName, ServiceKey, limits};
 use nacolet_registry::{ListQuery, ServiceView};
 use serde::Serialize;
 use serde::ser::{SerializeStruct as _, Serializer};
 
-use crate::call::{Answer, Call, JSON};
-use crate::params::Params;
+use crate::about;
+use crate::call::{Answer, Ask, JSON};
+use crate::params::{Field, Fields, field};
 use crate::refused;
 use crate::router::{Permission, Routes};
 use crate::server::State;
 use crate::shapes::{Grouped, Host};
 use crate::status::Failure;
 use crate::subscription::subscribe;
-use crate::target::Target;
 
 pub(crate) fn routes(routes: &mut Routes) {
-    let read = Permission::NamingRead;
-    routes.at("/v1/ns/instance/list").now(Method::GET, read, list).hot();
-    routes.at("/v2/ns/instance/list").now(Method::GET, read, list_v2);
-    routes.at("/v3/client/ns/instance/list").now(Method::GET, read, list_v3);
-    routes.at("/v3/admin/ns/instance/list").now(Method::GET, read, list_v3_admin);
+    let (read, apart) = (Permission::NamingRead, about::service_apart);
+    routes.at("/v1/ns/instance/list").now(Method::GET, read, about::service_grouped, list).hot();
+    routes.at("/v2/ns/instance/list").now(Method::GET, read, apart, list_v2);
+    routes.at("/v3/client/ns/instance/list").now(Method::GET, read, apart, list_v3);
+    routes.at("/v3/admin/ns/instance/list").now(Method::GET, read, apart, list_v3_admin);
 }
 
 /// A service as a client sees it (Nacos `ServiceInfo` over HTTP).
@@ -169,24 +169,22 @@ impl Shelf {
     }
 }
 
-fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let target = Target::grouped(&params)?;
-    let clusters = clusters(&params, "clusters")?;
-    let query = query(target, clusters, params.flag_or("healthyOnly", false));
-    subscribe(state, call, &query, params.text("udpPort"))?;
+fn list(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    let clusters = clusters(params, field::CLUSTERS)?;
+    let query = query(&ask.about, clusters, params.flag_or(field::HEALTHY_ONLY, false));
+    subscribe(state, ask, &query, params.text(field::UDP_PORT))?;
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
     Ok(Answer::new(JSON, state.lists.body(&view, &query)))
 }
 
-fn list_v2(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let target = Target::apart(&params)?;
-    let clusters = clusters(&params, "clusterName")?;
-    let query = query(target, clusters, params.flag_or("healthyOnly", false));
-    subscribe(state, call, &query, params.text("port"))?;
+fn list_v2(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    let clusters = clusters(params, field::CLUSTER_NAME)?;
+    let query = query(&ask.about, clusters, params.flag_or(field::HEALTHY_ONLY, false));
+    subscribe(state, ask, &query, params.text(field::PORT))?;
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
@@ -194,33 +192,31 @@ fn list_v2(state: &State, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// Only the instances, and `healthyOnly` has no effect (Nacos `InstanceOpenApiController`).
-fn list_v3(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let target = Target::apart(&params)?;
-    let query = query(target, clusters(&params, "clusterName")?, false);
+fn list_v3(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    let query = query(&ask.about, clusters(params, field::CLUSTER_NAME)?, false);
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
-    Ok(Answer::result(&Hosts { view: &view, service: target.full_name() }))
+    Ok(Answer::result(&Hosts { view: &view, service: Grouped::of(&ask.about) }))
 }
 
-fn list_v3_admin(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let target = Target::apart(&params)?;
-    let clusters = clusters(&params, "clusterName")?;
-    let query = query(target, clusters, params.flag_or("healthyOnly", false));
+fn list_v3_admin(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    let clusters = clusters(params, field::CLUSTER_NAME)?;
+    let query = query(&ask.about, clusters, params.flag_or(field::HEALTHY_ONLY, false));
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
-    Ok(Answer::result(&Hosts { view: &view, service: target.full_name() }))
+    Ok(Answer::result(&Hosts { view: &view, service: Grouped::of(&ask.about) }))
 }
 
-fn query<'a>(target: Target<'a>, clusters: &'a str, healthy_only: bool) -> ListQuery<'a> {
-    let Target { namespace, group, name } = target;
-    ListQuery { namespace, group, name, clusters, healthy_only }
+fn query<'a>(key: &'a ServiceKey, clusters: &'a str, healthy_only: bool) -> ListQuery<'a> {
+    let (namespace, group) = (key.namespace.as_str(), key.group.as_str());
+    ListQuery { namespace, group, name: key.name.as_str(), clusters, healthy_only }
 }
 
-fn clusters<'a>(params: &'a Params<'_>, name: &str) -> Result<&'a str, Failure> {
+fn clusters(params: &Fields, name: Field) -> Result<&str, Failure> {
     let clusters = params.text(name).unwrap_or_default();
     for cluster in clusters.split(',').map(str::trim).filter(|cluster| !cluster.is_empty()) {
         ClusterName::check(cluster)?;
@@ -230,7 +226,7 @@ fn clusters<'a>(params: &'a Params<'_>, name: &str) -> Result<&'a str, Failure> 
 
 #[cfg(test)]
 mod tests {
-    use nacolet_model::{Instant, Namespace, RequestId, ServiceKey, WallTime};
+    use nacolet_model::{Instant, RequestId, WallTime};
     use nacolet_registry::{Input, InstanceSpec, Registry, RegistrySettings, Request};
 
     use super::*;
@@ -240,8 +236,7 @@ mod tests {
 
     fn registry() -> Registry {
         let mut registry = Registry::new(RegistrySettings::default());
-        let service = Target { namespace: Namespace::PUBLIC, group: "g", name: "s" };
-        let service: ServiceKey = service.key().expect("valid");
+        let service = about::service_of("", "g", "s").expect("valid");
         let body = Request::Register { service, instance: InstanceSpec::new("10.0.0.1", 80) };
         let input = Input::Request { request: RequestId(1), at: WallTime(1), body };
         registry.step(Instant::from_millis(1), input, &mut Vec::new());

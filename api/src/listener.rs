@@ -9,17 +9,17 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use hyper::Method;
 use hyper::header::HeaderName;
-use nacolet_auth::Action;
+use nacolet_auth::{Action, Kind, Resource};
 use nacolet_config::{Caller, ListenKey, Md5};
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
 use serde::Serialize;
 
-use crate::access;
-use crate::call::{Answer, Call};
-use crate::config::{Words, no_cache};
+use crate::about::{self, About, Everything, Spelled, Whole, spelling};
+use crate::call::{Answer, Ask};
+use crate::config::no_cache;
+use crate::params::{Id, Parts, field};
 use crate::request::{ListenAnswer, Request, WatchersOf};
-use crate::router::{Permission, Routes, Scope};
-use crate::search::spelling;
+use crate::router::{Permission, Routes};
 use crate::server::State;
 use crate::status::Failure;
 
@@ -36,23 +36,60 @@ const BODY_SINCE: [u64; 3] = [2, 0, 4];
 pub(crate) fn routes(routes: &mut Routes) {
     use Permission::ConfigRead;
     routes
-        .at("/v1/cs/configs/listener")
-        .long_poll(
-            Method::POST,
-            ConfigRead.over(|_| Scope::Handler),
-            |_| limits::LISTEN_BODY_BYTES_MAX,
-            listen,
-        )
-        .later(Method::GET, ConfigRead, watchers_of_key);
-    routes.at("/v1/cs/listener").later(
-        Method::GET,
-        ConfigRead.over(|call| match call.params().text("tenant") {
-            Some(_) => Scope::Namespace,
-            // With `all` those of every namespace.
-            None => Scope::All,
-        }),
-        watchers_of_ip,
-    );
+        .at_large("/v1/cs/configs/listener", |_| limits::LISTEN_BODY_BYTES_MAX)
+        .long_poll(Method::POST, ConfigRead, Listening::decode, listen)
+        .later(Method::GET, ConfigRead, about::config_v1, watchers_of_key);
+    routes.at("/v1/cs/listener").later(Method::GET, ConfigRead, Watched::decode, watchers_of_ip);
+}
+
+/// The configs that a long poll is about, each with what the client has of it.
+struct Listening {
+    keys: Vec<ConfigKey>,
+    entries: Vec<Entry>,
+}
+
+impl Listening {
+    fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
+        let list = parts.id(Id::LISTENING_CONFIGS)?;
+        let entries = parse(list.ok_or_else(bad_probe)?)?;
+        let keys = entries.iter().map(Entry::key).collect::<Result<_, _>>()?;
+        Ok(Self { keys, entries })
+    }
+}
+
+impl About for Listening {
+    fn is_permitted(
+        &self,
+        action: Action,
+        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
+    ) -> bool {
+        self.keys.is_permitted(action, permits)
+    }
+}
+
+/// The configs that a client listens to: those of a namespace, or of all of them.
+struct Watched(Option<Spelled<Whole>>);
+
+impl Watched {
+    /// With `all` those of every namespace, unless one is named; without it the console means the default
+    /// one (Nacos).
+    fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
+        let is_all = parts.id(Id::TENANT)?.is_none() && parts.fields.flag_or(field::ALL, false);
+        Ok(Self(if is_all { None } else { Some(Spelled::configs(parts, Id::TENANT)?) }))
+    }
+}
+
+impl About for Watched {
+    fn is_permitted(
+        &self,
+        action: Action,
+        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
+    ) -> bool {
+        match &self.0 {
+            Some(namespace) => namespace.is_permitted(action, permits),
+            None => Everything(Kind::Config).is_permitted(action, permits),
+        }
+    }
 }
 
 /// One entry as the client wrote it.
@@ -75,24 +112,18 @@ impl Entry {
     }
 }
 
-async fn listen(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let entries = {
-        let params = call.params();
-        parse(params.text("Listening-Configs").ok_or_else(bad_probe)?)?
-    };
-    let keys: Vec<ConfigKey> = entries.iter().map(Entry::key).collect::<Result<_, _>>()?;
-    for key in &keys {
-        state.access.permits(call.user.as_deref(), Action::Read, &access::config(key))?;
-    }
-    let tag = call.header("vipserver-tag").filter(|tag| !tag.is_empty());
-    let changed = compare(&state, &keys, &entries, &Caller { ip: call.ip_text(), tag });
-    let Some(timeout) = call.header("long-pulling-timeout") else {
-        return Ok(short_poll(&call, &entries, &changed));
+async fn listen(state: Arc<State>, ask: Ask<Listening>) -> Result<Answer, Failure> {
+    let Ask { about: Listening { keys, entries }, headers, ip, user, params, .. } = ask;
+    let header = |name: &'static str| std::str::from_utf8(headers.get(name)?.as_bytes()).ok();
+    let tag = header("vipserver-tag").filter(|tag| !tag.is_empty());
+    let changed = compare(&state, &keys, &entries, &Caller { ip: &ip, tag });
+    let Some(timeout) = header("long-pulling-timeout") else {
+        return Ok(short_poll(header("client-version"), &entries, &changed));
     };
     if !changed.is_empty() {
         return Ok(told(&entries, &changed));
     }
-    let hangs_up_not = call.header("long-pulling-timeout-no-hangup");
+    let hangs_up_not = header("long-pulling-timeout-no-hangup");
     if hangs_up_not.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Ok(Answer::empty());
     }
@@ -102,13 +133,13 @@ async fn listen(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
     let with_md5 = |(key, entry): (ConfigKey, &Entry)| ListenKey { key, md5: entry.md5 };
     let request = Request::Listen {
         keys: keys.into_iter().zip(&entries).map(with_md5).collect(),
-        ip: call.ip_text().into(),
+        ip: (*ip).into(),
         tag: tag.map(Into::into),
         deadline: state.now().0 + hold,
         reply,
     };
     // The request may wait for half a minute: what it came with is not kept.
-    drop(call);
+    drop((params, headers));
     state.send::<Failure>(request)?;
     let stopped = async {
         state.stopped().await;
@@ -116,7 +147,16 @@ async fn listen(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
     };
     match smol::future::or(async { answer.await.ok() }, stopped).await {
         Some(ListenAnswer::Changed(changed)) if changed.is_empty() => Ok(Answer::empty()),
-        Some(ListenAnswer::Changed(changed)) => Ok(told(&entries, &changed)),
+        Some(ListenAnswer::Changed(changed)) => {
+            // What the caller may see can have changed while it waited.
+            let may = |position: &u32| {
+                let entry = usize::try_from(*position).ok().and_then(|at| entries.get(at));
+                let key = entry.and_then(|entry| entry.key().ok());
+                key.is_some_and(|key| state.access.still_permits(user.as_deref(), &key))
+            };
+            let changed: Vec<u32> = changed.into_iter().filter(may).collect();
+            Ok(if changed.is_empty() { Answer::empty() } else { told(&entries, &changed) })
+        }
         Some(ListenAnswer::TooMany) => Err(too_many()),
         // The node stops: the client asks again, here or elsewhere.
         None => Ok(Answer::empty()),
@@ -219,8 +259,8 @@ fn told(entries: &[Entry], changed: &[u32]) -> Answer {
 }
 
 /// The poll of clients that are older than long polling: answered at once, the oldest in headers.
-fn short_poll(call: &Call, entries: &[Entry], changed: &[u32]) -> Answer {
-    let version = call.header("client-version").map_or([2, 0, 0], version);
+fn short_poll(client_version: Option<&str>, entries: &[Entry], changed: &[u32]) -> Answer {
+    let version = client_version.map_or([2, 0, 0], version);
     if version >= BODY_SINCE {
         return no_cache(Answer::text(names(entries, changed)));
     }
@@ -247,31 +287,21 @@ struct Listeners {
     lisenters_groupkey_status: BTreeMap<String, String>,
 }
 
-async fn watchers_of_key(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let of = {
-        let params = call.params();
-        WatchersOf::Key(Words::V1.owned_key(&params)?)
-    };
-    let watchers = watchers(&state, of).await?;
+async fn watchers_of_key(state: Arc<State>, ask: Ask<ConfigKey>) -> Result<Answer, Failure> {
+    let watchers = watchers(&state, WatchersOf::Key(ask.about)).await?;
     let status = watchers.into_iter().map(|watcher| (watcher.ip.into(), md5_text(watcher.md5)));
     Ok(told_listeners(status.collect()))
 }
 
-async fn watchers_of_ip(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let (of, asked, is_all) = {
-        let params = call.params();
-        let namespace = params.text("tenant").map(Namespace::parse).transpose()?;
-        let is_all = params.flag_or("all", false);
-        let asked = params.text_or("tenant", "").to_owned();
-        let ip = params.required("ip")?.into();
-        // Without a namespace and without `all` the console means the default one (Nacos).
-        let namespace = namespace.or_else(|| (!is_all).then(Namespace::public));
-        (WatchersOf::Ip { ip, namespace }, asked, is_all)
-    };
-    let watchers = watchers(&state, of).await?;
+async fn watchers_of_ip(state: Arc<State>, ask: Ask<Watched>) -> Result<Answer, Failure> {
+    let ip = ask.params.required(field::IP)?.into();
+    let namespace = ask.about.0.as_ref().map(|spelled| spelled.of.namespace.clone());
+    let tenant = ask.about.0.as_ref().map_or("", |spelled| &*spelled.tenant);
+    let watchers = watchers(&state, WatchersOf::Ip { ip, namespace }).await?;
+    let is_all = ask.params.flag_or(field::ALL, false);
     let status = watchers.into_iter().map(|watcher| {
         let key = watcher.key;
-        let asked = if is_all { "" } else { &*asked };
+        let asked = if is_all { "" } else { tenant };
         let tenant = match spelling(key.namespace.as_str(), asked) {
             "" => String::new(),
             tenant => format!("+{tenant}"),

@@ -4,7 +4,9 @@
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::call::{Answer, Call, Envelope};
+use crate::about;
+use crate::call::{Answer, Ask, Envelope};
+use crate::params::field;
 use crate::request::{MemberStatus, NodeStatus};
 use crate::router::{Permission, Routes};
 use crate::server::State;
@@ -12,35 +14,50 @@ use crate::status::{Code, Failure};
 
 pub(crate) fn routes(routes: &mut Routes) {
     let look = Permission::Console;
+    routes.at("/v1/core/cluster/self").now(Method::GET, look, about::nothing, |state, _| {
+        Ok(Answer::rest_result(&own_member(state)))
+    });
+    routes.at("/v1/core/cluster/nodes").now(Method::GET, look, about::nothing, nodes_v1);
+    routes.at("/v1/core/cluster/simple/nodes").now(
+        Method::GET,
+        look,
+        about::nothing,
+        |state, _| {
+            let addresses: Vec<Box<str>> =
+                members(state).1.into_iter().map(|member| member.http).collect();
+            Ok(Answer::rest_result(&addresses))
+        },
+    );
     routes
-        .at("/v1/core/cluster/self")
-        .now(Method::GET, look, |state, _| Ok(Answer::rest_result(&own_member(state))));
-    routes.at("/v1/core/cluster/nodes").now(Method::GET, look, nodes_v1);
-    routes.at("/v1/core/cluster/simple/nodes").now(Method::GET, look, |state, _| {
-        let addresses: Vec<Box<str>> =
-            members(state).1.into_iter().map(|member| member.http).collect();
-        Ok(Answer::rest_result(&addresses))
-    });
-    routes.at("/v1/core/cluster/health").now(Method::GET, look, |_, _| Ok(Answer::rest_result(UP)));
-    routes.at("/v1/core/cluster/server/leave").now(Method::POST, Permission::Admin, |_, _| {
-        Ok(not_allowed("/v1/core/cluster/server/leave API not allow to use temporarily."))
-    });
-    routes.at("/v2/core/cluster/nodes").now(Method::DELETE, Permission::Admin, |_, _| {
-        Ok(not_allowed("DELETE /v2/core/cluster/nodes API not allow to use temporarily."))
-    });
+        .at("/v1/core/cluster/health")
+        .now(Method::GET, look, about::nothing, |_, _| Ok(Answer::rest_result(UP)));
+    routes.at("/v1/core/cluster/server/leave").now(
+        Method::POST,
+        Permission::Admin,
+        about::nothing,
+        |_, _| Ok(not_allowed("/v1/core/cluster/server/leave API not allow to use temporarily.")),
+    );
+    routes.at("/v2/core/cluster/nodes").now(
+        Method::DELETE,
+        Permission::Admin,
+        about::nothing,
+        |_, _| Ok(not_allowed("DELETE /v2/core/cluster/nodes API not allow to use temporarily.")),
+    );
     for (own, list) in [
         ("/v2/core/cluster/node/self", "/v2/core/cluster/node/list"),
         ("/v3/admin/core/cluster/node/self", "/v3/admin/core/cluster/node/list"),
     ] {
-        routes.at(own).now(Method::GET, look, |state, _| Ok(Answer::result(&own_member(state))));
-        routes.at(list).now(Method::GET, look, nodes_v2);
+        routes.at(own).now(Method::GET, look, about::nothing, |state, _| {
+            Ok(Answer::result(&own_member(state)))
+        });
+        routes.at(list).now(Method::GET, look, about::nothing, nodes_v2);
     }
     for path in ["/v2/core/cluster/node/self/health", "/v3/admin/core/cluster/node/self/health"] {
-        routes.at(path).now(Method::GET, look, |_, _| Ok(Answer::result(UP)));
+        routes.at(path).now(Method::GET, look, about::nothing, |_, _| Ok(Answer::result(UP)));
     }
-    routes.at("/v1/ns/operator/servers").now(Method::GET, look, servers);
-    routes.at("/v1/ns/ops/servers").now(Method::GET, look, servers);
-    routes.at("/serverlist").now(Method::GET, Permission::Open, server_list);
+    routes.at("/v1/ns/operator/servers").now(Method::GET, look, about::nothing, servers);
+    routes.at("/v1/ns/ops/servers").now(Method::GET, look, about::nothing, servers);
+    routes.at("/serverlist").now(Method::GET, Permission::Open, about::nothing, server_list);
 }
 
 /// State of a member that answers; one that does not is `DOWN` (Nacos `NodeState`).
@@ -120,16 +137,16 @@ fn shapes(state: &State, keep: impl Fn(&MemberStatus) -> bool) -> Vec<Value> {
     kept.map(|member| shape(state, &status, &members, member)).collect()
 }
 
-fn nodes_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let keyword = params.text("keyword").unwrap_or_default();
+fn nodes_v1(state: &State, ask: &Ask<()>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    let keyword = params.text(field::KEYWORD).unwrap_or_default();
     Ok(Answer::rest_result(&shapes(state, |member| member.http.starts_with(keyword))))
 }
 
-fn nodes_v2(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let address = params.text("address").unwrap_or_default();
-    let wanted = params.text("state").map(str::to_ascii_uppercase);
+fn nodes_v2(state: &State, ask: &Ask<()>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    let address = params.text(field::ADDRESS).unwrap_or_default();
+    let wanted = params.text(field::STATE).map(str::to_ascii_uppercase);
     let known = ["STARTING", UP, "SUSPICIOUS", DOWN, "ISOLATION"];
     if let Some(wanted) = wanted.as_deref().filter(|wanted| !known.contains(wanted)) {
         let words = format!("Illegal state: {wanted}");
@@ -143,14 +160,14 @@ fn nodes_v2(state: &State, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// Servers in the shape of Nacos 1, for old clients.
-fn servers(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let healthy_only = call.params().flag_or("healthy", false);
+fn servers(state: &State, ask: &Ask<()>) -> Result<Answer, Failure> {
+    let healthy_only = ask.params.flag_or(field::HEALTHY, false);
     let servers = shapes(state, |member| member.up || !healthy_only);
     Ok(Answer::json(&json!({ "servers": servers })))
 }
 
 /// One `host:port` a line, as an address server gives it out.
-fn server_list(state: &State, _call: &Call) -> Result<Answer, Failure> {
+fn server_list(state: &State, _ask: &Ask<()>) -> Result<Answer, Failure> {
     let (_, members) = members(state);
     let mut lines = String::new();
     for member in members.iter().filter(|member| member.up) {

@@ -11,8 +11,10 @@ use hyper::{Method, StatusCode};
 use nacolet_model::NodeId;
 use serde_json::json;
 
+use crate::about;
 use crate::browser;
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Ask};
+use crate::params::field;
 use crate::request::{Request, WriteError};
 use crate::router::{Permission, Routes};
 use crate::server::State;
@@ -23,7 +25,7 @@ pub const ADMIN_HEADER: &str = "nacolet-admin";
 
 /// What an operator asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum Question {
     /// Who is a member, and how far each one is.
     Status,
     /// Adds a learner, or corrects the address of a member.
@@ -50,7 +52,7 @@ pub enum Ask {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// See [`Ask::Status`].
+    /// See [`Question::Status`].
     Status(ClusterStatus),
     /// It is done.
     Done,
@@ -110,40 +112,30 @@ pub enum AskError {
 }
 
 pub(crate) fn routes(routes: &mut Routes) {
-    routes.at("/v3/admin/nacolet/cluster").later(Method::GET, Permission::Admin, status);
-    routes.at("/v3/admin/nacolet/cluster/state-hash").later(
-        Method::GET,
-        Permission::Admin,
-        state_hash,
-    );
-    routes.at("/v3/admin/nacolet/cluster/add").later(Method::POST, Permission::Admin, add);
-    routes.at("/v3/admin/nacolet/cluster/remove").later(Method::POST, Permission::Admin, remove);
-    routes.at("/v3/admin/nacolet/cluster/transfer").later(
-        Method::POST,
-        Permission::Admin,
-        transfer,
-    );
-    routes.at("/v3/admin/nacolet/cluster/snapshot").later(
-        Method::POST,
-        Permission::Admin,
-        snapshot,
-    );
+    let (admin, nothing) = (Permission::Admin, about::nothing);
+    let (get, post) = (Method::GET, Method::POST);
+    routes.at("/v3/admin/nacolet/cluster").later(get.clone(), admin, nothing, status);
+    routes.at("/v3/admin/nacolet/cluster/state-hash").later(get, admin, nothing, state_hash);
+    routes.at("/v3/admin/nacolet/cluster/add").later(post.clone(), admin, nothing, add);
+    routes.at("/v3/admin/nacolet/cluster/remove").later(post.clone(), admin, nothing, remove);
+    routes.at("/v3/admin/nacolet/cluster/transfer").later(post.clone(), admin, nothing, transfer);
+    routes.at("/v3/admin/nacolet/cluster/snapshot").later(post, admin, nothing, snapshot);
 }
 
 /// Only from this host, and not through a proxy on it.
-fn check_local(call: &Call) -> Result<(), Failure> {
-    let local = call.ip_text().parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let is_named = call.header("host").is_some_and(|host| !browser::is_unmistakable(host));
+fn check_local(ask: &Ask<()>) -> Result<(), Failure> {
+    let local = ask.ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let is_named = ask.header("host").is_some_and(|host| !browser::is_unmistakable(host));
     let proxied = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
-    if local && !is_named && proxied.iter().all(|name| call.header(name).is_none()) {
+    if local && !is_named && proxied.iter().all(|name| ask.header(name).is_none()) {
         return Ok(());
     }
     Err(refused(StatusCode::FORBIDDEN, "the cluster is administered from the node's own host only"))
 }
 
-fn check_change(call: &Call) -> Result<(), Failure> {
-    check_local(call)?;
-    match call.header(ADMIN_HEADER) {
+fn check_change(ask: &Ask<()>) -> Result<(), Failure> {
+    check_local(ask)?;
+    match ask.header(ADMIN_HEADER) {
         Some(_) => Ok(()),
         None => Err(refused(StatusCode::FORBIDDEN, "the header nacolet-admin is missing")),
     }
@@ -154,9 +146,9 @@ fn refused(status: StatusCode, words: impl Into<std::borrow::Cow<'static, str>>)
     Failure::new(status, Code(status.as_u16().into(), "cluster"), words)
 }
 
-async fn ask(state: &State, ask: Ask) -> Result<Told, Failure> {
+async fn put(state: &State, question: Question) -> Result<Told, Failure> {
     let (reply, answer) = oneshot::channel();
-    state.send::<Failure>(Request::Cluster { ask, reply })?;
+    state.send::<Failure>(Request::Cluster { ask: question, reply })?;
     match state.in_time(answer).await.unwrap_or(Err(AskError::Unknown)) {
         Ok(told) => Ok(told),
         Err(error @ AskError::Refused(_)) => Err(refused(StatusCode::CONFLICT, error.to_string())),
@@ -164,49 +156,48 @@ async fn ask(state: &State, ask: Ask) -> Result<Told, Failure> {
     }
 }
 
-fn node_id(call: &Call) -> Result<Option<NodeId>, Failure> {
-    let params = call.params();
-    let Some(text) = params.text("node") else { return Ok(None) };
+fn node_id(ask: &Ask<()>) -> Result<Option<NodeId>, Failure> {
+    let Some(text) = ask.params.text(field::NODE) else { return Ok(None) };
     let id = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
     id.map(NodeId).map(Some).ok_or_else(|| Failure::invalid("Param 'node' is not a node id"))
 }
 
-async fn status(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    check_local(&call)?;
-    let told = ask(&state, Ask::Status).await?;
+async fn status(state: Arc<State>, ask: Ask<()>) -> Result<Answer, Failure> {
+    check_local(&ask)?;
+    let told = put(&state, Question::Status).await?;
     Ok(tell(&told))
 }
 
 /// The hash over all config commands up to this log index: the same on every member that came so far.
-async fn state_hash(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    check_local(&call)?;
+async fn state_hash(state: Arc<State>, ask: Ask<()>) -> Result<Answer, Failure> {
+    check_local(&ask)?;
     let configs = state.all_configs()?;
     let hash = format!("{:016x}", configs.state_hash());
     Ok(Answer::result(&json!({ "config_index": configs.applied(), "state_hash": hash })))
 }
 
-async fn add(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    check_change(&call)?;
-    let node = node_id(&call)?.ok_or(Failure::missing("node"))?;
-    let address: Box<str> = call.params().required("address")?.into();
-    Ok(tell(&ask(&state, Ask::Add { node, address }).await?))
+async fn add(state: Arc<State>, ask: Ask<()>) -> Result<Answer, Failure> {
+    check_change(&ask)?;
+    let node = node_id(&ask)?.ok_or(Failure::missing("node"))?;
+    let address: Box<str> = ask.params.required(field::ADDRESS)?.into();
+    Ok(tell(&put(&state, Question::Add { node, address }).await?))
 }
 
-async fn remove(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    check_change(&call)?;
-    let node = node_id(&call)?.ok_or(Failure::missing("node"))?;
-    Ok(tell(&ask(&state, Ask::Remove { node }).await?))
+async fn remove(state: Arc<State>, ask: Ask<()>) -> Result<Answer, Failure> {
+    check_change(&ask)?;
+    let node = node_id(&ask)?.ok_or(Failure::missing("node"))?;
+    Ok(tell(&put(&state, Question::Remove { node }).await?))
 }
 
-async fn transfer(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    check_change(&call)?;
-    let node = node_id(&call)?;
-    Ok(tell(&ask(&state, Ask::Transfer { node }).await?))
+async fn transfer(state: Arc<State>, ask: Ask<()>) -> Result<Answer, Failure> {
+    check_change(&ask)?;
+    let node = node_id(&ask)?;
+    Ok(tell(&put(&state, Question::Transfer { node }).await?))
 }
 
-async fn snapshot(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    check_change(&call)?;
-    Ok(tell(&ask(&state, Ask::Snapshot).await?))
+async fn snapshot(state: Arc<State>, ask: Ask<()>) -> Result<Answer, Failure> {
+    check_change(&ask)?;
+    Ok(tell(&put(&state, Question::Snapshot).await?))
 }
 
 fn tell(told: &Told) -> Answer {
@@ -260,12 +251,13 @@ pub(crate) async fn linearize(state: &State) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
-    fn call(ip: &str, headers: &[(&'static str, &'static str)]) -> Call {
-        let mut call = Call { ip: ip.into(), ..Call::default() };
+    fn call(ip: &str, headers: &[(&'static str, &'static str)]) -> Ask<()> {
+        let mut named = hyper::HeaderMap::new();
         for (name, value) in headers {
-            call.headers.insert(*name, hyper::header::HeaderValue::from_static(value));
+            named.insert(*name, hyper::header::HeaderValue::from_static(value));
         }
-        call
+        let (params, ip) = (crate::params::Fields::default(), ip.into());
+        Ask { about: (), params, headers: named, ip, user: None, is_v3: true }
     }
 
     #[test]

@@ -10,7 +10,9 @@ use nacolet_config::{Command, CommandError, NamespaceView};
 use nacolet_model::Namespace;
 use serde::Serialize;
 
-use crate::call::{Answer, Call, JSON};
+use crate::about::{self, About};
+use crate::call::{Answer, Ask, JSON};
+use crate::params::{Id, Parts, field};
 use crate::request::WriteError;
 use crate::router::{Permission, Routes};
 use crate::server::State;
@@ -23,18 +25,70 @@ pub(crate) fn routes(routes: &mut Routes) {
     use Permission::{Admin, Console};
     routes
         .at("/v1/console/namespaces")
-        .now(Method::GET, Console, v1_get)
-        .later(Method::POST, Admin, v1_create)
-        .later(Method::PUT, Admin, v1_update)
-        .later(Method::DELETE, Admin, v1_remove);
-    routes.at("/v2/console/namespace/list").now(Method::GET, Console, v2_list);
+        .now(Method::GET, Console, Shows::decode, v1_get)
+        .later(
+            Method::POST,
+            Admin,
+            |parts| Named::decode(parts, Id::CUSTOM_NAMESPACE_ID),
+            v1_create,
+        )
+        .later(Method::PUT, Admin, |parts| Named::existing(parts, Id::NAMESPACE), v1_update)
+        .later(Method::DELETE, Admin, removed, v1_remove);
+    routes.at("/v2/console/namespace/list").now(Method::GET, Console, about::nothing, v2_list);
     routes
         .at("/v2/console/namespace")
-        .now(Method::GET, Console, v2_get)
-        .later(Method::POST, Admin, v2_create)
-        .later(Method::PUT, Admin, v2_update)
-        .later(Method::DELETE, Admin, v2_remove);
+        .now(Method::GET, Console, shown, v2_get)
+        .later(Method::POST, Admin, |parts| Named::decode(parts, Id::NAMESPACE_ID), v2_create)
+        .later(Method::PUT, Admin, |parts| Named::existing(parts, Id::NAMESPACE_ID), v2_update)
+        .later(Method::DELETE, Admin, removed, v2_remove);
 }
+
+/// A namespace that a call names, checked when it is written down.
+struct Named(Box<str>);
+
+impl Named {
+    /// Nothing means: make one.
+    fn decode(parts: &Parts<'_>, id: Id) -> Result<Self, Failure> {
+        Ok(Self(parts.id_or(id, "")?.into()))
+    }
+
+    fn existing(parts: &Parts<'_>, id: Id) -> Result<Self, Failure> {
+        Ok(Self(parts.required_id(id)?.into()))
+    }
+}
+
+impl About for Named {}
+
+impl About for Namespace {}
+
+fn shown(parts: &Parts<'_>) -> Result<Namespace, Failure> {
+    Ok(Namespace::parse(parts.present_id(Id::NAMESPACE_ID)?)?)
+}
+
+fn removed(parts: &Parts<'_>) -> Result<Namespace, Failure> {
+    Ok(Namespace::parse(parts.required_id(Id::NAMESPACE_ID)?)?)
+}
+
+/// What a GET of v1 is about.
+enum Shows {
+    One(Namespace),
+    IsThere(Box<str>),
+    All,
+}
+
+impl Shows {
+    fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
+        Ok(if parts.fields.is(field::SHOW, "all") {
+            Self::One(shown(parts)?)
+        } else if parts.fields.is(field::CHECK_NAMESPACE_ID_EXIST, "true") {
+            Self::IsThere(parts.present_id(Id::CUSTOM_NAMESPACE_ID)?.into())
+        } else {
+            Self::All
+        })
+    }
+}
+
+impl About for Shows {}
 
 /// `Namespace` of Nacos.
 #[derive(Serialize)]
@@ -64,34 +118,33 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn v1_get(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
+fn v1_get(state: &State, ask: &Ask<Shows>) -> Result<Answer, Failure> {
     let configs = state.all_configs()?;
-    if params.raw("show") == Some("all") {
-        return Ok(Answer::json(&one(&configs, params.present("namespaceId")?)?));
-    }
-    if params.raw("checkNamespaceIdExist") == Some("true") {
-        let id = params.present("customNamespaceId")?.trim();
-        let is_known = !id.is_empty() && configs.namespace(id).is_some_and(|view| view.custom);
-        return Ok(yes_or_no(is_known));
-    }
-    let all: Vec<_> = configs.namespaces().map(Shown::new).collect();
-    Ok(Answer::rest_result(&all))
+    Ok(match &ask.about {
+        Shows::One(id) => Answer::json(&one(&configs, id)?),
+        Shows::IsThere(id) => {
+            let known = configs.namespace(id).filter(|_| !id.is_empty());
+            yes_or_no(known.is_some_and(|view| view.custom))
+        }
+        Shows::All => {
+            let all: Vec<_> = configs.namespaces().map(Shown::new).collect();
+            Answer::rest_result(&all)
+        }
+    })
 }
 
-fn v2_list(state: &State, _call: &Call) -> Result<Answer, Failure> {
+fn v2_list(state: &State, _ask: &Ask<()>) -> Result<Answer, Failure> {
     let configs = state.all_configs()?;
     let all: Vec<_> = configs.namespaces().map(Shown::new).collect();
     Ok(Answer::result(&all))
 }
 
-fn v2_get(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    Ok(Answer::result(&one(&*state.all_configs()?, params.present("namespaceId")?)?))
+fn v2_get(state: &State, ask: &Ask<Namespace>) -> Result<Answer, Failure> {
+    Ok(Answer::result(&one(&*state.all_configs()?, &ask.about)?))
 }
 
-fn one<'s>(configs: &'s nacolet_config::Store, id: &str) -> Result<Shown<'s>, Failure> {
-    let canonical = Namespace::canonical(id)?;
+fn one<'s>(configs: &'s nacolet_config::Store, id: &Namespace) -> Result<Shown<'s>, Failure> {
+    let canonical = id.as_str();
     configs.namespace(canonical).map(Shown::new).ok_or_else(|| {
         let words = format!("namespaceId [ {canonical} ] not exist");
         Failure::not_found(Code::NAMESPACE_NOT_EXIST, words)
@@ -159,67 +212,47 @@ fn done(written: Written) -> Result<Answer, Failure> {
     }
 }
 
-async fn v1_create(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let command = {
-        let params = call.params();
-        let name = params.present("namespaceName")?;
-        let id = params.text_or("customNamespaceId", "");
-        // Words that are not allowed are told apart from missing ones only by `false` (Nacos).
-        match Form::new(id, name, params.text_or("namespaceDesc", "")) {
-            Ok(form) => form.create(&state),
-            Err(_) => return Ok(yes_or_no(false)),
-        }
-    };
-    done(state.write_config(command).await)
+async fn v1_create(state: Arc<State>, ask: Ask<Named>) -> Result<Answer, Failure> {
+    let name = ask.params.present(field::NAMESPACE_NAME)?;
+    // Words that are not allowed are told apart from missing ones only by `false` (Nacos).
+    let Ok(form) = Form::new(&ask.about.0, name, desc(&ask)) else { return Ok(yes_or_no(false)) };
+    done(state.write_config(form.create(&state)).await)
 }
 
-async fn v1_update(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let command = {
-        let params = call.params();
-        let id = params.required("namespace")?;
-        let name = params.present("namespaceShowName")?;
-        match Form::new(id, name, params.text_or("namespaceDesc", "")) {
-            Ok(form) => form.update(&state),
-            Err(_) => return Ok(yes_or_no(false)),
-        }
-    };
-    done(state.write_config(command).await)
+async fn v1_update(state: Arc<State>, ask: Ask<Named>) -> Result<Answer, Failure> {
+    let name = ask.params.present(field::NAMESPACE_SHOW_NAME)?;
+    let Ok(form) = Form::new(&ask.about.0, name, desc(&ask)) else { return Ok(yes_or_no(false)) };
+    done(state.write_config(form.update(&state)).await)
 }
 
-async fn v1_remove(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let id = Namespace::parse(call.params().required("namespaceId")?)?;
-    let at = state.now().1;
+fn desc(ask: &Ask<Named>) -> &str {
+    ask.params.text_or(field::NAMESPACE_DESC, "")
+}
+
+async fn v1_remove(state: Arc<State>, ask: Ask<Namespace>) -> Result<Answer, Failure> {
+    let (id, at) = (ask.about, state.now().1);
     match state.write_config(Command::RemoveNamespace { id, at }).await {
         Ok(_) | Err(WriteError::Refused(CommandError::NamespaceUnknown)) => Ok(yes_or_no(true)),
         outcome => done(outcome),
     }
 }
 
-async fn v2_create(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let command = {
-        let params = call.params();
-        let name = params.required("namespaceName")?;
-        let id = params.text_or("namespaceId", "");
-        Form::new(id, name, params.text_or("namespaceDesc", ""))?.create(&state)
-    };
+async fn v2_create(state: Arc<State>, ask: Ask<Named>) -> Result<Answer, Failure> {
+    let name = ask.params.required(field::NAMESPACE_NAME)?;
+    let command = Form::new(&ask.about.0, name, desc(&ask))?.create(&state);
     state.write_config(command).await?;
     Ok(Answer::result(&true))
 }
 
-async fn v2_update(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let command = {
-        let params = call.params();
-        let id = params.required("namespaceId")?;
-        let name = params.required("namespaceName")?;
-        Form::new(id, name, params.text_or("namespaceDesc", ""))?.update(&state)
-    };
+async fn v2_update(state: Arc<State>, ask: Ask<Named>) -> Result<Answer, Failure> {
+    let name = ask.params.required(field::NAMESPACE_NAME)?;
+    let command = Form::new(&ask.about.0, name, desc(&ask))?.update(&state);
     state.write_config(command).await?;
     Ok(Answer::result(&true))
 }
 
-async fn v2_remove(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let id = Namespace::parse(call.params().required("namespaceId")?)?;
-    let at = state.now().1;
+async fn v2_remove(state: Arc<State>, ask: Ask<Namespace>) -> Result<Answer, Failure> {
+    let (id, at) = (ask.about, state.now().1);
     match state.write_config(Command::RemoveNamespace { id, at }).await {
         Ok(_) | Err(WriteError::Refused(CommandError::NamespaceUnknown)) => {
             Ok(Answer::result(&true))

@@ -7,11 +7,12 @@ use hyper::{Method, StatusCode};
 use nacolet_registry::{Counts, Owner, Registry, Request, Switches};
 use serde_json::{Value, json};
 
-use crate::call::{Answer, Call};
+use crate::about;
+use crate::call::{Answer, Ask};
 use crate::client::ClientId;
 use crate::instance::Dialect;
 use crate::members;
-use crate::params::Params;
+use crate::params::{Fields, field};
 use crate::refused;
 use crate::router::{Permission, Routes};
 use crate::server::State;
@@ -33,13 +34,13 @@ pub(crate) fn routes(routes: &mut Routes) {
             "/v1/ns/ops/push/state",
         ],
     ] {
-        routes.at(pushes).now(Method::GET, Permission::Console, push_state);
+        routes.at(pushes).now(Method::GET, Permission::Console, about::nothing, push_state);
         switch_routes(routes, switches, Dialect::V1);
-        routes.at(metrics).now(Method::GET, Permission::Open, |state, call| {
-            Ok(Answer::json(&metrics_of(state, &call.params())))
+        routes.at(metrics).now(Method::GET, Permission::Open, about::nothing, |state, ask| {
+            Ok(Answer::json(&metrics_of(state, ask)?))
         });
-        routes.at(client).now(Method::GET, Permission::Console, |state, call| {
-            Ok(Answer::json(&responsible_server(state, &call.params())?))
+        routes.at(client).now(Method::GET, Permission::Console, about::nothing, |state, ask| {
+            Ok(Answer::json(&responsible_server(state, &ask.params)?))
         });
     }
     for [switches, metrics] in [
@@ -48,13 +49,16 @@ pub(crate) fn routes(routes: &mut Routes) {
         ["/v3/admin/ns/ops/switches", "/v3/admin/ns/ops/metrics"],
     ] {
         switch_routes(routes, switches, Dialect::V2);
-        routes.at(metrics).now(Method::GET, Permission::Open, |state, call| {
-            Ok(Answer::result(&metrics_of(state, &call.params())))
+        routes.at(metrics).now(Method::GET, Permission::Open, about::nothing, |state, ask| {
+            Ok(Answer::result(&metrics_of(state, ask)?))
         });
     }
-    routes.at("/v3/admin/ns/client/distro").now(Method::GET, Permission::Console, |state, call| {
-        Ok(Answer::result(&responsible_server(state, &call.params())?))
-    });
+    routes.at("/v3/admin/ns/client/distro").now(
+        Method::GET,
+        Permission::Console,
+        about::nothing,
+        |state, ask| Ok(Answer::result(&responsible_server(state, &ask.params)?)),
+    );
 }
 
 fn switch_routes(routes: &mut Routes, path: &'static str, dialect: Dialect) {
@@ -63,19 +67,22 @@ fn switch_routes(routes: &mut Routes, path: &'static str, dialect: Dialect) {
         .now(
             Method::GET,
             Permission::Console,
+            about::nothing,
             match dialect {
                 Dialect::V1 => |state, _| Ok(Answer::json(&switch_domain(state))),
                 Dialect::V2 => |state, _| Ok(Answer::result(&switch_domain(state))),
             },
         )
-        .later(Method::PUT, Permission::Admin, move |state, call| set(state, call, dialect));
+        .later(Method::PUT, Permission::Admin, about::nothing, move |state, ask| {
+            set(state, ask, dialect)
+        });
 }
 
-async fn set(state: Arc<State>, call: Call, dialect: Dialect) -> Result<Answer, Failure> {
+async fn set(state: Arc<State>, ask: Ask<()>, dialect: Dialect) -> Result<Answer, Failure> {
     let request = {
-        let params = call.params();
-        let entry = params.required("entry")?.into();
-        Request::SetSwitch { entry, value: params.present("value")?.into() }
+        let params = &ask.params;
+        let entry = params.required(field::ENTRY)?.into();
+        Request::SetSwitch { entry, value: params.present(field::VALUE)?.into() }
     };
     match state.write_registry(request).await {
         Ok(_) => Ok(dialect.ok()),
@@ -167,8 +174,9 @@ fn owners(state: &State, registry: &Registry) -> Owners {
     Owners { ephemeral, persistent, connections, watched }
 }
 
-/// Numbers of the registry; only the status unless more is asked for, because clients poll it.
-fn metrics_of(state: &State, params: &Params<'_>) -> Value {
+/// Numbers of the registry, for whoever is known; only the status, for anybody, unless more is asked for,
+/// because clients poll it.
+fn metrics_of(state: &State, ask: &Ask<()>) -> Result<Value, Failure> {
     let registry = state.registry();
     let overridden = registry.switches().overridden_server_status;
     let status = match overridden {
@@ -176,13 +184,14 @@ fn metrics_of(state: &State, params: &Params<'_>) -> Value {
         None if state.port.stage.is_open() => "UP",
         None => "DOWN",
     };
-    if params.flag_or("onlyStatus", true) {
-        return json!({ "status": status });
+    if ask.params.flag_or(field::ONLY_STATUS, true) {
+        return Ok(json!({ "status": status }));
     }
+    state.access.check_user(ask.user.as_deref())?;
     let counts = registry.counts();
     let Owners { ephemeral, persistent, connections, watched } = owners(state, &registry);
     let load = Load::now();
-    json!({
+    Ok(json!({
         "status": status,
         "serviceCount": counts.services,
         "instanceCount": counts.instances,
@@ -196,7 +205,7 @@ fn metrics_of(state: &State, params: &Params<'_>) -> Value {
         "cpu": load.cpu,
         "load": load.load,
         "mem": load.mem,
-    })
+    }))
 }
 
 /// How busy the machine is. What the operating system does not tell is -1, as in Java.
@@ -223,7 +232,7 @@ impl Load {
 
 /// UDP pushes since the start. They are never counted from zero again, whatever `reset` says, so that
 /// one operator does not take the numbers from another.
-fn push_state(state: &State, _call: &Call) -> Result<Answer, Failure> {
+fn push_state(state: &State, _ask: &Ask<()>) -> Result<Answer, Failure> {
     let Counts { pushes, pushes_unanswered, .. } = state.registry().counts();
     let succeeded = pushes.saturating_sub(pushes_unanswered);
     let as_float = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
@@ -237,9 +246,9 @@ fn push_state(state: &State, _call: &Call) -> Result<Answer, Failure> {
 }
 
 /// Which member decides about a client. With one member that is known here.
-fn responsible_server(state: &State, params: &Params<'_>) -> Result<Value, Failure> {
-    params.required("ip")?;
-    params.required("port")?;
+fn responsible_server(state: &State, params: &Fields) -> Result<Value, Failure> {
+    params.required(field::IP)?;
+    params.required(field::PORT)?;
     let (_, members) = members::members(state);
     let [only] = &*members else {
         let words = "members share the instances by service, not by client";

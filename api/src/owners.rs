@@ -2,31 +2,35 @@
 //! that is responsible for the service, and of each instance whether beats or a connection do.
 
 use hyper::Method;
-use nacolet_model::NodeId;
+use nacolet_model::{NodeId, ServiceKey};
 use nacolet_registry::{Instance, Owner, Registry, Service};
 use serde_json::{Value, json};
 
-use crate::call::{Answer, Call};
+use crate::about;
+use crate::call::{Answer, Ask};
+use crate::instance::find;
 use crate::members;
 use crate::request::MemberStatus;
 use crate::router::{Permission, Routes};
 use crate::server::State;
 use crate::status::Failure;
-use crate::target::Target;
 
 pub(crate) fn routes(routes: &mut Routes) {
-    routes.at("/v3/admin/nacolet/service").now(Method::GET, Permission::NamingRead, owners);
+    routes.at("/v3/admin/nacolet/service").now(
+        Method::GET,
+        Permission::NamingRead,
+        about::service_apart,
+        owners,
+    );
 }
 
-fn owners(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let target = Target::apart(&params)?;
+fn owners(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
     let (_, members) = members::members(state);
     let registry = state.registry();
-    let service = registry.service(target.namespace, target.group, target.name);
+    let service = find(&registry, &ask.about);
     let instances = service.map_or(&[][..], Service::instances).iter();
     Ok(Answer::result(&json!({
-        "responsible": member(&members, registry.responsible(&target.key()?)),
+        "responsible": member(&members, registry.responsible(&ask.about)),
         "instances": instances.map(|one| shape(&registry, &members, one)).collect::<Vec<_>>(),
     })))
 }

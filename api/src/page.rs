@@ -5,6 +5,7 @@
 use hyper::header::{self, HeaderName};
 use hyper::{Method, StatusCode};
 
+use crate::about;
 use crate::call::{Answer, Call};
 use crate::router::{CONTEXT, Permission, Routes};
 
@@ -18,13 +19,15 @@ const POLICY: &str = "default-src 'self'; img-src data:; object-src 'none'; base
 
 pub(crate) fn routes(routes: &mut Routes) {
     let open = Permission::Open;
-    routes.at("").now(Method::GET, open, |_, _| Ok(part("text/html; charset=utf-8", HTML)));
     routes
-        .at("/console.js")
-        .now(Method::GET, open, |_, _| Ok(part("text/javascript; charset=utf-8", SCRIPT)));
+        .at("")
+        .now(Method::GET, open, about::nothing, |_, _| Ok(part("text/html; charset=utf-8", HTML)));
+    routes.at("/console.js").now(Method::GET, open, about::nothing, |_, _| {
+        Ok(part("text/javascript; charset=utf-8", SCRIPT))
+    });
     routes
         .at("/console.css")
-        .now(Method::GET, open, |_, _| Ok(part("text/css; charset=utf-8", STYLE)));
+        .now(Method::GET, open, about::nothing, |_, _| Ok(part("text/css; charset=utf-8", STYLE)));
 }
 
 fn part(content_type: &'static str, content: &'static str) -> Answer {

@@ -1,160 +1,175 @@
-//! Query and form fields, merged as a servlet container merges them, and typed readers whose errors
-//! carry the words of Nacos. The first value of a repeated name counts; the query comes before the form.
+//! One request, decoded once. [`Parts`] is what the decoder of a route reads: it alone sees the names of
+//! namespaces, groups, configs, services and users ([`Id`]), and makes one typed value of them, which
+//! permission is asked of and which the handler gets. The handler gets the other parameters ([`Fields`])
+//! and has no way to an identifier: neither the request nor a reader of identifiers is in its hands.
+//!
+//! `fields` parses and reads what is no identifier, `field` is every name of those on one page.
+
+pub(crate) mod field;
+mod fields;
 
 use std::borrow::Cow;
 
+use hyper::Uri;
+use hyper::body::Bytes;
+use hyper::header::HeaderMap;
+
+pub(crate) use field::Field;
+pub(crate) use fields::{Fields, PageParams};
+
 use crate::status::Failure;
 
-/// The parameters of one call.
-#[derive(Debug)]
-pub(crate) struct Params<'a> {
-    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+/// The name of a parameter that says what a call is about. Two different values of one are an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Id(&'static str);
+
+impl Id {
+    pub(crate) const TENANT: Self = Self("tenant");
+    pub(crate) const NAMESPACE_ID: Self = Self("namespaceId");
+    pub(crate) const NAMESPACE: Self = Self("namespace");
+    pub(crate) const CUSTOM_NAMESPACE_ID: Self = Self("customNamespaceId");
+    pub(crate) const GROUP: Self = Self("group");
+    pub(crate) const GROUP_NAME: Self = Self("groupName");
+    pub(crate) const DATA_ID: Self = Self("dataId");
+    pub(crate) const SERVICE_NAME: Self = Self("serviceName");
+    /// `namespace##group@@service`
+    pub(crate) const KEY: Self = Self("key");
+    /// Numbers of configs.
+    pub(crate) const IDS: Self = Self("ids");
+    /// The list of a long poll.
+    pub(crate) const LISTENING_CONFIGS: Self = Self("Listening-Configs");
+    pub(crate) const USERNAME: Self = Self("username");
+    pub(crate) const ROLE: Self = Self("role");
+    pub(crate) const RESOURCE: Self = Self("resource");
+
+    const ALL: [Self; 14] = [
+        Self::TENANT,
+        Self::NAMESPACE_ID,
+        Self::NAMESPACE,
+        Self::CUSTOM_NAMESPACE_ID,
+        Self::GROUP,
+        Self::GROUP_NAME,
+        Self::DATA_ID,
+        Self::SERVICE_NAME,
+        Self::KEY,
+        Self::IDS,
+        Self::LISTENING_CONFIGS,
+        Self::USERNAME,
+        Self::ROLE,
+        Self::RESOURCE,
+    ];
 }
 
-impl<'a> Params<'a> {
-    /// Parses query and form; broken escapes stay as they are, broken UTF-8 is replaced.
-    pub(crate) fn new(query: &'a [u8], form: &'a [u8]) -> Self {
-        let mut pairs = Vec::with_capacity(8);
-        pairs.extend(form_urlencoded::parse(query));
-        pairs.extend(form_urlencoded::parse(form));
-        Self { pairs }
+/// A request in its parts, for decoders.
+pub(crate) struct Parts<'c> {
+    /// Its parameters.
+    pub(crate) fields: &'c Fields,
+    /// Path and query as they came.
+    pub(crate) uri: &'c Uri,
+    /// Its headers.
+    pub(crate) headers: &'c HeaderMap,
+    /// Its body, unless that was a form.
+    pub(crate) body: &'c Bytes,
+}
+
+impl Parts<'_> {
+    /// The trimmed value of an identifier; absent when blank (Nacos `WebUtils.optional`).
+    pub(crate) fn id(&self, id: Id) -> Result<Option<&str>, Failure> {
+        Ok(self.raw_id(id)?.map(str::trim).filter(|value| !value.is_empty()))
+    }
+
+    /// As [`Self::id`], with a default.
+    pub(crate) fn id_or<'s>(&'s self, id: Id, default: &'s str) -> Result<&'s str, Failure> {
+        Ok(self.id(id)?.unwrap_or(default))
+    }
+
+    /// The trimmed value of an identifier that must be there (Nacos `WebUtils.required`).
+    pub(crate) fn required_id(&self, id: Id) -> Result<&str, Failure> {
+        self.id(id)?.ok_or(Failure::missing(id.0))
+    }
+
+    /// The trimmed value of an identifier that must be sent but may be empty (Spring's
+    /// `@RequestParam`).
+    pub(crate) fn present_id(&self, id: Id) -> Result<&str, Failure> {
+        self.raw_id(id)?.map(str::trim).ok_or(Failure::missing(id.0))
+    }
+
+    /// Of two spellings the first that was sent, even when it is blank (Nacos `RequestUtil`).
+    pub(crate) fn either_id(&self, first: Id, second: Id) -> Result<Option<&str>, Failure> {
+        match self.raw_id(first)? {
+            Some(value) => Ok(Some(value.trim()).filter(|value| !value.is_empty())),
+            None => self.id(second),
+        }
     }
 
     /// The value as it came, even when empty.
-    pub(crate) fn raw(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
+    pub(crate) fn raw_id(&self, id: Id) -> Result<Option<&str>, Failure> {
+        self.fields.only(id.0)
     }
 
-    /// Takes the value out, so that a large one need not be copied.
-    pub(crate) fn take(&mut self, name: &str) -> Option<Cow<'a, str>> {
-        let position = self.pairs.iter().position(|(key, _)| key == name)?;
-        Some(self.pairs.swap_remove(position).1)
+    /// Segment `index` of the path, counted from 0 after the leading slash, percent-decoded.
+    pub(crate) fn segment(&self, index: usize) -> Cow<'_, str> {
+        let path = self.uri.path().strip_prefix('/').unwrap_or_default();
+        let raw = path.split('/').nth(index).unwrap_or_default();
+        percent_encoding::percent_decode_str(raw).decode_utf8_lossy()
     }
 
-    /// The trimmed value; absent when blank (Nacos `WebUtils.optional`).
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.raw(name).map(str::trim).filter(|value| !value.is_empty())
-    }
-
-    /// As [`Self::text`], with a default.
-    pub(crate) fn text_or<'s>(&'s self, name: &str, default: &'s str) -> &'s str {
-        self.text(name).unwrap_or(default)
-    }
-
-    /// The trimmed value of a parameter that must be there (Nacos `WebUtils.required`).
-    pub(crate) fn required(&self, name: &'static str) -> Result<&str, Failure> {
-        self.text(name).ok_or(Failure::missing(name))
-    }
-
-    /// The value of a parameter that must be sent but may be empty (Spring's `@RequestParam`).
-    pub(crate) fn present(&self, name: &'static str) -> Result<&str, Failure> {
-        self.raw(name).ok_or(Failure::missing(name))
-    }
-
-    /// A number, where one was sent.
-    pub(crate) fn number<T: std::str::FromStr>(
-        &self,
-        name: &'static str,
-    ) -> Result<Option<T>, Failure> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        text.parse().ok().map(Some).ok_or_else(|| Failure::not_a_number(name, text))
-    }
-
-    /// A number with a default.
-    pub(crate) fn number_or<T: std::str::FromStr>(
-        &self,
-        name: &'static str,
-        default: T,
-    ) -> Result<T, Failure> {
-        Ok(self.number(name)?.unwrap_or(default))
-    }
-
-    /// A number that must be there.
-    pub(crate) fn number_required<T: std::str::FromStr>(
-        &self,
-        name: &'static str,
-    ) -> Result<T, Failure> {
-        self.number(name)?.ok_or(Failure::missing(name))
-    }
-
-    /// A boolean as naming reads it: true, on, y, t, yes and their opposites, in any case (Nacos
-    /// `ConvertUtils.toBoolean`, `BooleanUtils`). Anything else is the default.
-    pub(crate) fn switch_or(&self, name: &str, default: bool) -> bool {
-        self.text(name).and_then(switch).unwrap_or(default)
-    }
-
-    /// A boolean as Java's `Boolean.parseBoolean` reads it: "true" in any case, else false.
-    pub(crate) fn flag_or(&self, name: &str, default: bool) -> bool {
-        self.text(name).map_or(default, |text| text.eq_ignore_ascii_case("true"))
-    }
-
-    /// A page number and size, both at least 1, the size at most `size_max`.
-    pub(crate) fn page(&self, size_default: usize, size_max: usize) -> Result<PageParams, Failure> {
-        let number = self.number_or::<usize>("pageNo", 1)?.max(1);
-        let size = self.number_or("pageSize", size_default)?.clamp(1, size_max);
-        Ok(PageParams { number, size })
+    /// A header's text; absent when it is missing or not text. `name` is in lower case.
+    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
+        std::str::from_utf8(self.headers.get(name)?.as_bytes()).ok()
     }
 }
 
-/// Which page of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PageParams {
-    /// Counted from 1.
-    pub(crate) number: usize,
-    /// Items of a page.
-    pub(crate) size: usize,
+/// Whether a query has this pair, letter by letter.
+pub(crate) fn query_has(uri: &Uri, pair: &str) -> bool {
+    uri.query().unwrap_or_default().split('&').any(|given| given == pair)
 }
 
-fn switch(text: &str) -> Option<bool> {
-    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    if is(&["true", "on", "y", "t", "yes"]) {
-        Some(true)
-    } else if is(&["false", "off", "n", "f", "no"]) {
-        Some(false)
-    } else {
-        None
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Runs a decoder over a query.
+    pub(crate) fn decoded<T>(
+        query: &str,
+        decode: impl FnOnce(&Parts<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let fields = Fields::parse(query.as_bytes(), b"")?;
+        let (uri, headers, body) = (Uri::default(), HeaderMap::new(), Bytes::new());
+        decode(&Parts { fields: &fields, uri: &uri, headers: &headers, body: &body })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::testing::decoded;
     use super::*;
 
     #[test]
-    fn query_and_form_are_one_namespace_and_the_query_comes_first() {
-        let params = Params::new(b"&a=1&a=2&empty=&", b"a=3&b=x+y%20z");
-        assert_eq!(params.text("a"), Some("1"));
-        assert_eq!(params.text("b"), Some("x y z"));
-        assert_eq!(params.raw("empty"), Some(""));
-        assert_eq!(params.text("empty"), None);
-        assert_eq!(params.raw("c"), None);
+    fn an_identifier_has_one_value() {
+        let id = |query: &str| {
+            decoded(query, |parts| parts.id(Id::TENANT).map(|value| value.map(str::to_owned)))
+        };
+        assert_eq!(id("tenant=+a+"), Ok(Some("a".to_owned())));
+        assert_eq!(id("tenant="), Ok(None));
+        assert_eq!(id("tenant=a&tenant=a"), Ok(Some("a".to_owned())), "twice the same");
+        assert!(id("tenant=a&tenant=b").is_err());
+        assert!(id("tenant=a&tenant=").is_err());
+        assert!(id("tenant=a&t%65nant=b").is_err());
     }
 
     #[test]
-    fn booleans_follow_the_words_of_nacos() {
-        let params = Params::new(b"a=True&b=off&c=maybe&d=TRUE&e=yes", b"");
-        assert!(params.switch_or("a", false));
-        assert!(!params.switch_or("b", true));
-        assert!(params.switch_or("c", true));
-        assert!(params.flag_or("d", false));
-        assert!(!params.flag_or("e", true), "only `true` is true for parseBoolean");
-    }
-
-    #[test]
-    fn numbers_are_checked() {
-        let params = Params::new(b"port=80&bad=8x&pageNo=0&pageSize=9999", b"");
-        assert_eq!(params.number::<u16>("port").expect("a number"), Some(80));
-        assert!(params.number::<u16>("bad").is_err());
-        assert!(params.number_required::<u16>("none").is_err());
-        let page = params.page(10, 500).expect("numbers");
-        assert_eq!(page, PageParams { number: 1, size: 500 });
-    }
-
-    #[test]
-    fn hostile_bytes_never_panic() {
-        for bytes in [&b"%"[..], b"%zz=%f", b"=&=&&;", b"\xff\xfe=\xff", b"%00=%01%02"] {
-            let params = Params::new(bytes, bytes);
-            assert_eq!(params.text("none"), None);
-        }
+    fn of_two_spellings_the_first_that_was_sent_counts() {
+        let either = |query: &str| {
+            decoded(query, |parts| {
+                let namespace = parts.either_id(Id::NAMESPACE_ID, Id::TENANT)?;
+                Ok(namespace.map(str::to_owned))
+            })
+        };
+        assert_eq!(either("tenant=b&namespaceId=a"), Ok(Some("a".to_owned())));
+        assert_eq!(either("tenant=b&namespaceId="), Ok(None));
+        assert_eq!(either("tenant=b"), Ok(Some("b".to_owned())));
+        assert_eq!(either(""), Ok(None));
+        assert!(either("tenant=b&namespaceId=a&namespaceId=b").is_err());
     }
 }

@@ -4,30 +4,44 @@
 use std::fmt::{Display, Write as _};
 
 use hyper::Method;
+use nacolet_auth::{Action, Kind, Resource};
 use nacolet_model::Namespace;
 use nacolet_registry::probe::Counts;
 use nacolet_registry::{DistroView, Instance, Registry};
 use serde_json::{Map, Value, json};
 
-use crate::call::{Answer, Call, JSON};
+use crate::about::{self, About, Everything, Whole};
+use crate::call::{Answer, JSON};
 use crate::members;
-use crate::router::{Permission, Routes, Scope};
+use crate::params::Parts;
+use crate::router::{Permission, Routes};
 use crate::server::State;
 use crate::status::Failure;
 
 pub(crate) fn routes(routes: &mut Routes) {
-    let read = Permission::NamingRead.over(|_| Scope::All);
-    routes
-        .at("/prometheus")
-        .now(Method::GET, read, |state, _| Ok(targets(&state.registry(), |_, _| true)));
-    routes.at("/prometheus/namespaceId/:namespace").now(Method::GET, read, of_namespace);
+    let read = Permission::NamingRead;
+    routes.at("/prometheus").now(
+        Method::GET,
+        read,
+        |_| Ok(Everything(Kind::Naming)),
+        |state, _| Ok(targets(&state.registry(), |_, _| true)),
+    );
+    routes.at("/prometheus/namespaceId/:namespace").now(Method::GET, read, whole, |state, ask| {
+        let wanted = ask.about.namespace.as_str();
+        Ok(targets(&state.registry(), |namespace, _| namespace == wanted))
+    });
     routes.at("/prometheus/namespaceId/:namespace/service/:service").now(
         Method::GET,
         read,
         of_service,
+        |state, ask| {
+            let (wanted, service) = (ask.about.0.namespace.as_str(), &*ask.about.1);
+            let keep = |namespace: &str, name: &str| namespace == wanted && name == service;
+            Ok(targets(&state.registry(), keep))
+        },
     );
     for path in ["/metrics", "/actuator/prometheus"] {
-        routes.at(path).now(Method::GET, Permission::Console, |state, _| {
+        routes.at(path).now(Method::GET, Permission::Console, about::nothing, |state, _| {
             Ok(Answer::new("text/plain; version=0.0.4; charset=utf-8", metrics(state)))
         });
     }
@@ -37,17 +51,27 @@ pub(crate) fn routes(routes: &mut Routes) {
 const NAMESPACE_SEGMENT: usize = 3;
 const SERVICE_SEGMENT: usize = 5;
 
-fn of_namespace(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let namespace = call.segment(NAMESPACE_SEGMENT).unwrap_or_default();
-    let namespace = Namespace::canonical(&namespace)?;
-    Ok(targets(&state.registry(), |of, _| of == namespace))
+fn whole(parts: &Parts<'_>) -> Result<Whole, Failure> {
+    let namespace = Namespace::parse(&parts.segment(NAMESPACE_SEGMENT))?;
+    Ok(Whole { kind: Kind::Naming, namespace })
 }
 
-fn of_service(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let namespace = call.segment(NAMESPACE_SEGMENT).unwrap_or_default();
-    let namespace = Namespace::canonical(&namespace)?;
-    let service = call.segment(SERVICE_SEGMENT).unwrap_or_default();
-    Ok(targets(&state.registry(), |of, name| of == namespace && name == service))
+/// The services of this name in all groups of a namespace.
+struct Named(Whole, Box<str>);
+
+impl About for Named {
+    fn is_permitted(
+        &self,
+        action: Action,
+        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
+    ) -> bool {
+        let all = about::whole(self.0.namespace.as_str(), Kind::Naming);
+        permits(action, &Resource { name: &self.1, ..all })
+    }
+}
+
+fn of_service(parts: &Parts<'_>) -> Result<Named, Failure> {
+    Ok(Named(whole(parts)?, parts.segment(SERVICE_SEGMENT).into()))
 }
 
 /// Every instance of the services that `keep` keeps by namespace and name, whatever its health.

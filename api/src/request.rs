@@ -14,7 +14,7 @@ use nacolet_model::{ConfigKey, Instant, Namespace, NodeId, ServiceKey, WallTime}
 use nacolet_registry::{self as registry, ClientId, Life, Subscriber};
 
 use crate::feed::Feed;
-use crate::membership::{Ask, AskError, Told};
+use crate::membership::{AskError, Question, Told};
 use crate::stage::Stage;
 
 /// Where the answer to one request goes. A dropped receiver means that nobody waits any more.
@@ -91,7 +91,7 @@ pub enum Request {
     /// An operator looks at the cluster, or changes it.
     Cluster {
         /// What is asked.
-        ask: Ask,
+        ask: Question,
         /// Answered once it is done or known to fail.
         reply: Responder<Result<Told, AskError>>,
     },

@@ -1,5 +1,6 @@
-//! Every path on one page. A route names its method, its permission and its handler together; a route
-//! without a permission does not compile, and an unknown path is 404 before anything looks at it.
+//! Every path on one page. A route names its method, its permission, its decoder and its handler together; a
+//! route without a permission does not compile, and an unknown path is 404 before anything looks at it. The
+//! decoder makes the one value that permission is asked of and that the handler gets.
 //!
 //! Handlers come in two kinds: `now` reads shared state and answers on the spot, `later` waits for the
 //! core thread. The few hottest are marked `hot` and found by comparing strings ahead of tide's router;
@@ -10,10 +11,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::Method;
-use nacolet_auth::{Action, Kind};
+use nacolet_auth::Action;
 use nacolet_model::limits;
 
-use crate::call::{Answer, Call};
+use crate::about::About;
+use crate::access::Login;
+use crate::call::{Answer, Ask, Call};
+use crate::params::{Fields, Parts};
 use crate::server::State;
 use crate::status::{Failure, Style};
 
@@ -55,46 +59,13 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// What is asked of the permissions of a user, where those decide.
-    pub(crate) const fn asks(self) -> Option<(Kind, Action)> {
+    /// What is done, where the permissions of a user decide.
+    pub(crate) const fn action(self) -> Option<Action> {
         match self {
             Self::Open | Self::Console | Self::Admin => None,
-            Self::ConfigRead => Some((Kind::Config, Action::Read)),
-            Self::ConfigWrite => Some((Kind::Config, Action::Write)),
-            Self::NamingRead => Some((Kind::Naming, Action::Read)),
-            Self::NamingWrite => Some((Kind::Naming, Action::Write)),
+            Self::ConfigRead | Self::NamingRead => Some(Action::Read),
+            Self::ConfigWrite | Self::NamingWrite => Some(Action::Write),
         }
-    }
-
-    /// This permission for what `scope` says of a call.
-    pub(crate) const fn over(self, scope: fn(&Call) -> Scope) -> Rule {
-        Rule { permission: self, scope }
-    }
-}
-
-/// What a call is about, for the permissions on configs and services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// The one config or service that its parameters name.
-    Named,
-    /// Whatever is in the namespace that its parameters name.
-    Namespace,
-    /// Things of any namespace.
-    All,
-    /// What its body names: the handler asks.
-    Handler,
-}
-
-/// What a route needs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rule {
-    pub(crate) permission: Permission,
-    pub(crate) scope: fn(&Call) -> Scope,
-}
-
-impl From<Permission> for Rule {
-    fn from(permission: Permission) -> Self {
-        permission.over(|_| Scope::Named)
     }
 }
 
@@ -109,18 +80,60 @@ pub struct RouteInfo {
     pub permission: Permission,
 }
 
-type Outcome = Result<Answer, Failure>;
-type Now = fn(&State, &Call) -> Outcome;
+/// How a handler ends.
+pub(crate) type Outcome = Result<Answer, Failure>;
+/// Makes the one value that a call is about.
+pub(crate) type Decode<T> = fn(&Parts<'_>) -> Result<T, Failure>;
+/// A handler that answers on the spot.
+pub(crate) type Now<T> = fn(&State, &Ask<T>) -> Outcome;
 type Pending = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-type Later = Box<dyn Fn(Arc<State>, Call) -> Pending + Send + Sync>;
+/// A handler that waits.
+type Later<T> = Box<dyn Fn(Arc<State>, Ask<T>) -> Pending + Send + Sync>;
 
-enum Handler {
-    Now(Now),
-    Later(Later),
+enum Handler<T> {
+    Now(Now<T>),
+    Later(Later<T>),
     /// As `Now`, and as `Later` for the calls that the function picks.
-    NowOrLater(Now, fn(&Call) -> bool, Later),
+    NowOrLater(Now<T>, fn(&Ask<T>) -> bool, Later<T>),
     /// As `Later`, but counted by the handler itself, since it waits for a long time.
-    LongPoll(Later),
+    LongPoll(Later<T>),
+}
+
+/// A call as far as it is read before anything of it is decoded.
+struct Read {
+    call: Call,
+    fields: Fields,
+    user: Option<Arc<Login>>,
+}
+
+/// How far a call came.
+enum Begun {
+    Answered(Outcome),
+    Waits(Pending),
+}
+
+/// Decodes a call, asks whether it may be made, and hands it to its handler: the one way there.
+type Serve = Box<dyn Fn(&Arc<State>, Permission, Read) -> Result<Begun, Failure> + Send + Sync>;
+
+fn serve<T: About>(decode: Decode<T>, handler: Handler<T>) -> Serve {
+    Box::new(move |state, permission, read| {
+        let Read { call: Call { uri, headers, ip, body, .. }, fields, user } = read;
+        let parts = Parts { fields: &fields, uri: &uri, headers: &headers, body: &body };
+        let about = decode(&parts)?;
+        state.access.check(permission, user.as_deref(), &about)?;
+        let is_v3 = uri.path().contains("/v3/");
+        let ask = Ask { about, params: fields, headers, ip, user, is_v3 };
+        Ok(match &handler {
+            Handler::NowOrLater(handler, is_late, _) if !is_late(&ask) => {
+                Begun::Answered(handler(state, &ask))
+            }
+            Handler::Now(handler) => Begun::Answered(handler(state, &ask)),
+            Handler::Later(handler) | Handler::NowOrLater(_, _, handler) => {
+                Begun::Waits(handler(Arc::clone(state), ask))
+            }
+            Handler::LongPoll(handler) => Begun::Waits(handler(Arc::clone(state), ask)),
+        })
+    })
 }
 
 /// A method and a path with what serves them.
@@ -128,41 +141,51 @@ pub(crate) struct Route {
     method: Method,
     /// Behind the context path.
     path: &'static str,
-    rule: Rule,
+    permission: Permission,
     style: Style,
-    handler: Handler,
+    serve: Serve,
+    is_long: bool,
     body_bytes_max: fn(&Call) -> usize,
 }
 
 impl Route {
-    /// Checks and serves one call.
-    pub(crate) async fn answer(&self, state: &Arc<State>, mut call: Call) -> Answer {
-        if state.access.is_on() {
-            // Large, and not there for most servers.
-            let checked = Box::pin(state.access.check(state.now(), &self.rule, &mut call));
-            if let Err(denied) = checked.await {
-                return self.tell(state, &denied.into(), &call);
+    /// Serves one call.
+    pub(crate) async fn answer(&self, state: &Arc<State>, call: Call) -> Answer {
+        let uri = call.uri.clone();
+        let outcome = self.outcome(state, call).await;
+        outcome.unwrap_or_else(|failure| failure.answer(self.style, uri.path(), state.now().1))
+    }
+
+    async fn outcome(&self, state: &Arc<State>, mut call: Call) -> Outcome {
+        let access = &state.access;
+        let needs_user = access.is_on() && self.permission != Permission::Open;
+        // Who shows a token in a header is known before anything else of the call is read.
+        let mut user = None;
+        if needs_user {
+            user = access.user_of_headers(state.now(), &call.headers)?;
+        }
+        let form = call.take_form();
+        let query = call.uri.query().unwrap_or_default();
+        let fields = Fields::parse(query.as_bytes(), &form)?;
+        // Its fields are a copy, and it may be thirty megabytes.
+        drop(form);
+        if needs_user && user.is_none() {
+            // Large, and rare: clients show a token.
+            let identified = Box::pin(access.identify(state.now(), &call, &fields)).await;
+            user = Some(identified?);
+        } else if access.is_on() && user.is_none() {
+            user = access.shown(state.now(), &call.headers, &fields);
+        }
+        match (self.serve)(state, self.permission, Read { call, fields, user })? {
+            Begun::Answered(outcome) => outcome,
+            Begun::Waits(pending) if self.is_long => pending.await,
+            Begun::Waits(pending) => {
+                let Some(_permit) = state.enter() else {
+                    return Err(Failure::unavailable("too many requests in progress"));
+                };
+                pending.await
             }
         }
-        let outcome = match &self.handler {
-            Handler::NowOrLater(handler, is_late, _) if !is_late(&call) => {
-                handler(state, &call).map_err(|failure| (failure, call))
-            }
-            Handler::Now(handler) => handler(state, &call).map_err(|failure| (failure, call)),
-            Handler::Later(handler) | Handler::NowOrLater(_, _, handler) => {
-                let Some(_permit) = state.enter() else {
-                    let failure = Failure::unavailable("too many requests in progress");
-                    return self.tell(state, &failure, &call);
-                };
-                let head = head_of(&call);
-                handler(Arc::clone(state), call).await.map_err(|failure| (failure, head))
-            }
-            Handler::LongPoll(handler) => {
-                let head = head_of(&call);
-                handler(Arc::clone(state), call).await.map_err(|failure| (failure, head))
-            }
-        };
-        outcome.unwrap_or_else(|(failure, call)| self.tell(state, &failure, &call))
     }
 
     /// Whether this route serves the call.
@@ -175,15 +198,6 @@ impl Route {
     pub(crate) fn body_bytes_max(&self, call: &Call) -> usize {
         (self.body_bytes_max)(call)
     }
-
-    fn tell(&self, state: &State, failure: &Failure, call: &Call) -> Answer {
-        failure.answer(self.style, call.path(), state.now().1)
-    }
-}
-
-/// The part of a call that an error body needs once the handler has taken the call.
-fn head_of(call: &Call) -> Call {
-    Call { uri: call.uri.clone(), ..Call::default() }
 }
 
 /// Collects routes.
@@ -204,7 +218,16 @@ impl Routes {
 
     /// Starts a path; `path` is what follows `/nacos` and may hold tide's `:name` segments.
     pub(crate) fn at(&mut self, path: &'static str) -> At<'_> {
-        At { routes: self, path }
+        At { routes: self, path, body_bytes_max: |_| limits::BODY_BYTES_MAX }
+    }
+
+    /// As [`Self::at`], for a path that takes larger bodies than others.
+    pub(crate) fn at_large(
+        &mut self,
+        path: &'static str,
+        body_bytes_max: fn(&Call) -> usize,
+    ) -> At<'_> {
+        At { routes: self, path, body_bytes_max }
     }
 
     fn add(&mut self, route: Route) {
@@ -231,68 +254,65 @@ impl Routes {
 pub(crate) struct At<'r> {
     routes: &'r mut Routes,
     path: &'static str,
+    body_bytes_max: fn(&Call) -> usize,
 }
 
 impl At<'_> {
     /// A handler that answers on the spot.
-    pub(crate) fn now(self, method: Method, rule: impl Into<Rule>, handler: Now) -> Self {
-        self.add(method, rule, Handler::Now(handler))
+    pub(crate) fn now<T: About>(
+        self,
+        method: Method,
+        permission: Permission,
+        decode: Decode<T>,
+        handler: Now<T>,
+    ) -> Self {
+        self.add(method, permission, decode, Handler::Now(handler))
     }
 
     /// A handler that answers on the spot, and one that waits, for the calls that `is_late` picks.
-    pub(crate) fn now_or_later<F, Fut>(
+    pub(crate) fn now_or_later<T: About, F, Fut>(
         self,
         method: Method,
-        rule: impl Into<Rule>,
-        now: Now,
-        is_late: fn(&Call) -> bool,
-        later: F,
+        permission: Permission,
+        decode: Decode<T>,
+        now: Now<T>,
+        (is_late, later): (fn(&Ask<T>) -> bool, F),
     ) -> Self
     where
-        F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
+        F: Fn(Arc<State>, Ask<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        self.add(method, rule, Handler::NowOrLater(now, is_late, boxed(later)))
+        self.add(method, permission, decode, Handler::NowOrLater(now, is_late, boxed(later)))
     }
 
     /// A handler that waits for the core thread.
-    pub(crate) fn later<F, Fut>(self, method: Method, rule: impl Into<Rule>, handler: F) -> Self
+    pub(crate) fn later<T: About, F, Fut>(
+        self,
+        method: Method,
+        permission: Permission,
+        decode: Decode<T>,
+        handler: F,
+    ) -> Self
     where
-        F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
+        F: Fn(Arc<State>, Ask<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        self.add(method, rule, Handler::Later(boxed(handler)))
+        self.add(method, permission, decode, Handler::Later(boxed(handler)))
     }
 
     /// A handler that waits for a long time and counts itself.
-    pub(crate) fn long_poll<F, Fut>(
+    pub(crate) fn long_poll<T: About, F, Fut>(
         self,
         method: Method,
-        rule: impl Into<Rule>,
-        body_bytes_max: fn(&Call) -> usize,
+        permission: Permission,
+        decode: Decode<T>,
         handler: F,
     ) -> Self
     where
-        F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
+        F: Fn(Arc<State>, Ask<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        let handler = Handler::LongPoll(boxed(handler));
-        self.add_sized(method, rule, handler, body_bytes_max)
-    }
-
-    /// As [`Self::later`], for a route that takes larger bodies than others.
-    pub(crate) fn later_large<F, Fut>(
-        self,
-        method: Method,
-        rule: impl Into<Rule>,
-        body_bytes_max: fn(&Call) -> usize,
-        handler: F,
-    ) -> Self
-    where
-        F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Outcome> + Send + 'static,
-    {
-        self.add_sized(method, rule, Handler::Later(boxed(handler)), body_bytes_max)
+        self.add(method, permission, decode, Handler::LongPoll(boxed(handler)))
     }
 
     /// Lets the route added last take the short cut too.
@@ -301,29 +321,28 @@ impl At<'_> {
         self
     }
 
-    fn add(self, method: Method, rule: impl Into<Rule>, handler: Handler) -> Self {
-        self.add_sized(method, rule, handler, |_| limits::BODY_BYTES_MAX)
-    }
-
-    fn add_sized(
+    fn add<T: About>(
         self,
         method: Method,
-        rule: impl Into<Rule>,
-        handler: Handler,
-        body_bytes_max: fn(&Call) -> usize,
+        permission: Permission,
+        decode: Decode<T>,
+        handler: Handler<T>,
     ) -> Self {
-        let (path, style, rule) = (self.path, Style::of(self.path), rule.into());
-        self.routes.add(Route { method, path, rule, style, handler, body_bytes_max });
+        let (path, style) = (self.path, Style::of(self.path));
+        let is_long = matches!(handler, Handler::LongPoll(_));
+        let (serve, body_bytes_max) = (serve(decode, handler), self.body_bytes_max);
+        let route = Route { method, path, permission, style, serve, is_long, body_bytes_max };
+        self.routes.add(route);
         self
     }
 }
 
-fn boxed<F, Fut>(handler: F) -> Later
+fn boxed<T: About, F, Fut>(handler: F) -> Later<T>
 where
-    F: Fn(Arc<State>, Call) -> Fut + Send + Sync + 'static,
+    F: Fn(Arc<State>, Ask<T>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Outcome> + Send + 'static,
 {
-    Box::new(move |state, call| Box::pin(handler(state, call)))
+    Box::new(move |state, ask| Box::pin(handler(state, ask)))
 }
 
 /// Whether a path has one spelling only: the router would let others pass for the same route.
@@ -344,7 +363,7 @@ pub(crate) fn describe(table: &[Arc<Route>]) -> Vec<RouteInfo> {
     let info = |route: &Arc<Route>| RouteInfo {
         method: route.method.clone(),
         path: format!("{CONTEXT}{}", route.path),
-        permission: route.rule.permission,
+        permission: route.permission,
     };
     table.iter().map(info).collect()
 }

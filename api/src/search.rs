@@ -2,15 +2,16 @@
 //! removal by id (http-v1 §2.1, §2.2). Ids are texts in JSON and stable while a config lives.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use nacolet_config::{Config, ConfigType, KeyRef, Page, Remove, Search, SearchMode};
-use nacolet_model::{ConfigKey, Namespace, limits};
+use nacolet_auth::{Action, Resource};
+use nacolet_config::{Config, ConfigType, KeyRef, Operator, Page, Remove, Search, SearchMode};
+use nacolet_model::{ConfigKey, limits};
 use serde::Serialize;
 
-use crate::call::{Answer, Call};
-use crate::config::{Words, operator};
-use crate::params::Params;
+use crate::about::{About, Spelled, Whole};
+use crate::call::{Answer, Ask};
+use crate::config::Words;
+use crate::params::{Fields, Id, Parts, field};
 use crate::server::State;
 use crate::status::{Code, Failure};
 
@@ -78,11 +79,6 @@ impl<T> PageOf<T> {
     }
 }
 
-/// How this caller spells the namespace: the default one is `public` only for who says so.
-pub(crate) fn spelling<'a>(canonical: &'a str, asked: &'a str) -> &'a str {
-    if canonical == Namespace::PUBLIC && asked.trim() != Namespace::PUBLIC { "" } else { canonical }
-}
-
 pub(crate) fn config_info<'a>(
     key: KeyRef<'a>,
     config: &'a Config,
@@ -121,13 +117,12 @@ fn advance_info(config: &Config) -> ConfigAdvanceInfo<'_> {
 }
 
 /// GET `?show=all`: everything about one config; an empty body when there is none (Nacos).
-pub(crate) fn show_all(state: &State, params: &Params<'_>) -> Result<Answer, Failure> {
-    let (namespace, group, data_id) = Words::V1.key(params)?;
+pub(crate) fn show_all(state: &State, asked: &Spelled<ConfigKey>) -> Result<Answer, Failure> {
+    let KeyRef { namespace, group, data_id } = (&asked.of).into();
     let configs = state.all_configs()?;
     let Some(config) = configs.get(namespace, group, data_id) else { return Ok(Answer::empty()) };
-    let tenant = spelling(namespace, params.text_or("tenant", ""));
     let all = ConfigAllInfo {
-        info: config_info(KeyRef { namespace, group, data_id }, config, tenant),
+        info: config_info(KeyRef { namespace, group, data_id }, config, &asked.tenant),
         create_time: config.created.as_millis(),
         modify_time: config.modified.as_millis(),
         create_user: filled(&config.operator.user),
@@ -138,7 +133,7 @@ pub(crate) fn show_all(state: &State, params: &Params<'_>) -> Result<Answer, Fai
 }
 
 /// GET `/catalog`: the labels of one config.
-pub(crate) fn catalog(state: &State, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn catalog(state: &State, ask: &Ask<ConfigKey>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Catalog<'a> {
@@ -149,8 +144,7 @@ pub(crate) fn catalog(state: &State, call: &Call) -> Result<Answer, Failure> {
         #[serde(flatten)]
         labels: ConfigAdvanceInfo<'a>,
     }
-    let params = call.params();
-    let (namespace, group, data_id) = Words::V1.key(&params)?;
+    let KeyRef { namespace, group, data_id } = (&ask.about).into();
     let configs = state.all_configs()?;
     let catalog = configs.get(namespace, group, data_id).map(|config| Catalog {
         create_time: config.created.as_millis(),
@@ -163,7 +157,7 @@ pub(crate) fn catalog(state: &State, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// GET `?beta=true`: the beta version of one config and who sees it.
-pub(crate) fn show_beta(state: &State, params: &Params<'_>) -> Result<Answer, Failure> {
+pub(crate) fn show_beta(state: &State, asked: &Spelled<ConfigKey>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct ConfigInfo4Beta<'a> {
@@ -179,7 +173,7 @@ pub(crate) fn show_beta(state: &State, params: &Params<'_>) -> Result<Answer, Fa
         config_type: Option<&'static str>,
         beta_ips: String,
     }
-    let (namespace, group, data_id) = Words::V1.key(params)?;
+    let KeyRef { namespace, group, data_id } = (&asked.of).into();
     let configs = state.all_configs()?;
     let beta = configs.beta(namespace, group, data_id).map(|beta| ConfigInfo4Beta {
         id: beta.id.to_string(),
@@ -188,7 +182,7 @@ pub(crate) fn show_beta(state: &State, params: &Params<'_>) -> Result<Answer, Fa
         content: &beta.content,
         md5: beta.md5.to_string(),
         encrypted_data_key: beta.encrypted_data_key(),
-        tenant: spelling(namespace, params.text_or("tenant", "")),
+        tenant: &asked.tenant,
         app_name: beta.app_name(),
         config_type: beta.config_type().map(ConfigType::as_str),
         beta_ips: beta.beta_ips().join(","),
@@ -196,11 +190,37 @@ pub(crate) fn show_beta(state: &State, params: &Params<'_>) -> Result<Answer, Fa
     Ok(Answer::rest_result_with("query beta ok", &beta))
 }
 
+/// Which configs of a namespace a search means; its texts may be patterns.
+pub(crate) struct Filter {
+    namespace: Spelled<Whole>,
+    data_id: Box<str>,
+    group: Box<str>,
+}
+
+impl Filter {
+    /// The filter of a call that has its namespace and its group under these names.
+    pub(crate) fn decode(parts: &Parts<'_>, namespace: Id, group: Id) -> Result<Self, Failure> {
+        Ok(Self {
+            data_id: parts.present_id(Id::DATA_ID)?.into(),
+            group: parts.present_id(group)?.into(),
+            namespace: Spelled::configs(parts, namespace)?,
+        })
+    }
+}
+
+impl About for Filter {
+    fn is_permitted(
+        &self,
+        action: Action,
+        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
+    ) -> bool {
+        self.namespace.is_permitted(action, permits)
+    }
+}
+
 /// What a search asks for, still as texts.
 pub(crate) struct Asked<'p> {
-    data_id: &'p str,
-    group: &'p str,
-    namespace: &'p str,
+    filter: &'p Filter,
     app_name: &'p str,
     tags: Vec<&'p str>,
     types: Vec<ConfigType>,
@@ -212,24 +232,27 @@ pub(crate) struct Asked<'p> {
 impl<'p> Asked<'p> {
     /// Reads the parameters under the names that `words` gives them.
     pub(crate) fn new(
-        params: &'p Params<'_>,
+        params: &'p Fields,
+        filter: &'p Filter,
         words: &Words,
-        content: &str,
         page_size_default: Option<usize>,
     ) -> Result<Self, Failure> {
         let (page_no, page_size) = match page_size_default {
-            None => (params.number_required("pageNo")?, params.number_required("pageSize")?),
-            Some(size) => (params.number_or("pageNo", 1)?, params.number_or("pageSize", size)?),
+            None => {
+                (params.number_required(field::PAGE_NO)?, params.number_required(field::PAGE_SIZE)?)
+            }
+            Some(size) => {
+                (params.number_or(field::PAGE_NO, 1)?, params.number_or(field::PAGE_SIZE, size)?)
+            }
         };
-        let types = params.text("types").or_else(|| params.text("type")).unwrap_or_default();
+        let types = params.text(field::TYPES).or_else(|| params.text(field::TYPE));
+        let types = split(types.unwrap_or_default());
         Ok(Self {
-            data_id: params.present("dataId")?.trim(),
-            group: params.present(words.group)?.trim(),
-            namespace: Namespace::canonical(params.text_or(words.namespace, ""))?,
-            app_name: params.text_or("appName", ""),
+            filter,
+            app_name: params.text_or(field::APP_NAME, ""),
             tags: split(params.text_or(words.tags, "")),
-            types: split(types).into_iter().filter_map(ConfigType::parse).collect(),
-            content: params.text_or(content, ""),
+            types: types.into_iter().filter_map(ConfigType::parse).collect(),
+            content: params.text_or(words.detail, ""),
             page_no,
             page_size: page_size.min(limits::SEARCH_PAGE_MAX),
         })
@@ -237,9 +260,9 @@ impl<'p> Asked<'p> {
 
     pub(crate) fn search(&self, is_blurred: bool) -> Search<'_> {
         Search {
-            namespace: self.namespace,
-            data_id: self.data_id,
-            group: self.group,
+            namespace: self.filter.namespace.of.namespace.as_str(),
+            data_id: &self.filter.data_id,
+            group: &self.filter.group,
             mode: if is_blurred { SearchMode::Blur } else { SearchMode::Accurate },
             app_name: self.app_name,
             tags: &self.tags,
@@ -255,25 +278,15 @@ fn split(text: &str) -> Vec<&str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
 }
 
-/// GET `?search=accurate|blur`.
+/// One page of a search with contents, in the words of v1: GET `?search=accurate|blur`.
 pub(crate) fn search(
     state: &State,
-    params: &Params<'_>,
+    params: &Fields,
+    filter: &Filter,
     is_blurred: bool,
 ) -> Result<Answer, Failure> {
-    let asked = Asked::new(params, &Words::V1, "config_detail", None)?;
-    page(state, params, &asked, is_blurred)
-}
-
-/// One page of a search with contents.
-pub(crate) fn page(
-    state: &State,
-    params: &Params<'_>,
-    asked: &Asked<'_>,
-    is_blurred: bool,
-) -> Result<Answer, Failure> {
-    let tenant = params.text("tenant").or_else(|| params.text("namespaceId")).unwrap_or_default();
-    let tenant = spelling(asked.namespace, tenant);
+    let asked = Asked::new(params, filter, &Words::V1, None)?;
+    let tenant = &*filter.namespace.tenant;
     let configs = state.all_configs()?;
     let found = configs.search(&asked.search(is_blurred));
     bounded(found.items.iter().map(|(_, config)| *config), limits::SEARCH_BYTES_MAX)?;
@@ -294,11 +307,10 @@ pub(crate) fn bounded<'s>(
     Err(Failure::invalid_as(Code::OVER_MAX_SIZE, words))
 }
 
-/// The keys behind the ids of a call; ids that are not there are left out (Nacos).
-pub(crate) fn keys_of_ids(state: &State, params: &Params<'_>) -> Result<Vec<ConfigKey>, Failure> {
-    let ids = ids(params.required("ids")?)?;
+/// The keys behind ids; ids that are not there are left out (Nacos).
+pub(crate) fn keys_of_ids(state: &State, ids: &BTreeSet<u64>) -> Result<Vec<ConfigKey>, Failure> {
     let configs = state.all_configs()?;
-    Ok(configs.by_ids(&ids).into_iter().filter_map(|(key, _)| key.to_key()).collect())
+    Ok(configs.by_ids(ids).into_iter().filter_map(|(key, _)| key.to_key()).collect())
 }
 
 /// A comma list of ids.
@@ -309,12 +321,10 @@ pub(crate) fn ids(text: &str) -> Result<BTreeSet<u64>, Failure> {
 
 /// Removes each of these configs, one after the other.
 pub(crate) async fn remove_all(
-    state: &Arc<State>,
-    call: &Call,
+    state: &State,
+    operator: Operator,
     keys: Vec<ConfigKey>,
 ) -> Result<Answer, Failure> {
-    let user = call.params().text("src_user").map(str::to_owned);
-    let operator = operator(call, user.as_deref());
     for key in keys {
         let at = state.now().1;
         let remove = Remove { key, gray: None, operator: operator.clone(), at };

@@ -1,58 +1,104 @@
 //! Services: create, update, remove, describe, list, and who subscribes to them.
 
 use hyper::Method;
-use nacolet_model::{Group, Namespace, limits};
+use nacolet_auth::{Action, Kind, Resource};
+use nacolet_model::{Group, ServiceKey, limits};
 use nacolet_registry::{
     ClusterMeta, Registry, Request, Selector, Service, ServiceQuery, SubscriberView,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as JsonMap, Value, json};
 
-use crate::call::{Answer, Call};
-use crate::instance::{Dialect, done};
-use crate::params::{PageParams, Params};
+use crate::about::{self, About, Everything, GroupOfServices, Whole};
+use crate::address;
+use crate::call::{Answer, Ask};
+use crate::instance::{Dialect, done, find};
+use crate::params::{Fields, Id, PageParams, Parts, field};
 use crate::refused;
-use crate::router::{Permission, Routes, Scope};
+use crate::router::{Permission, Routes};
 use crate::search::PageOf;
 use crate::server::State;
 use crate::shapes::{self, CheckerShape, Grouped, Host, Map, SelectorShape};
 use crate::spec;
 use crate::status::{Code, Failure};
-use crate::target::{self, Target};
 
 pub(crate) fn routes(routes: &mut Routes) {
-    let (read, write) = (Permission::NamingRead, Permission::NamingWrite);
+    use Dialect::{V1, V2};
+    use Permission::{Console, NamingRead, NamingWrite};
+    let (grouped, apart) = (about::service_grouped, about::service_apart);
     routes
         .at("/v1/ns/service")
-        .later(Method::POST, write, |state, call| done(state, call, Dialect::V1, create))
-        .later(Method::PUT, write, |state, call| done(state, call, Dialect::V1, update_v1))
-        .later(Method::DELETE, write, |state, call| done(state, call, Dialect::V1, remove))
-        .now(Method::GET, read, detail_v1);
-    let whole = read.over(|_| Scope::Namespace);
-    routes.at("/v1/ns/service/list").now(Method::GET, whole, list_v1);
-    routes.at("/v1/ns/service/names").now(Method::GET, whole, names).now(
+        .later(Method::POST, NamingWrite, grouped, |state, ask| done(state, ask, V1, create))
+        .later(Method::PUT, NamingWrite, grouped, |state, ask| done(state, ask, V1, update_v1))
+        .later(Method::DELETE, NamingWrite, grouped, |state, ask| done(state, ask, V1, remove))
+        .now(Method::GET, NamingRead, grouped, detail_v1);
+    routes.at("/v1/ns/service/list").now(Method::GET, NamingRead, of_group, list_v1);
+    routes.at("/v1/ns/service/names").now(Method::GET, NamingRead, perhaps_all, names).now(
         Method::POST,
-        whole,
+        NamingRead,
+        perhaps_all,
         names,
     );
-    routes.at("/v1/ns/service/subscribers").now(Method::GET, read, subscribers_v1);
+    routes.at("/v1/ns/service/subscribers").now(Method::GET, NamingRead, grouped, subscribers_v1);
     routes
         .at("/v1/ns/service/selector/types")
-        .now(Method::GET, read, |_, _| Ok(Answer::rest_result(SELECTOR_TYPES)));
+        .now(Method::GET, Console, about::nothing, |_, _| Ok(Answer::rest_result(SELECTOR_TYPES)));
     for path in ["/v2/ns/service", "/v3/admin/ns/service"] {
         routes
             .at(path)
-            .later(Method::POST, write, |state, call| done(state, call, Dialect::V2, create))
-            .later(Method::PUT, write, |state, call| done(state, call, Dialect::V2, update))
-            .later(Method::DELETE, write, |state, call| done(state, call, Dialect::V2, remove));
+            .later(Method::POST, NamingWrite, apart, |state, ask| done(state, ask, V2, create))
+            .later(Method::PUT, NamingWrite, apart, |state, ask| done(state, ask, V2, update))
+            .later(Method::DELETE, NamingWrite, apart, |state, ask| done(state, ask, V2, remove));
     }
-    routes.at("/v2/ns/service").now(Method::GET, read, detail_v2);
-    routes.at("/v2/ns/service/list").now(Method::GET, whole, list_v2);
-    routes.at("/v3/admin/ns/service").now(Method::GET, read, detail_v3);
-    routes.at("/v3/admin/ns/service/subscribers").now(Method::GET, read, subscribers_v3);
-    routes
-        .at("/v3/admin/ns/service/selector/types")
-        .now(Method::GET, read, |_, _| Ok(Answer::result(SELECTOR_TYPES)));
+    routes.at("/v2/ns/service").now(Method::GET, NamingRead, apart, detail_v2);
+    routes.at("/v2/ns/service/list").now(Method::GET, NamingRead, of_group, list_v2);
+    routes.at("/v3/admin/ns/service").now(Method::GET, NamingRead, apart, detail_v3);
+    routes.at("/v3/admin/ns/service/subscribers").now(
+        Method::GET,
+        NamingRead,
+        apart,
+        subscribers_v3,
+    );
+    routes.at("/v3/admin/ns/service/selector/types").now(
+        Method::GET,
+        Console,
+        about::nothing,
+        |_, _| Ok(Answer::result(SELECTOR_TYPES)),
+    );
+}
+
+fn of_group(parts: &Parts<'_>) -> Result<GroupOfServices, Failure> {
+    let namespace = about::namespace(parts)?;
+    Ok(GroupOfServices {
+        namespace,
+        group: Group::new(parts.id_or(Id::GROUP_NAME, Group::DEFAULT)?)?,
+    })
+}
+
+/// The services of one namespace, or of all of them.
+enum Names {
+    Of(Whole),
+    All,
+}
+
+impl About for Names {
+    fn is_permitted(
+        &self,
+        action: Action,
+        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
+    ) -> bool {
+        match self {
+            Self::Of(whole) => whole.is_permitted(action, permits),
+            Self::All => Everything(Kind::Naming).is_permitted(action, permits),
+        }
+    }
+}
+
+fn perhaps_all(parts: &Parts<'_>) -> Result<Names, Failure> {
+    Ok(match parts.id(Id::NAMESPACE_ID)? {
+        Some(_) => Names::Of(about::services(parts)?),
+        None => Names::All,
+    })
 }
 
 const SELECTOR_TYPES: &[&str] = &["none", "label"];
@@ -65,12 +111,14 @@ struct Said {
     ephemeral: Option<bool>,
 }
 
-fn said(params: &Params<'_>) -> Result<Said, Failure> {
+fn said(params: &Fields) -> Result<Said, Failure> {
     Ok(Said {
-        protect_threshold: params.number_or("protectThreshold", 0.0)?,
-        metadata: spec::parse_metadata(params.text("metadata").unwrap_or_default())?,
-        selector: parse_selector(params.text("selector").unwrap_or_default())?,
-        ephemeral: params.text("ephemeral").map(|_| target::toggle(params, "ephemeral", false)),
+        protect_threshold: params.number_or(field::PROTECT_THRESHOLD, 0.0)?,
+        metadata: spec::parse_metadata(params.text(field::METADATA).unwrap_or_default())?,
+        selector: parse_selector(params.text(field::SELECTOR).unwrap_or_default())?,
+        ephemeral: params
+            .text(field::EPHEMERAL)
+            .map(|_| address::toggle(params, field::EPHEMERAL, false)),
     })
 }
 
@@ -97,38 +145,36 @@ fn parse_selector(text: &str) -> Result<Selector, Failure> {
     }
 }
 
-fn create(_state: &State, params: &Params<'_>, target: Target<'_>) -> Result<Request, Failure> {
+fn create(_state: &State, params: &Fields, service: ServiceKey) -> Result<Request, Failure> {
     let Said { protect_threshold, metadata, selector, ephemeral } = said(params)?;
-    let service = target.key()?;
     Ok(Request::CreateService { service, protect_threshold, metadata, selector, ephemeral })
 }
 
-fn update(_state: &State, params: &Params<'_>, target: Target<'_>) -> Result<Request, Failure> {
+fn update(_state: &State, params: &Fields, service: ServiceKey) -> Result<Request, Failure> {
     let Said { protect_threshold, metadata, selector, ephemeral } = said(params)?;
-    let service = target.key()?;
     Ok(Request::UpdateService { service, protect_threshold, metadata, selector, ephemeral })
 }
 
 /// v1 wants the threshold said, since an update replaces everything.
-fn update_v1(state: &State, params: &Params<'_>, target: Target<'_>) -> Result<Request, Failure> {
-    params.required("protectThreshold")?;
-    update(state, params, target)
+fn update_v1(state: &State, params: &Fields, service: ServiceKey) -> Result<Request, Failure> {
+    params.required(field::PROTECT_THRESHOLD)?;
+    update(state, params, service)
 }
 
-fn remove(_state: &State, _params: &Params<'_>, target: Target<'_>) -> Result<Request, Failure> {
-    Ok(Request::RemoveService { service: target.key()? })
+fn remove(_state: &State, _params: &Fields, service: ServiceKey) -> Result<Request, Failure> {
+    Ok(Request::RemoveService { service })
 }
 
 /// The service that a call means, or the words of Nacos that there is none.
-fn find<'a>(registry: &'a Registry, target: Target<'_>) -> Result<&'a Service, Failure> {
-    registry.service(target.namespace, target.group, target.name).ok_or_else(|| {
-        let (namespace, name) = (target.namespace, target.full_name());
+fn found<'a>(registry: &'a Registry, key: &ServiceKey) -> Result<&'a Service, Failure> {
+    find(registry, key).ok_or_else(|| {
+        let (namespace, name) = (&key.namespace, Grouped::of(key));
         let words = format!("service not found, namespace: {namespace}, serviceName: {name}");
         Failure::invalid_as(Code::SERVICE_NOT_EXIST, words)
     })
 }
 
-fn detail_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
+fn detail_v1(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Detail<'a> {
@@ -147,10 +193,9 @@ fn detail_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
         health_checker: CheckerShape<'a>,
         metadata: Map<'a>,
     }
-    let params = call.params();
-    let target = Target::grouped(&params)?;
+    let key = &ask.about;
     let registry = state.registry();
-    let service = find(&registry, target)?;
+    let service = found(&registry, key)?;
     let unsaid = (nacolet_registry::ServiceMeta::default(), ClusterMeta::default());
     let meta = service.meta().unwrap_or(&unsaid.0);
     let clusters = service.clusters().into_iter().map(|(name, meta)| {
@@ -159,9 +204,9 @@ fn detail_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
         Cluster { name, health_checker, metadata: Map(&meta.metadata) }
     });
     Ok(Answer::json(&Detail {
-        namespace_id: target.namespace,
-        group_name: target.group,
-        name: target.name,
+        namespace_id: key.namespace.as_str(),
+        group_name: key.group.as_str(),
+        name: key.name.as_str(),
         protect_threshold: meta.protect_threshold,
         metadata: Map(&meta.metadata),
         selector: SelectorShape(&meta.selector),
@@ -186,27 +231,25 @@ struct DetailInfo<'a> {
     ephemeral: bool,
 }
 
-fn detail_v2(state: &State, call: &Call) -> Result<Answer, Failure> {
-    detail_info(state, call, false)
+fn detail_v2(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    detail_info(state, &ask.about, false)
 }
 
-fn detail_v3(state: &State, call: &Call) -> Result<Answer, Failure> {
-    detail_info(state, call, true)
+fn detail_v3(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    detail_info(state, &ask.about, true)
 }
 
-fn detail_info(state: &State, call: &Call, is_v3: bool) -> Result<Answer, Failure> {
-    let params = call.params();
-    let target = Target::apart(&params)?;
+fn detail_info(state: &State, key: &ServiceKey, is_v3: bool) -> Result<Answer, Failure> {
     let registry = state.registry();
-    let service = find(&registry, target)?;
+    let service = found(&registry, key)?;
     let unsaid = nacolet_registry::ServiceMeta::default();
     let meta = service.meta().unwrap_or(&unsaid);
     Ok(Answer::result(&DetailInfo {
-        namespace: (!is_v3).then_some(target.namespace),
-        namespace_id: is_v3.then_some(target.namespace),
-        service_name: target.name,
-        group_name: target.group,
-        cluster_map: cluster_map(service, target.full_name()),
+        namespace: (!is_v3).then_some(key.namespace.as_str()),
+        namespace_id: is_v3.then_some(key.namespace.as_str()),
+        service_name: key.name.as_str(),
+        group_name: key.group.as_str(),
+        cluster_map: cluster_map(service, Grouped::of(key)),
         metadata: Map(&meta.metadata),
         protect_threshold: meta.protect_threshold,
         selector: SelectorShape(&meta.selector),
@@ -241,49 +284,49 @@ pub(crate) fn cluster_map(service: &Service, name: Grouped<'_>) -> JsonMap<Strin
 /// A page of the bare names of a group's services, and how many there are.
 fn names_of_group(
     registry: &Registry,
-    params: &Params<'_>,
+    of: &GroupOfServices,
     page: PageParams,
-) -> Result<(usize, Vec<String>), Failure> {
-    let group = Group::check(params.text_or("groupName", Group::DEFAULT))?;
-    let query =
-        ServiceQuery { group: Some(group), ..ServiceQuery::all(target::namespace(params)?) };
+) -> (usize, Vec<String>) {
+    let all = ServiceQuery::all(of.namespace.as_str());
+    let query = ServiceQuery { group: Some(of.group.as_str()), ..all };
     let names = registry.services(&query).map(|service| service.key().name.as_str());
     let (count, names) = shapes::page(names, page);
-    Ok((count, names.into_iter().map(str::to_owned).collect()))
+    (count, names.into_iter().map(str::to_owned).collect())
 }
 
-fn list_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    params.required("pageNo")?;
-    params.required("pageSize")?;
+fn list_v1(state: &State, ask: &Ask<GroupOfServices>) -> Result<Answer, Failure> {
+    let params = &ask.params;
+    params.required(field::PAGE_NO)?;
+    params.required(field::PAGE_SIZE)?;
     let page = params.page(limits::SERVICES_MAX, limits::SERVICES_MAX)?;
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
-    let (count, names) = names_of_group(&registry, &params, page)?;
+    let (count, names) = names_of_group(&registry, &ask.about, page);
     Ok(Answer::json(&json!({ "count": count, "doms": names })))
 }
 
-fn list_v2(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let page = params.page(20, limits::HISTORY_PAGE_MAX)?;
+fn list_v2(state: &State, ask: &Ask<GroupOfServices>) -> Result<Answer, Failure> {
+    let page = ask.params.page(20, limits::HISTORY_PAGE_MAX)?;
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
-    let (count, names) = names_of_group(&registry, &params, page)?;
+    let (count, names) = names_of_group(&registry, &ask.about, page);
     Ok(Answer::result(&json!({ "count": count, "services": names })))
 }
 
 /// Names that contain `expr`, by namespace. Nacos takes `expr` for a regular expression.
-fn names(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let expr = params.text("expr").unwrap_or_default();
-    let namespace = params.text("namespaceId").map(Namespace::canonical).transpose()?;
+fn names(state: &State, ask: &Ask<Names>) -> Result<Answer, Failure> {
+    let expr = ask.params.text(field::EXPR).unwrap_or_default();
+    let namespace = match &ask.about {
+        Names::Of(whole) => Some(&whole.namespace),
+        Names::All => None,
+    };
     let registry = state.registry();
     let mut by_namespace: JsonMap<String, Value> = JsonMap::new();
     let mut count = 0;
     for service in registry.all_services() {
         let key = service.key();
-        let name = Grouped { group: key.group.as_str(), name: key.name.as_str() }.to_string();
-        if namespace.is_some_and(|namespace| namespace != key.namespace.as_str()) {
+        let name = Grouped::of(key).to_string();
+        if namespace.is_some_and(|namespace| *namespace != key.namespace) {
             continue;
         }
         let names = by_namespace.entry(key.namespace.as_str()).or_insert_with(|| json!([]));
@@ -300,31 +343,15 @@ fn names(state: &State, call: &Call) -> Result<Answer, Failure> {
     })))
 }
 
-/// The subscribers of all services whose group and name contain what the call says.
-fn matching<'a>(
-    state: &State,
-    registry: &'a Registry,
-    target: Target<'a>,
-) -> impl Iterator<Item = SubscriberView<'a>> {
-    registry.all_subscribers(state.now().0).filter(move |view| {
-        let key = view.service;
-        key.namespace.as_str() == target.namespace
-            && key.group.as_str().contains(target.group)
-            && key.name.as_str().contains(target.name)
-    })
-}
-
-fn subscribers_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let target = Target::grouped(&params)?;
-    let page = params.page(1_000, limits::UDP_SUBSCRIBERS_MAX)?;
+fn subscribers_v1(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    let page = ask.params.page(1_000, limits::UDP_SUBSCRIBERS_MAX)?;
     let registry = state.registry();
-    let (count, views) = shapes::page(matching(state, &registry, target), page);
+    let (count, views) = shapes::page(registry.subscribers(state.now().0, &ask.about), page);
     let subscribers: Vec<Value> = views
         .into_iter()
         .map(|view| {
             let SubscriberView { subscriber, service, clusters } = view;
-            let name = Grouped { group: service.group.as_str(), name: service.name.as_str() };
+            let name = Grouped::of(service);
             json!({
                 "addrStr": format!("{}:{}", subscriber.ip, subscriber.port),
                 "agent": subscriber.agent,
@@ -340,12 +367,10 @@ fn subscribers_v1(state: &State, call: &Call) -> Result<Answer, Failure> {
     Ok(Answer::json(&json!({ "count": count, "subscribers": subscribers })))
 }
 
-fn subscribers_v3(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let target = Target::apart(&params)?;
-    let page = params.page(100, limits::HISTORY_PAGE_MAX)?;
+fn subscribers_v3(state: &State, ask: &Ask<ServiceKey>) -> Result<Answer, Failure> {
+    let page = ask.params.page(100, limits::HISTORY_PAGE_MAX)?;
     let registry = state.registry();
-    let (total, items) = shapes::page(matching(state, &registry, target), page);
+    let (total, items) = shapes::page(registry.subscribers(state.now().0, &ask.about), page);
     let pages = total.div_ceil(page.size);
     let page = nacolet_config::Page { total, page_no: page.number, pages, items };
     Ok(Answer::result(&PageOf::new(page, |view: SubscriberView<'_>| {

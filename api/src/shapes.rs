@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use nacolet_model::ServiceKey;
 use nacolet_registry::{HealthChecker, Instance, Metadata, Selector};
 use serde::ser::{Serialize, SerializeMap as _, SerializeStruct as _, Serializer};
 
@@ -15,6 +16,13 @@ pub(crate) struct Grouped<'a> {
     pub(crate) group: &'a str,
     /// The bare name.
     pub(crate) name: &'a str,
+}
+
+impl<'a> Grouped<'a> {
+    /// The name of this service.
+    pub(crate) fn of(key: &'a ServiceKey) -> Self {
+        Self { group: key.group.as_str(), name: key.name.as_str() }
+    }
 }
 
 impl fmt::Display for Grouped<'_> {

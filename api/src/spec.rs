@@ -2,41 +2,42 @@
 //! item of a metadata batch; and metadata in its two notations. The limits are the registry's own.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use nacolet_model::{ClusterName, limits};
 use nacolet_registry::{InstanceKey, InstanceSpec, Metadata, SpecError};
 use serde::Deserialize;
 
-use crate::params::Params;
+use crate::address;
+use crate::json::{AtMost, MetadataJson, Scalar};
+use crate::params::{Fields, field};
 use crate::status::{Code, Failure};
-use crate::target;
 
 /// The instance that the parameters of a register or update call describe.
 pub(crate) fn from_params(
-    params: &Params<'_>,
+    params: &Fields,
     ephemeral_default: bool,
 ) -> Result<InstanceSpec, Failure> {
-    let (ip, port) = target::address(params)?;
-    let enabled = if params.text("enabled").is_some() { "enabled" } else { "enable" };
+    let (ip, port) = address::address(params)?;
+    let has_enabled = params.text(field::ENABLED).is_some();
+    let enabled = if has_enabled { field::ENABLED } else { field::ENABLE };
     let spec = InstanceSpec {
         ip: ip.into(),
         port,
-        cluster: instance_cluster(target::cluster_or_default(params)?)?,
+        cluster: instance_cluster(address::cluster_or_default(params)?)?,
         weight: weight(params)?.unwrap_or(1.0),
-        enabled: target::toggle(params, enabled, true),
-        healthy: target::toggle(params, "healthy", true),
-        ephemeral: target::toggle(params, "ephemeral", ephemeral_default),
-        metadata: parse_metadata(params.text("metadata").unwrap_or_default())?,
-        app: params.text("app").unwrap_or_default().into(),
+        enabled: address::toggle(params, enabled, true),
+        healthy: address::toggle(params, field::HEALTHY, true),
+        ephemeral: address::toggle(params, field::EPHEMERAL, ephemeral_default),
+        metadata: parse_metadata(params.text(field::METADATA).unwrap_or_default())?,
+        app: params.text(field::APP).unwrap_or_default().into(),
     };
     spec.check()?;
     Ok(spec)
 }
 
 /// The weight of an instance, where one is sent.
-pub(crate) fn weight(params: &Params<'_>) -> Result<Option<f64>, Failure> {
-    let weight = params.number::<f64>("weight")?;
+pub(crate) fn weight(params: &Fields) -> Result<Option<f64>, Failure> {
+    let weight = params.number::<f64>(field::WEIGHT)?;
     if weight.is_some_and(|weight| !(0.0..=limits::WEIGHT_MAX).contains(&weight)) {
         return Err(SpecError::Weight.into());
     }
@@ -76,51 +77,24 @@ impl From<SpecError> for Failure {
     }
 }
 
-/// A JSON value that Jackson would turn into a text.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Scalar<'a> {
-    Text(#[serde(borrow)] Cow<'a, str>),
-    Bool(bool),
-    Number(serde_json::Number),
-}
-
-impl Scalar<'_> {
-    fn into_text(self) -> Box<str> {
-        match self {
-            Self::Text(text) => text.into(),
-            Self::Bool(true) => "true".into(),
-            Self::Bool(false) => "false".into(),
-            Self::Number(number) => number.to_string().into(),
-        }
-    }
-}
-
-/// Entries of a JSON object, as Jackson would read them.
-pub(crate) type Scalars<'a> = BTreeMap<Cow<'a, str>, Option<Scalar<'a>>>;
-
 /// Metadata as a JSON object or as `k=v,k=v` (Nacos `UtilsAndCommons.parseMetadata`).
 pub(crate) fn parse_metadata(text: &str) -> Result<Metadata, Failure> {
     if text.trim().is_empty() {
         return Ok(Metadata::default());
     }
-    match serde_json::from_str::<Option<Scalars<'_>>>(text) {
-        Ok(entries) => metadata(entries.unwrap_or_default()),
+    match serde_json::from_str::<MetadataJson>(text) {
+        Ok(metadata) => Ok(metadata.0?),
         // Whatever is no flat JSON object is read as the other notation.
         Err(_) => parse_pairs(text),
     }
 }
 
-/// Metadata of checked size; an entry without a value is none.
-pub(crate) fn metadata(entries: Scalars<'_>) -> Result<Metadata, Failure> {
-    let entries = entries
-        .into_iter()
-        .filter_map(|(key, value)| Some((Box::<str>::from(key), value?.into_text())));
-    Ok(Metadata::new(entries)?)
-}
-
 fn parse_pairs(text: &str) -> Result<Metadata, Failure> {
     let mut pairs = Vec::new();
+    // What is too much is refused before it is taken apart.
+    if text.split(',').nth(2 * limits::METADATA_ENTRIES_MAX).is_some() {
+        return Err(SpecError::MetadataEntries.into());
+    }
     for item in text.split(',').filter(|item| !item.is_empty()) {
         match item.split_once('=') {
             Some((key, value)) if !value.is_empty() && !value.contains('=') => {
@@ -158,9 +132,9 @@ impl<'a> BeatHead<'a> {
     pub(crate) fn port(&self) -> Result<u16, Failure> {
         match &self.port {
             None => Ok(0),
-            Some(Scalar::Text(text)) => target::parse_port(text),
-            Some(Scalar::Bool(_)) => target::parse_port(""),
-            Some(Scalar::Number(number)) => target::parse_port(&number.to_string()),
+            Some(Scalar::Text(text)) => address::parse_port(text),
+            Some(Scalar::Bool(_)) => address::parse_port(""),
+            Some(Scalar::Number(number)) => address::parse_port(&number.to_string()),
         }
     }
 
@@ -174,8 +148,8 @@ impl<'a> BeatHead<'a> {
 struct BeatBody<'a> {
     #[serde(borrow, default)]
     weight: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    metadata: Option<Scalars<'a>>,
+    #[serde(default)]
+    metadata: MetadataJson,
     #[serde(default)]
     ephemeral: Option<bool>,
 }
@@ -208,7 +182,7 @@ pub(crate) fn from_beat(
         enabled: true,
         healthy: true,
         ephemeral: body.ephemeral.unwrap_or(true),
-        metadata: metadata(body.metadata.unwrap_or_default())?,
+        metadata: body.metadata.0?,
         app: Box::default(),
     };
     spec.check()?;
@@ -231,8 +205,10 @@ pub(crate) fn parse_batch(text: &str) -> Result<Vec<InstanceKey>, Failure> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let items: Vec<BatchItem<'_>> = serde_json::from_str(text)
-        .map_err(|error| Failure::invalid(format!("Param 'instances' is illegal, {error}")))?;
+    let items: AtMost<BatchItem<'_>, { limits::INSTANCES_PER_SERVICE_MAX }> =
+        serde_json::from_str(text)
+            .map_err(|error| Failure::invalid(format!("Param 'instances' is illegal, {error}")))?;
+    let items = items.all(|| Failure::invalid("Param 'instances' is illegal, too many"))?;
     items
         .into_iter()
         .map(|item| {
@@ -274,7 +250,7 @@ mod tests {
     }
 
     fn check_spec(query: &str) -> Result<InstanceSpec, Failure> {
-        from_params(&Params::new(query.as_bytes(), b""), true)
+        from_params(&Fields::parse(query.as_bytes(), b"")?, true)
     }
 
     #[test]
@@ -292,9 +268,8 @@ mod tests {
     fn what_is_not_said_has_the_default_of_nacos() {
         let spec = check_spec("ip=1.1.1.1&port=80").expect("valid");
         assert_eq!(spec, InstanceSpec::new("1.1.1.1", 80));
-        assert!(
-            !from_params(&Params::new(b"ip=1.1.1.1&port=80", b""), false).expect("valid").ephemeral
-        );
+        let fields = Fields::parse(b"ip=1.1.1.1&port=80", b"").expect("few");
+        assert!(!from_params(&fields, false).expect("valid").ephemeral);
     }
 
     #[test]

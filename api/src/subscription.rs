@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
-use nacolet_model::{Duration, Instant, limits};
+use nacolet_model::{Duration, Instant, ServiceKey, limits};
 use nacolet_registry::{ListQuery, Subscriber};
 
-use crate::call::Call;
+use crate::address;
+use crate::call::Ask;
+use crate::params::field;
 use crate::request::Request;
 use crate::server::State;
 use crate::status::Failure;
-use crate::target::{self, Target};
 
 /// Clients that take pushes, and the first version of each that does (Nacos `SwitchDomain`).
 const PUSHED_AGENTS: [(&str, [u32; 3]); 5] = [
@@ -69,15 +70,15 @@ impl Leases {
 /// Hands the caller of a list to the registry, if it asks for pushes to `port`.
 pub(crate) fn subscribe(
     state: &State,
-    call: &Call,
+    ask: &Ask<ServiceKey>,
     query: &ListQuery<'_>,
     port: Option<&str>,
 ) -> Result<(), Failure> {
     let Some(port) = port else { return Ok(()) };
-    let port = target::parse_port(port)?;
-    let agent = call.header("user-agent").or_else(|| call.header("client-version"));
+    let port = address::parse_port(port)?;
+    let agent = ask.header("user-agent").or_else(|| ask.header("client-version"));
     let Some(agent) = agent.filter(|agent| port > 0 && takes_pushes(agent)) else { return Ok(()) };
-    let ip = call.ip_text();
+    let ip = &*ask.ip;
 
     let ListQuery { namespace, group, name, clusters, .. } = *query;
     let mut hasher = DefaultHasher::new();
@@ -87,14 +88,13 @@ pub(crate) fn subscribe(
         return Ok(());
     }
     let cut = |text: &str| text.chars().take(limits::LABEL_CHARS_MAX).collect::<String>().into();
-    let params = call.params();
     let subscriber = Subscriber {
         ip: ip.into(),
         port,
         agent: cut(agent),
-        app: cut(params.text("app").unwrap_or_default()),
+        app: cut(ask.params.text(field::APP).unwrap_or_default()),
     };
-    let service = Target { namespace, group, name }.key()?;
+    let service = ask.about.clone();
     let request = Request::Subscribe { service, clusters: clusters.into(), subscriber };
     if state.send::<()>(request).is_err() {
         // The list is answered all the same: the client polls, and asks again when it does.

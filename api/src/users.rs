@@ -12,9 +12,10 @@ use nacolet_auth::{Actions, Command, Name, Pattern};
 use nacolet_config::Page;
 use serde::Serialize;
 
+use crate::about::About;
 use crate::access::{self, Denied, LIFE_S};
-use crate::call::{Answer, Call};
-use crate::params::Params;
+use crate::call::{Answer, Ask};
+use crate::params::{Fields, Id, Parts, field};
 use crate::router::{Permission, Routes};
 use crate::search::PageOf;
 use crate::server::State;
@@ -32,8 +33,9 @@ const HIDDEN: &str = "******";
 
 pub(crate) fn routes(routes: &mut Routes) {
     use Permission::{Admin, Console, Open};
+    let user = named_user;
     for path in ["/v1/auth/login", "/v1/auth/users/login", "/v3/auth/user/login"] {
-        routes.at(path).later(Method::POST, Open, login);
+        routes.at(path).later(Method::POST, Open, Login::decode, login);
     }
     for [one, list, search] in [
         ["/v1/auth/users", "/v1/auth/users", "/v1/auth/users/search"],
@@ -41,153 +43,196 @@ pub(crate) fn routes(routes: &mut Routes) {
     ] {
         routes
             .at(one)
-            .later(Method::POST, Admin, create_user)
+            .later(Method::POST, Admin, user, create_user)
             // Everybody may change the own password.
-            .later(Method::PUT, Console, set_password)
-            .later(Method::DELETE, Admin, |state, call| change(state, call, remove_user));
-        routes.at(list).now(Method::GET, Admin, users);
-        routes.at(search).now(Method::GET, Admin, user_names);
+            .later(Method::PUT, Console, user, set_password)
+            .later(Method::DELETE, Admin, remove_user, change);
+        routes.at(list).now(Method::GET, Admin, Names::decode, users);
+        routes.at(search).now(Method::GET, Admin, Names::decode, user_names);
     }
     for [one, list, search] in [
         ["/v1/auth/roles", "/v1/auth/roles", "/v1/auth/roles/search"],
         ["/v3/auth/role", "/v3/auth/role/list", "/v3/auth/role/search"],
     ] {
-        routes
-            .at(one)
-            .later(Method::POST, Admin, |state, call| change(state, call, add_role))
-            .later(Method::DELETE, Admin, |state, call| change(state, call, remove_role));
-        routes.at(list).now(Method::GET, Admin, roles);
-        routes.at(search).now(Method::GET, Admin, role_names);
+        routes.at(one).later(Method::POST, Admin, add_role, change).later(
+            Method::DELETE,
+            Admin,
+            remove_role,
+            change,
+        );
+        routes.at(list).now(Method::GET, Admin, Names::decode, roles);
+        routes.at(search).now(Method::GET, Admin, Names::decode, role_names);
     }
     for [one, list] in [
         ["/v1/auth/permissions", "/v1/auth/permissions"],
         ["/v3/auth/permission", "/v3/auth/permission/list"],
     ] {
-        routes.at(one).later(Method::POST, Admin, |state, call| change(state, call, permit)).later(
+        routes.at(one).later(Method::POST, Admin, permit, change).later(
             Method::DELETE,
             Admin,
-            |state, call| change(state, call, forbid),
+            forbid,
+            change,
         );
-        routes.at(list).now(Method::GET, Admin, permissions);
+        routes.at(list).now(Method::GET, Admin, Names::decode, permissions);
     }
 }
 
-async fn login(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
+/// A user.
+impl About for Name {}
+
+fn named_user(parts: &Parts<'_>) -> Result<Name, Failure> {
+    name(parts, Id::USERNAME)
+}
+
+fn name(parts: &Parts<'_>, id: Id) -> Result<Name, Failure> {
+    Ok(Name::new(parts.required_id(id)?)?)
+}
+
+/// Whoever wants to log in.
+struct Login(Box<str>);
+
+impl Login {
+    fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
+        Ok(Self(parts.id_or(Id::USERNAME, "nacos")?.into()))
+    }
+}
+
+impl About for Login {}
+
+/// A change without a password: the command, and the words that say that it is done.
+struct Change(Command, String);
+
+impl About for Change {}
+
+fn remove_user(parts: &Parts<'_>) -> Result<Change, Failure> {
+    let user = named_user(parts)?;
+    Ok(Change(Command::RemoveUser { user }, "delete user ok!".to_owned()))
+}
+
+fn add_role(parts: &Parts<'_>) -> Result<Change, Failure> {
+    let (role, user) = (name(parts, Id::ROLE)?, named_user(parts)?);
+    Ok(Change(Command::AddRole { role, user }, "add role ok!".to_owned()))
+}
+
+fn remove_role(parts: &Parts<'_>) -> Result<Change, Failure> {
+    let role = name(parts, Id::ROLE)?;
+    let user = parts.id(Id::USERNAME)?.map(Name::new).transpose()?;
+    let words = match &user {
+        Some(user) => format!("delete role of user {} ok!", user.as_str()),
+        None => format!("delete role of user {} ok!", role.as_str()),
+    };
+    Ok(Change(Command::RemoveRole { role, user }, words))
+}
+
+fn permission(parts: &Parts<'_>) -> Result<(Name, Pattern, Actions), Failure> {
+    let actions = Actions::parse(parts.fields.required(field::ACTION)?);
+    let actions = actions.ok_or(Failure::invalid("Param 'action' must be r, w or rw"))?;
+    let resource = Pattern::new(parts.required_id(Id::RESOURCE)?)?;
+    Ok((name(parts, Id::ROLE)?, resource, actions))
+}
+
+fn permit(parts: &Parts<'_>) -> Result<Change, Failure> {
+    let (role, resource, actions) = permission(parts)?;
+    Ok(Change(Command::Permit { role, resource, actions }, "add permission ok!".to_owned()))
+}
+
+fn forbid(parts: &Parts<'_>) -> Result<Change, Failure> {
+    let (role, resource, actions) = permission(parts)?;
+    Ok(Change(Command::Forbid { role, resource, actions }, "delete permission ok!".to_owned()))
+}
+
+async fn change(state: Arc<State>, ask: Ask<Change>) -> Result<Answer, Failure> {
+    let Change(command, words) = ask.about;
+    state.write_auth(command).await?;
+    Ok(done(ask.is_v3, &words))
+}
+
+async fn login(state: Arc<State>, ask: Ask<Login>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Login<'a> {
+    struct LoggedIn<'a> {
         access_token: &'a str,
         token_ttl: u64,
         global_admin: bool,
         username: &'a str,
     }
-    let (name, password) = {
-        let params = call.params();
-        let password = params.raw("password").unwrap_or_default().to_owned();
-        (params.text_or("username", "nacos").to_owned(), password)
-    };
+    let name = &*ask.about.0;
+    let password = ask.params.raw(field::PASSWORD).unwrap_or_default().to_owned();
     let access = &state.access;
     let (token, is_admin) = if access.is_on() {
-        match access.verify(state.now().0, &name, password, &call.ip).await {
-            Ok(_) => {}
+        let login = match access.verify(state.now(), name, password, &ask.ip).await {
+            Ok(login) => login,
             Err(denied @ Denied::TooMany) => return Err(denied.into()),
             Err(Denied::Unknown(words)) => {
                 return Ok(Answer::text(words).status(StatusCode::FORBIDDEN));
             }
             Err(denied @ Denied::Forbidden) => return Err(denied.into()),
-        }
-        (access.token(state.now(), &name)?, access.users().is_admin(&name))
+        };
+        (access.token(&login)?, access.users().is_admin(name))
     } else {
         (AUTH_DISABLED.to_owned(), true)
     };
-    let login =
-        Login { access_token: &token, token_ttl: LIFE_S, global_admin: is_admin, username: &name };
+    let login = LoggedIn {
+        access_token: &token,
+        token_ttl: LIFE_S,
+        global_admin: is_admin,
+        username: name,
+    };
     Ok(Answer::json(&login).header(AUTHORIZATION, &format!("Bearer {token}")))
 }
 
 /// How a family of paths answers.
-fn is_v3(call: &Call) -> bool {
-    call.path().contains("/v3/")
+fn shown(is_v3: bool, value: &impl Serialize) -> Answer {
+    if is_v3 { Answer::result(value) } else { Answer::json(value) }
 }
 
-fn shown(call: &Call, value: &impl Serialize) -> Answer {
-    if is_v3(call) { Answer::result(value) } else { Answer::json(value) }
+fn done(is_v3: bool, words: &str) -> Answer {
+    if is_v3 { Answer::result(words) } else { Answer::rest_result_with(words, &()) }
 }
 
-fn done(call: &Call, words: &str) -> Answer {
-    if is_v3(call) { Answer::result(words) } else { Answer::rest_result_with(words, &()) }
-}
-
-async fn create_user(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let (user, password) = named_password(&call, "password")?;
+async fn create_user(state: Arc<State>, ask: Ask<Name>) -> Result<Answer, Failure> {
+    let password = ask.params.present(field::PASSWORD)?.to_owned();
+    let (user, is_v3) = (ask.about, ask.is_v3);
     let hash = state.access.hash(user.as_str(), password).await?;
     state.write_auth(Command::CreateUser { user, hash }).await?;
-    Ok(done(&call, "create user ok!"))
+    Ok(done(is_v3, "create user ok!"))
 }
 
-async fn set_password(state: Arc<State>, call: Call) -> Result<Answer, Failure> {
-    let (user, password) = named_password(&call, "newPassword")?;
-    let is_own = call.user.as_deref() == Some(user.as_str());
-    if !is_own {
-        state.access.check_admin(call.user.as_deref())?;
+async fn set_password(state: Arc<State>, ask: Ask<Name>) -> Result<Answer, Failure> {
+    let password = ask.params.present(field::NEW_PASSWORD)?.to_owned();
+    let access = &state.access;
+    match ask.user.as_deref().filter(|user| user.name() == ask.about.as_str()) {
+        // Nacos knows no old password: a login of a moment ago stands for it. A token that somebody else
+        // found is not enough to take the account over.
+        Some(own) if !access.is_fresh(state.now(), own) => {
+            let old = ask.params.raw(field::OLD_PASSWORD).map(str::to_owned);
+            let words = "oldPassword is needed, or a login within the last five minutes";
+            let old = old.ok_or(Failure::denied(words))?;
+            access.verify(state.now(), own.name(), old, &ask.ip).await?;
+        }
+        Some(_) => {}
+        None => access.check_admin(ask.user.as_deref())?,
     }
-    let hash = state.access.hash(user.as_str(), password).await?;
+    let (user, is_v3) = (ask.about, ask.is_v3);
+    let hash = access.hash(user.as_str(), password).await?;
     state.write_auth(Command::SetPassword { user, hash }).await?;
-    Ok(done(&call, "update user ok!"))
+    Ok(done(is_v3, "update user ok!"))
 }
 
-fn named_password(call: &Call, word: &'static str) -> Result<(Name, String), Failure> {
-    let params = call.params();
-    Ok((name(&params, "username")?, params.present(word)?.to_owned()))
+/// What a list of users, roles or permissions is narrowed by.
+struct Names {
+    username: Box<str>,
+    role: Box<str>,
 }
 
-fn name(params: &Params<'_>, word: &'static str) -> Result<Name, Failure> {
-    Ok(Name::new(params.required(word)?)?)
+impl Names {
+    fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
+        let username = parts.id_or(Id::USERNAME, "")?.into();
+        Ok(Self { username, role: parts.id_or(Id::ROLE, "")?.into() })
+    }
 }
 
-/// A change without a password: the command, and the words that say that it is done.
-type Change = fn(&Params<'_>) -> Result<(Command, String), Failure>;
-
-async fn change(state: Arc<State>, call: Call, change: Change) -> Result<Answer, Failure> {
-    let (command, words) = change(&call.params())?;
-    state.write_auth(command).await?;
-    Ok(done(&call, &words))
-}
-
-fn remove_user(params: &Params<'_>) -> Result<(Command, String), Failure> {
-    Ok((Command::RemoveUser { user: name(params, "username")? }, "delete user ok!".to_owned()))
-}
-
-fn add_role(params: &Params<'_>) -> Result<(Command, String), Failure> {
-    let (role, user) = (name(params, "role")?, name(params, "username")?);
-    Ok((Command::AddRole { role, user }, "add role ok!".to_owned()))
-}
-
-fn remove_role(params: &Params<'_>) -> Result<(Command, String), Failure> {
-    let role = name(params, "role")?;
-    let user = params.text("username").map(Name::new).transpose()?;
-    let words = match &user {
-        Some(user) => format!("delete role of user {} ok!", user.as_str()),
-        None => format!("delete role of user {} ok!", role.as_str()),
-    };
-    Ok((Command::RemoveRole { role, user }, words))
-}
-
-fn permission(params: &Params<'_>) -> Result<(Name, Pattern, Actions), Failure> {
-    let actions = Actions::parse(params.required("action")?);
-    let actions = actions.ok_or(Failure::invalid("Param 'action' must be r, w or rw"))?;
-    Ok((name(params, "role")?, Pattern::new(params.required("resource")?)?, actions))
-}
-
-fn permit(params: &Params<'_>) -> Result<(Command, String), Failure> {
-    let (role, resource, actions) = permission(params)?;
-    Ok((Command::Permit { role, resource, actions }, "add permission ok!".to_owned()))
-}
-
-fn forbid(params: &Params<'_>) -> Result<(Command, String), Failure> {
-    let (role, resource, actions) = permission(params)?;
-    Ok((Command::Forbid { role, resource, actions }, "delete permission ok!".to_owned()))
-}
+impl About for Names {}
 
 /// Which names a call asks for: `search=blur` those that have the text in them, where a `*` at either end
 /// says nothing more; everything where there is no text.
@@ -197,9 +242,8 @@ struct Filter<'p> {
 }
 
 impl<'p> Filter<'p> {
-    fn new(params: &'p Params<'_>, word: &str) -> Self {
-        let is_blurred = params.raw("search") == Some("blur");
-        let text = params.text_or(word, "");
+    fn new(params: &Fields, text: &'p str) -> Self {
+        let is_blurred = params.is(field::SEARCH, "blur");
         Self { text: if is_blurred { text.trim_matches('*') } else { text }, is_blurred }
     }
 
@@ -210,57 +254,53 @@ impl<'p> Filter<'p> {
 
 /// One page of what a call asks for.
 fn paged<T: Serialize>(
-    call: &Call,
-    params: &Params<'_>,
+    ask: &Ask<Names>,
     items: impl Iterator<Item = T>,
 ) -> Result<Answer, Failure> {
-    let asked = params.page(PAGE_SIZE, PAGE_SIZE_MAX)?;
+    let asked = ask.params.page(PAGE_SIZE, PAGE_SIZE_MAX)?;
     let (total, items) = page(items, asked);
     let pages = total.div_ceil(asked.size);
     let found = Page { total, page_no: asked.number, pages, items };
-    Ok(shown(call, &PageOf::new(found, |item| item)))
+    Ok(shown(ask.is_v3, &PageOf::new(found, |item| item)))
 }
 
-fn users(state: &State, call: &Call) -> Result<Answer, Failure> {
+fn users(state: &State, ask: &Ask<Names>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     struct User<'a> {
         username: &'a str,
         password: &'static str,
     }
-    let params = call.params();
-    let filter = Filter::new(&params, "username");
+    let filter = Filter::new(&ask.params, &ask.about.username);
     let users = state.access.users();
     let found = users.names().filter(|name| filter.takes(name));
-    paged(call, &params, found.map(|username| User { username, password: HIDDEN }))
+    paged(ask, found.map(|username| User { username, password: HIDDEN }))
 }
 
-fn roles(state: &State, call: &Call) -> Result<Answer, Failure> {
+fn roles(state: &State, ask: &Ask<Names>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     struct Role<'a> {
         role: &'a str,
         username: &'a str,
     }
-    let params = call.params();
-    let (of_user, of_role) = (Filter::new(&params, "username"), Filter::new(&params, "role"));
+    let (of_user, of_role) =
+        (Filter::new(&ask.params, &ask.about.username), Filter::new(&ask.params, &ask.about.role));
     let users = state.access.users();
     let found = users.roles().filter(|(role, user)| of_role.takes(role) && of_user.takes(user));
-    paged(call, &params, found.map(|(role, username)| Role { role, username }))
+    paged(ask, found.map(|(role, username)| Role { role, username }))
 }
 
-fn permissions(state: &State, call: &Call) -> Result<Answer, Failure> {
+fn permissions(state: &State, ask: &Ask<Names>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     struct Permission<'a> {
         role: &'a str,
         resource: &'a str,
         action: &'static str,
     }
-    let params = call.params();
-    let filter = Filter::new(&params, "role");
+    let filter = Filter::new(&ask.params, &ask.about.role);
     let users = state.access.users();
     let found = users.permissions().filter(|(role, _)| filter.takes(role));
     paged(
-        call,
-        &params,
+        ask,
         found.map(|(role, permission)| Permission {
             role,
             resource: permission.resource.as_str(),
@@ -270,21 +310,19 @@ fn permissions(state: &State, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// Names that begin with a text, for a console that completes them.
-fn user_names(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let wanted = params.text_or("username", "");
+fn user_names(state: &State, ask: &Ask<Names>) -> Result<Answer, Failure> {
+    let wanted = &*ask.about.username;
     let users = state.access.users();
-    Ok(shown(call, &users.names().filter(|name| name.contains(wanted)).collect::<Vec<_>>()))
+    Ok(shown(ask.is_v3, &users.names().filter(|name| name.contains(wanted)).collect::<Vec<_>>()))
 }
 
-fn role_names(state: &State, call: &Call) -> Result<Answer, Failure> {
-    let params = call.params();
-    let wanted = params.text_or("role", "");
+fn role_names(state: &State, ask: &Ask<Names>) -> Result<Answer, Failure> {
+    let wanted = &*ask.about.role;
     let users = state.access.users();
     let mut names: Vec<&str> = users.roles().map(|(role, _)| role).collect();
     names.dedup();
     names.retain(|name| name.contains(wanted));
-    Ok(shown(call, &names))
+    Ok(shown(ask.is_v3, &names))
 }
 
 impl From<nacolet_auth::NameError> for Failure {

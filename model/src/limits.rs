@@ -225,6 +225,8 @@ pub const LOGIN_WINDOW: Duration = Duration::from_secs(15 * 60);
 pub const LOGINS_TRACKED_MAX: usize = 4_096;
 /// Life of a token (Nacos `nacos.core.auth.plugin.nacos.token.expire.seconds`).
 pub const TOKEN_LIFE: Duration = Duration::from_secs(18_000);
+/// A login is fresh for this long: whoever shows it may change the own password without the old one.
+pub const LOGIN_FRESH: Duration = Duration::from_secs(5 * 60);
 /// Longest token that is looked at, bytes. Beyond: 403.
 pub const TOKEN_BYTES_MAX: usize = 1_024;
 
@@ -235,6 +237,9 @@ pub const TOKEN_BYTES_MAX: usize = 1_024;
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Headers of one request. Beyond: 431.
 pub const HEADERS_MAX: usize = 64;
+/// Parameters of one request, in query and form together: four times what the longest call of Nacos has.
+/// Beyond: 400, before any is read.
+pub const PARAMETERS_MAX: usize = 256;
 /// Time to complete a head. Beyond: close.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle keep-alive. Beyond: close.
@@ -284,6 +289,11 @@ pub const GRPC_STREAMS_MAX: u32 = 64;
 pub const GRPC_MESSAGE_BYTES_MAX: usize = 10 << 20;
 /// One message on the stream, which carries set-up and acknowledgements only. Beyond: the same.
 pub const GRPC_STREAM_MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// Additions of one publish, such as its type and its tags; clients send eleven. Beyond: 502.
+pub const GRPC_ADDITIONS_MAX: usize = 64;
+/// Entries of the metadata of all instances of one batch: each takes ten times the bytes of its text.
+/// Beyond: 502.
+pub const GRPC_METADATA_ENTRIES_MAX: usize = 40_000;
 /// Bytes a client may send ahead on one call.
 pub const GRPC_WINDOW_BYTES: u32 = 256 << 10;
 /// Bytes a client may send ahead on all its calls.

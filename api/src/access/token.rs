@@ -83,10 +83,21 @@ impl Clock {
 
     /// Whether a token that ends then is worth something now.
     pub(super) fn is_alive(&self, now: (Instant, WallTime), exp: u64) -> bool {
+        self.seconds_for(now, exp) < exp
+    }
+
+    /// Whether a token that ends then was made a moment ago.
+    pub(super) fn is_fresh(&self, now: (Instant, WallTime), exp: u64) -> bool {
+        const OLD_S: u64 = LIFE_S - limits::LOGIN_FRESH.as_secs();
+        self.seconds_for(now, exp) < exp.saturating_sub(OLD_S)
+    }
+
+    /// The time by which a token that ends then is judged.
+    fn seconds_for(&self, now: (Instant, WallTime), exp: u64) -> u64 {
         let (steady, wall) = self.seconds(now);
         // One that ends later than any made before a jump was made after it.
         let is_of_now = exp > steady.saturating_add(LIFE_S);
-        if is_of_now { wall < exp } else { steady < exp }
+        if is_of_now { wall } else { steady }
     }
 }
 

@@ -30,7 +30,6 @@ pub(super) async fn exchange(
     let mut is_last = watch.is_stopping();
     let (parts, incoming) = request.into_parts();
     let mut call = Call {
-        user: None,
         method: parts.method,
         uri: parts.uri,
         headers: parts.headers,

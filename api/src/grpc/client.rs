@@ -19,6 +19,8 @@ use nacolet_registry::ClientId;
 
 use super::outbox::Outbox;
 use super::pattern::{Pattern, Watch};
+use crate::about::About;
+use crate::access::Login;
 use crate::server::State;
 
 /// What a client said when it set the connection up.
@@ -48,13 +50,17 @@ pub(super) struct Subscription {
     pub(super) clusters: Box<str>,
 }
 
+/// Who asked to be told, where there are users.
+pub(super) type By = Option<Arc<Login>>;
+
 /// A config that a client listens to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Listen {
     /// What it was told of last, by an answer or by a notice.
     pub(super) md5: Option<Md5>,
     /// It names the default namespace with an empty text, and must be answered so.
     pub(super) is_blank: bool,
+    pub(super) user: By,
 }
 
 /// What a client is told about the connection itself; nobody acknowledges it.
@@ -83,8 +89,8 @@ pub(super) struct Client {
     pub(super) connection_id: Box<str>,
     pub(super) ip: Arc<str>,
     pub(super) listens: RefCell<BTreeMap<Rc<ConfigKey>, Listen>>,
-    pub(super) subscriptions: RefCell<std::collections::BTreeSet<Rc<Subscription>>>,
-    pub(super) watches: RefCell<BTreeMap<Rc<Pattern>, Watch>>,
+    pub(super) subscriptions: RefCell<BTreeMap<Rc<Subscription>, By>>,
+    pub(super) watches: RefCell<BTreeMap<Rc<Pattern>, (Watch, By)>>,
     pub(super) outbox: RefCell<Outbox<Subject>>,
     orders: RefCell<VecDeque<Order>>,
     last_notice: Cell<u64>,
@@ -242,6 +248,15 @@ impl Client {
         self.setup.borrow().as_ref().map(|setup| setup.app.clone()).unwrap_or_default()
     }
 
+    /// Whether it may still be told of something that this user asked to hear of. A user who is no more, or
+    /// has another password since, ends the connection: the client comes back with a login of today.
+    pub(super) fn may_hear(&self, state: &State, user: Option<&Login>, of: &dyn About) -> bool {
+        if user.is_some_and(|login| !state.access.is_current(login)) {
+            self.order(Order::Reset);
+        }
+        state.access.still_permits(user, of)
+    }
+
     pub(super) fn order(&self, order: Order) {
         let mut orders = self.orders.borrow_mut();
         // Each order is given once until it is taken, so there are three at most.
@@ -289,7 +304,7 @@ impl Client {
         if let Some(id) = id {
             let heard = self.outbox.borrow_mut().answered(self.now(), id, is_ok);
             if let Some(Subject::Pattern(pattern)) = heard
-                && let Some(watch) = self.watches.borrow_mut().get_mut(&pattern)
+                && let Some((watch, _)) = self.watches.borrow_mut().get_mut(&pattern)
             {
                 watch.acknowledged();
                 if watch.is_owed() {

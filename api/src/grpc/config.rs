@@ -1,8 +1,6 @@
 //! Config messages: query, publish, remove, listen. Keys and namespaces follow the rules of the HTTP
 //! API; only the shapes differ.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::body::Bytes;
@@ -12,11 +10,11 @@ use nacolet_config::{
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
 use serde::{Deserialize, Serialize};
 
-use super::client::Client;
+use super::dispatch::{From, Unread};
 use super::message::{Empty, Refusal, done, failed};
-use super::wire::Payload;
 use super::{Zone, watch};
 use crate::config::{list, tag_name};
+use crate::json::{AtMost, Texts, object};
 
 /// Reads a request; `None` of a text is the same as an empty one.
 macro_rules! request {
@@ -24,9 +22,9 @@ macro_rules! request {
         $(#[$doc])*
         #[derive(Debug, Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
-        pub(super) struct $name {
-            pub(super) request_id: Option<String>,
-            $(pub(super) $field: Option<$type>,)*
+        struct $name {
+            request_id: Option<String>,
+            $($field: Option<$type>,)*
         }
     };
 }
@@ -37,7 +35,7 @@ pub(super) fn text(field: Option<&String>) -> Option<&str> {
     field.map(|text| text.trim()).filter(|text| !text.is_empty())
 }
 
-pub(super) fn key(
+fn key(
     data_id: Option<&String>,
     group: Option<&String>,
     tenant: Option<&String>,
@@ -49,10 +47,27 @@ pub(super) fn key(
     })
 }
 
-request! {
-    /// `ConfigQueryRequest`
-    Query { data_id: String, group: String, tenant: String, tag: String, }
+/// `ConfigQueryRequest`
+pub(super) struct Query {
+    id: Option<String>,
+    pub(super) key: ConfigKey,
+    tag: Option<String>,
 }
+
+impl Query {
+    pub(super) fn read(json: &[u8]) -> Result<Self, Unread> {
+        request! { Wire { data_id: String, group: String, tenant: String, tag: String, } }
+        let Wire { request_id: id, data_id, group, tenant, tag } = object(json)?;
+        match key(data_id.as_ref(), group.as_ref(), tenant.as_ref()) {
+            Ok(key) => Ok(Self { id, key, tag }),
+            Err(refusal) => {
+                Err(Unread::Refused(failed(CONTENT, id.as_deref(), &refusal, NO_CONTENT)))
+            }
+        }
+    }
+}
+
+const CONTENT: &str = "ConfigQueryResponse";
 
 /// `ConfigQueryResponse`. There is no `tag`: Go wants a boolean there, Rust a text.
 #[derive(Serialize)]
@@ -75,24 +90,20 @@ const NO_CONTENT: Content<'_> = Content {
     beta: false,
 };
 
-pub(super) fn query(zone: &Zone, client: &Client, payload: &Payload, query: &Query) -> Bytes {
-    const KIND: &str = "ConfigQueryResponse";
-    let id = query.request_id.as_deref();
-    let key = match key(query.data_id.as_ref(), query.group.as_ref(), query.tenant.as_ref()) {
-        Ok(key) => key,
-        Err(refusal) => return failed(KIND, id, &refusal, NO_CONTENT),
-    };
+pub(super) fn query(from: &From<'_>, query: &Query) -> Bytes {
+    let From { zone, client, tag, .. } = from;
+    let (id, key) = (query.id.as_deref(), &query.key);
     let wanted = text(query.tag.as_ref());
-    let tag = wanted.or_else(|| payload.header("Vipserver-Tag"));
+    let tag = wanted.or(*tag);
     let configs = zone.state.configs();
     let (namespace, group) = (key.namespace.as_str(), key.group.as_str());
     let view = client
         .with_caller(tag, |caller| configs.view(namespace, group, key.data_id.as_str(), caller));
-    if let Err(failure) = zone.state.settled((&key).into(), view.is_some()) {
-        return failed(KIND, id, &failure.into(), NO_CONTENT);
+    if let Err(failure) = zone.state.settled(key.into(), view.is_some()) {
+        return failed(CONTENT, id, &failure.into(), NO_CONTENT);
     }
     let Some(view) = view.filter(|view| view.gray.is_some() || wanted.is_none()) else {
-        return failed(KIND, id, &Refusal::NOT_FOUND, NO_CONTENT);
+        return failed(CONTENT, id, &Refusal::NOT_FOUND, NO_CONTENT);
     };
     // Rendering a large content takes a while and needs no lock.
     let content = Arc::clone(view.content);
@@ -109,37 +120,50 @@ pub(super) fn query(zone: &Zone, client: &Client, payload: &Payload, query: &Que
         last_modified,
         beta,
     };
-    done(KIND, id, answer)
+    done(CONTENT, id, answer)
 }
 
-request! {
-    /// `ConfigPublishRequest`
-    Publishing {
-        data_id: String,
-        group: String,
-        tenant: String,
-        content: String,
-        cas_md5: String,
-        addition_map: BTreeMap<String, Option<String>>,
-    }
+/// `ConfigPublishRequest`
+pub(super) struct Publishing {
+    id: Option<String>,
+    pub(super) key: ConfigKey,
+    content: Arc<str>,
+    cas_md5: Option<String>,
+    additions: Additions,
 }
+
+type Additions = Texts<{ limits::GRPC_ADDITIONS_MAX }>;
 
 impl Publishing {
-    /// An addition; clients send all of them always, and an empty one says nothing.
-    fn addition(&self, name: &str) -> Option<&str> {
-        text(self.addition_map.as_ref()?.get(name)?.as_ref())
+    pub(super) fn read(json: &[u8]) -> Result<Self, Unread> {
+        request! {
+            Wire {
+                data_id: String,
+                group: String,
+                tenant: String,
+                content: String,
+                cas_md5: String,
+                addition_map: Additions,
+            }
+        }
+        let wire: Wire = object(json)?;
+        let Wire { request_id: id, data_id, group, tenant, content, cas_md5, addition_map } = wire;
+        let (content, additions) = (content.unwrap_or_default(), addition_map.unwrap_or_default());
+        match key(data_id.as_ref(), group.as_ref(), tenant.as_ref()) {
+            Ok(key) => Ok(Self { id, key, content: content.into(), cas_md5, additions }),
+            Err(refusal) => Err(refused(PUBLISHED, id.as_deref(), &refusal)),
+        }
     }
 
-    fn command(
-        &mut self,
-        zone: &Zone,
-        client: &Client,
-        user: Option<Arc<str>>,
-    ) -> Result<Publish, Refusal> {
-        let content = self.content.take().unwrap_or_default();
-        let key = key(self.data_id.as_ref(), self.group.as_ref(), self.tenant.as_ref())?;
-        let operator = operator(client, user.as_deref().or(self.addition("src_user")));
-        let publish = Publish::new(key, content.into(), operator, zone.state.now().1)?;
+    /// An addition; clients send all of them always, and an empty one says nothing.
+    fn addition(&self, name: &str) -> Option<&str> {
+        text(self.additions.0.get(name)?.as_ref())
+    }
+
+    fn command(&self, from: &From<'_>) -> Result<Publish, Refusal> {
+        let (key, content) = (self.key.clone(), Arc::clone(&self.content));
+        let operator = operator(from, self.addition("src_user"));
+        let publish = Publish::new(key, content, operator, from.zone.state.now().1)?;
         let inherit = Inherit {
             app_name: self.addition("appName").is_none(),
             tags: self.addition("config_tags").is_none(),
@@ -149,7 +173,7 @@ impl Publishing {
             config_type: Some(ConfigType::from_text(said("type"))),
             app_name: said("appName").into(),
             desc: said("desc").into(),
-            tags: list(said("config_tags")),
+            tags: list(said("config_tags"), limits::CONFIG_TAGS_MAX),
             use_: said("use").into(),
             effect: said("effect").into(),
             schema: said("schema").into(),
@@ -160,7 +184,7 @@ impl Publishing {
             Some(md5) => publish.with_cas(md5),
             None => publish,
         };
-        let beta_ips = list(said("betaIps"));
+        let beta_ips = list(said("betaIps"), limits::BETA_IPS_MAX);
         if !beta_ips.is_empty() {
             return Ok(publish.with_gray(Gray::Beta(beta_ips))?);
         }
@@ -171,49 +195,53 @@ impl Publishing {
     }
 }
 
-fn operator(client: &Client, user: Option<&str>) -> Operator {
-    Operator { user: user.unwrap_or_default().into(), ip: (*client.ip).into() }
+const PUBLISHED: &str = "ConfigPublishResponse";
+const REMOVED: &str = "ConfigRemoveResponse";
+
+fn refused(kind: &str, id: Option<&str>, refusal: &Refusal) -> Unread {
+    Unread::Refused(failed(kind, id, refusal, Empty {}))
 }
 
-pub(super) async fn publish(
-    zone: &Zone,
-    client: &Client,
-    user: Option<Arc<str>>,
-    mut request: Publishing,
-) -> Bytes {
-    let command = request.command(zone, client, user).map(Into::into);
-    write(zone, "ConfigPublishResponse", request.request_id.as_deref(), command).await
+/// Who calls: the user that is known, else the one that the request names.
+fn operator(from: &From<'_>, said: Option<&str>) -> Operator {
+    let user = from.user_name().or(said).unwrap_or_default();
+    Operator { user: user.into(), ip: (*from.client.ip).into() }
 }
 
-request! {
-    /// `ConfigRemoveRequest`
-    Removing { data_id: String, group: String, tenant: String, tag: String, }
+pub(super) async fn publish(from: &From<'_>, request: Publishing) -> Bytes {
+    let command = request.command(from).map(Into::into);
+    let id = request.id;
+    write(from.zone, PUBLISHED, id.as_deref(), command).await
+}
+
+/// `ConfigRemoveRequest`
+pub(super) struct Removing {
+    id: Option<String>,
+    pub(super) key: ConfigKey,
+    gray: Option<GrayName>,
 }
 
 impl Removing {
-    fn command(
-        &self,
-        zone: &Zone,
-        client: &Client,
-        user: Option<Arc<str>>,
-    ) -> Result<Remove, Refusal> {
-        Ok(Remove {
-            key: key(self.data_id.as_ref(), self.group.as_ref(), self.tenant.as_ref())?,
-            gray: text(self.tag.as_ref()).map(tag_name).transpose()?.map(GrayName::Tag),
-            operator: operator(client, user.as_deref()),
-            at: zone.state.now().1,
-        })
+    pub(super) fn read(json: &[u8]) -> Result<Self, Unread> {
+        request! { Wire { data_id: String, group: String, tenant: String, tag: String, } }
+        let Wire { request_id: id, data_id, group, tenant, tag } = object(json)?;
+        let look = || {
+            let key = key(data_id.as_ref(), group.as_ref(), tenant.as_ref())?;
+            let gray = text(tag.as_ref()).map(tag_name).transpose()?.map(GrayName::Tag);
+            Ok((key, gray))
+        };
+        match look() {
+            Ok((key, gray)) => Ok(Self { id, key, gray }),
+            Err(refusal) => Err(refused(REMOVED, id.as_deref(), &refusal)),
+        }
     }
 }
 
-pub(super) async fn remove(
-    zone: &Zone,
-    client: &Client,
-    user: Option<Arc<str>>,
-    request: Removing,
-) -> Bytes {
-    let command = request.command(zone, client, user).map(Into::into);
-    write(zone, "ConfigRemoveResponse", request.request_id.as_deref(), command).await
+pub(super) async fn remove(from: &From<'_>, request: Removing) -> Bytes {
+    let Removing { id, key, gray } = request;
+    let (operator, at) = (operator(from, None), from.zone.state.now().1);
+    let command = Ok(Remove { key, gray, operator, at }.into());
+    write(from.zone, REMOVED, id.as_deref(), command).await
 }
 
 async fn write(
@@ -238,22 +266,48 @@ async fn write(
 /// One config of a `ConfigBatchListenRequest`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Context {
+struct Context {
     data_id: Option<String>,
     group: Option<String>,
     tenant: Option<String>,
     md5: Option<String>,
 }
 
-impl Context {
-    pub(super) fn key(&self) -> Result<ConfigKey, Refusal> {
-        key(self.data_id.as_ref(), self.group.as_ref(), self.tenant.as_ref())
-    }
+/// `ConfigBatchListenRequest`
+pub(super) struct BatchListen {
+    id: Option<String>,
+    is_cancelled: bool,
+    pub(super) keys: Vec<ConfigKey>,
+    /// The same in the client's own spelling, each with what it has.
+    contexts: Vec<Context>,
 }
 
-request! {
-    /// `ConfigBatchListenRequest`
-    BatchListen { listen: bool, config_listen_contexts: Vec<Context>, }
+const LISTENED: &str = "ConfigChangeBatchListenResponse";
+
+impl BatchListen {
+    pub(super) fn read(json: &[u8]) -> Result<Self, Unread> {
+        type Contexts = AtMost<Context, { limits::LISTEN_KEYS_MAX }>;
+        request! { Wire { listen: bool, config_listen_contexts: Contexts, } }
+        let Wire { request_id: id, listen, config_listen_contexts } = object(json)?;
+        let named = |Context { data_id, group, tenant, .. }: &Context| {
+            key(data_id.as_ref(), group.as_ref(), tenant.as_ref())
+        };
+        let too_many = || Refusal::invalid("too many configs in one request");
+        let read = || {
+            let contexts = config_listen_contexts.unwrap_or_default().all(too_many)?;
+            let keys = contexts.iter().map(named).collect::<Result<_, _>>()?;
+            Ok((keys, contexts))
+        };
+        match read() {
+            Ok((keys, contexts)) => {
+                Ok(Self { id, is_cancelled: listen == Some(false), keys, contexts })
+            }
+            Err(refusal) => {
+                let nothing = ChangedConfigs { changed_configs: vec![] };
+                Err(Unread::Refused(failed(LISTENED, id.as_deref(), &refusal, nothing)))
+            }
+        }
+    }
 }
 
 /// A config that differs, in the client's own spelling.
@@ -271,41 +325,30 @@ struct ChangedConfigs<'a> {
     changed_configs: Vec<Changed<'a>>,
 }
 
-pub(super) fn listen(
-    zone: &Rc<Zone>,
-    client: &Client,
-    payload: &Payload,
-    request: &BatchListen,
-) -> Bytes {
-    const KIND: &str = "ConfigChangeBatchListenResponse";
-    let id = request.request_id.as_deref();
-    match differing(zone, client, payload, request) {
-        Ok(changed_configs) => done(KIND, id, ChangedConfigs { changed_configs }),
-        Err(refusal) => failed(KIND, id, &refusal, ChangedConfigs { changed_configs: vec![] }),
+pub(super) fn listen(from: &From<'_>, request: BatchListen) -> Bytes {
+    let BatchListen { id, is_cancelled, keys, contexts } = request;
+    let id = id.as_deref();
+    match differing(from, is_cancelled, keys, &contexts) {
+        Ok(changed_configs) => done(LISTENED, id, ChangedConfigs { changed_configs }),
+        Err(refusal) => failed(LISTENED, id, &refusal, ChangedConfigs { changed_configs: vec![] }),
     }
 }
 
 fn differing<'a>(
-    zone: &Rc<Zone>,
-    client: &Client,
-    payload: &Payload,
-    request: &'a BatchListen,
+    from: &From<'_>,
+    is_cancelled: bool,
+    keys: Vec<ConfigKey>,
+    contexts: &'a [Context],
 ) -> Result<Vec<Changed<'a>>, Refusal> {
-    let contexts = request.config_listen_contexts.as_deref().unwrap_or_default();
-    if contexts.len() > limits::LISTEN_KEYS_MAX {
-        return Err(Refusal::invalid("too many configs in one request"));
-    }
-    let keys = contexts.iter().map(Context::key).collect::<Result<Vec<_>, _>>()?;
     let mut changed = Vec::new();
     for (key, context) in keys.into_iter().zip(contexts) {
-        if request.listen == Some(false) {
-            watch::ignore_config(zone, client, &key);
+        if is_cancelled {
+            watch::ignore_config(from.zone, from.client, &key);
             continue;
         }
         let md5 = Md5::claimed(context.md5.as_deref().unwrap_or_default().trim());
         let is_blank = text(context.tenant.as_ref()).is_none();
-        let tag = payload.header("Vipserver-Tag");
-        if watch::listen(zone, client, tag, key, md5, is_blank)? {
+        if watch::listen(from, key, md5, is_blank)? {
             let said = |field: &'a Option<String>| field.as_deref().unwrap_or_default();
             changed.push(Changed {
                 data_id: said(&context.data_id),

@@ -6,12 +6,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::body::Bytes;
+use nacolet_auth::Action;
 use serde::Deserialize;
 
 use super::client::Client;
 use super::message::{Empty, Refusal, done, error, server_check};
+use super::permission::Need;
 use super::wire::Payload;
-use super::{Zone, config, fuzzy, lock, naming, permission};
+use super::{Zone, config, fuzzy, lock, naming, pattern, permission};
+use crate::access::Login;
+use crate::json::object;
 
 /// The requests that have a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,55 +96,145 @@ pub(super) async fn answer(zone: &Rc<Zone>, client: &Rc<Client>, payload: &Paylo
     if kind != Kind::HealthCheck {
         client.act();
     }
-    let user = match permission::check(zone, kind, payload) {
+    let user = match permission::user(zone, kind, payload) {
+        Ok(user) => user,
         // Java logs in again for the answer of its request only, and not for a bare error.
-        Ok(Err(denied)) => return permission::denied(kind, request_id(payload).as_deref(), denied),
-        Ok(Ok(user)) => user,
-        Err(undecodable) => return refused(Refusal::undecodable(&undecodable)),
+        Err(denied) => return permission::denied(kind, request_id(payload).as_deref(), denied),
     };
-    match handle(zone, client, user, kind, payload).await {
-        Ok(answer) => answer,
-        Err(undecodable) => refused(Refusal::undecodable(&undecodable)),
+    let asked = match Asked::read(kind, payload.json()) {
+        Ok(asked) => asked,
+        Err(Unread::Undecodable(error)) => return refused(Refusal::undecodable(&error)),
+        Err(Unread::Refused(answer)) => return answer,
+    };
+    if let Err(denied) = permission::check(zone, user.as_deref(), &asked.need()) {
+        return permission::denied(kind, request_id(payload).as_deref(), denied);
+    }
+    let tag = payload.header("Vipserver-Tag");
+    let from = From { zone, client, tag, user };
+    handle(&from, asked).await
+}
+
+/// Where a request comes from.
+pub(super) struct From<'c> {
+    pub(super) zone: &'c Rc<Zone>,
+    pub(super) client: &'c Rc<Client>,
+    /// The tag in the headers of its payload.
+    pub(super) tag: Option<&'c str>,
+    /// Who makes it; with authentication off nobody is known.
+    pub(super) user: Option<Arc<Login>>,
+}
+
+impl From<'_> {
+    /// The name of the user.
+    pub(super) fn user_name(&self) -> Option<&str> {
+        self.user.as_deref().map(Login::name)
     }
 }
 
-async fn handle(
-    zone: &Rc<Zone>,
-    client: &Rc<Client>,
-    user: Option<Arc<str>>,
-    kind: Kind,
-    payload: &Payload,
-) -> serde_json::Result<Bytes> {
-    Ok(match kind {
-        Kind::HealthCheck => done("HealthCheckResponse", request_id(payload).as_deref(), Empty {}),
-        Kind::ConfigQuery => config::query(zone, client, payload, &read(payload)?),
-        Kind::ConfigPublish => Box::pin(config::publish(zone, client, user, read(payload)?)).await,
-        Kind::ConfigRemove => Box::pin(config::remove(zone, client, user, read(payload)?)).await,
-        Kind::ConfigBatchListen => config::listen(zone, client, payload, &read(payload)?),
-        Kind::Instance => Box::pin(naming::publish_one(zone, client, read(payload)?)).await,
-        Kind::BatchInstance => Box::pin(naming::publish_batch(zone, client, read(payload)?)).await,
-        Kind::PersistentInstance => {
-            Box::pin(naming::publish_persistent(zone, client, read(payload)?)).await
-        }
-        Kind::ServiceQuery => naming::query(zone, &read(payload)?),
-        Kind::ServiceList => naming::list(zone, &read(payload)?),
-        Kind::SubscribeService => naming::subscribe(zone, client, &read(payload)?),
-        Kind::ConfigFuzzyWatch => fuzzy::watch_configs(zone, client, &read(payload)?),
-        Kind::NamingFuzzyWatch => fuzzy::watch_services(zone, client, &read(payload)?),
-        Kind::LockOperation => Box::pin(lock::operate(zone, read(payload)?)).await,
-    })
+/// Why a request is not read.
+pub(super) enum Unread {
+    /// It is no JSON of its kind.
+    Undecodable(serde_json::Error),
+    /// Something in it is not right: the answer that says so.
+    Refused(Bytes),
 }
 
-pub(super) fn read<'a, T: Deserialize<'a>>(payload: &'a Payload) -> serde_json::Result<T> {
-    serde_json::from_slice(payload.json())
+impl std::convert::From<serde_json::Error> for Unread {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Undecodable(error)
+    }
+}
+
+/// A request as its handler gets it: read once, with what it is about as a checked value.
+enum Asked<'a> {
+    HealthCheck(Option<String>),
+    ConfigQuery(config::Query),
+    ConfigPublish(config::Publishing),
+    ConfigRemove(config::Removing),
+    ConfigBatchListen(config::BatchListen),
+    Instance(naming::Publishing<'a>),
+    BatchInstance(naming::Publishing<'a>),
+    PersistentInstance(naming::Publishing<'a>),
+    ServiceQuery(naming::Query),
+    ServiceList(naming::Listing),
+    SubscribeService(naming::Subscribing),
+    LockOperation(lock::Operation),
+    FuzzyWatch(fuzzy::Watching),
+}
+
+impl<'a> Asked<'a> {
+    fn read(kind: Kind, json: &'a [u8]) -> Result<Self, Unread> {
+        Ok(match kind {
+            Kind::HealthCheck => Self::HealthCheck(object::<Numbered>(json)?.request_id),
+            Kind::ConfigQuery => Self::ConfigQuery(config::Query::read(json)?),
+            Kind::ConfigPublish => Self::ConfigPublish(config::Publishing::read(json)?),
+            Kind::ConfigRemove => Self::ConfigRemove(config::Removing::read(json)?),
+            Kind::ConfigBatchListen => Self::ConfigBatchListen(config::BatchListen::read(json)?),
+            Kind::Instance => Self::Instance(naming::Publishing::read(kind, json)?),
+            Kind::BatchInstance => Self::BatchInstance(naming::Publishing::read(kind, json)?),
+            Kind::PersistentInstance => {
+                Self::PersistentInstance(naming::Publishing::read(kind, json)?)
+            }
+            Kind::ServiceQuery => Self::ServiceQuery(naming::Query::read(json)?),
+            Kind::ServiceList => Self::ServiceList(naming::Listing::read(json)?),
+            Kind::SubscribeService => Self::SubscribeService(naming::Subscribing::read(json)?),
+            Kind::LockOperation => Self::LockOperation(lock::Operation::read(json)?),
+            Kind::ConfigFuzzyWatch => {
+                Self::FuzzyWatch(fuzzy::Watching::read(pattern::Kind::Config, json)?)
+            }
+            Kind::NamingFuzzyWatch => {
+                Self::FuzzyWatch(fuzzy::Watching::read(pattern::Kind::Service, json)?)
+            }
+        })
+    }
+
+    fn need(&self) -> Need<'_> {
+        use Action::{Read, Write};
+        match self {
+            Self::HealthCheck(_) => Need::Nothing,
+            Self::LockOperation(_) => Need::User,
+            Self::ConfigQuery(query) => Need::To(Read, &query.key),
+            Self::ConfigPublish(publishing) => Need::To(Write, &publishing.key),
+            Self::ConfigRemove(removing) => Need::To(Write, &removing.key),
+            Self::ConfigBatchListen(listen) => Need::To(Read, &listen.keys),
+            Self::Instance(publishing)
+            | Self::BatchInstance(publishing)
+            | Self::PersistentInstance(publishing) => Need::To(Write, &publishing.service),
+            Self::ServiceQuery(query) => Need::To(Read, &query.service),
+            Self::ServiceList(listing) => Need::To(Read, &listing.of),
+            Self::SubscribeService(subscribing) => Need::To(Read, &subscribing.service),
+            Self::FuzzyWatch(watching) => Need::To(Read, &watching.of),
+        }
+    }
+}
+
+async fn handle(from: &From<'_>, asked: Asked<'_>) -> Bytes {
+    match asked {
+        Asked::HealthCheck(id) => done("HealthCheckResponse", id.as_deref(), Empty {}),
+        Asked::ConfigQuery(query) => config::query(from, &query),
+        Asked::ConfigPublish(request) => Box::pin(config::publish(from, request)).await,
+        Asked::ConfigRemove(request) => Box::pin(config::remove(from, request)).await,
+        Asked::ConfigBatchListen(request) => config::listen(from, request),
+        Asked::Instance(request) => Box::pin(naming::publish_one(from, request)).await,
+        Asked::BatchInstance(request) => Box::pin(naming::publish_batch(from, request)).await,
+        Asked::PersistentInstance(request) => {
+            Box::pin(naming::publish_persistent(from, request)).await
+        }
+        Asked::ServiceQuery(query) => naming::query(from.zone, &query),
+        Asked::ServiceList(listing) => naming::list(from.zone, &listing),
+        Asked::SubscribeService(request) => naming::subscribe(from, request),
+        Asked::FuzzyWatch(request) => fuzzy::answer(from, request),
+        Asked::LockOperation(request) => Box::pin(lock::operate(from.zone, request)).await,
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Numbered {
+    request_id: Option<String>,
 }
 
 /// The number of a request whose other fields do not matter; an unreadable request has none.
 fn request_id(payload: &Payload) -> Option<String> {
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase", default)]
-    struct Numbered {
-        request_id: Option<String>,
-    }
-    read::<Numbered>(payload).unwrap_or_default().request_id
+    object::<Numbered>(payload.json()).unwrap_or_default().request_id
 }

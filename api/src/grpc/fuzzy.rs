@@ -7,17 +7,21 @@ use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use hyper::body::Bytes;
-use nacolet_model::{ConfigKey, ServiceKey, limits};
+use nacolet_auth as auth;
+use nacolet_model::{ConfigKey, Namespace, ServiceKey, limits};
 use nacolet_registry::{ClientId, ServiceQuery};
 use serde::{Deserialize, Serialize};
 
 use super::Zone;
 use super::client::{Client, Subject};
 use super::config::{request, text};
+use super::dispatch::{From, Unread};
 use super::message::{self, Empty, Refusal, done, failed};
 use super::pattern::{
     Kind, Pattern, Step, Watch, config_key, config_name, service_key, service_name,
 };
+use crate::about::Whole;
+use crate::json::{AtMost, object};
 
 /// One pattern on this thread.
 #[derive(Debug, Default)]
@@ -70,55 +74,85 @@ impl Census {
     }
 }
 
-request! {
-    /// `ConfigFuzzyWatchRequest` and `NamingFuzzyWatchRequest`
-    Watching {
-        group_key_pattern: String,
-        received_group_keys: BTreeSet<String>,
-        watch_type: String,
-        initializing: bool,
+/// `ConfigFuzzyWatchRequest` and `NamingFuzzyWatchRequest`
+pub(super) struct Watching {
+    id: Option<String>,
+    response: &'static str,
+    /// Whatever is in the namespace of the pattern: it may mean any of it.
+    pub(super) of: Whole,
+    pattern: Pattern,
+    /// Names that the client knows already. Those that the pattern does not mean are not among them: what
+    /// became of them is not for this client.
+    received: BTreeSet<Rc<str>>,
+    is_watch: bool,
+    initializing: bool,
+}
+
+impl Watching {
+    pub(super) fn read(half: Kind, json: &[u8]) -> Result<Self, Unread> {
+        type Names = AtMost<String, { limits::FUZZY_RECEIVED_MAX }>;
+        request! {
+            Wire {
+                group_key_pattern: String,
+                received_group_keys: Names,
+                watch_type: String,
+                initializing: bool,
+            }
+        }
+        let wire: Wire = object(json)?;
+        let (of, response) = match half {
+            Kind::Config => (auth::Kind::Config, "ConfigFuzzyWatchResponse"),
+            Kind::Service => (auth::Kind::Naming, "NamingFuzzyWatchResponse"),
+        };
+        let id = wire.request_id;
+        let look = || {
+            let pattern = text(wire.group_key_pattern.as_ref());
+            let pattern = pattern.and_then(|pattern| Pattern::parse(half, pattern));
+            let pattern = pattern.ok_or(Refusal::invalid("groupKeyPattern is illegal"))?;
+            let is_watch = match wire.watch_type.as_deref() {
+                Some("WATCH") => true,
+                Some("CANCEL_WATCH") => false,
+                _ => return Err(Refusal::invalid("Unsupported watchType")),
+            };
+            let said = wire.received_group_keys.unwrap_or_default();
+            let said = said.all(|| Refusal::TOO_MANY_MATCHES)?;
+            let received = said.iter().filter(|name| pattern.means(name));
+            let received = received.map(|name| Rc::from(name.as_str())).collect();
+            Ok((Namespace::parse(&pattern.namespace)?, pattern, received, is_watch))
+        };
+        let (namespace, pattern, received, is_watch) = match look() {
+            Ok(found) => found,
+            Err(refusal) => {
+                return Err(Unread::Refused(failed(response, id.as_deref(), &refusal, Empty {})));
+            }
+        };
+        let (of, initializing) =
+            (Whole { kind: of, namespace }, wire.initializing.unwrap_or(false));
+        Ok(Self { id, response, of, pattern, received, is_watch, initializing })
     }
 }
 
-pub(super) fn watch_configs(zone: &Zone, client: &Client, request: &Watching) -> Bytes {
-    answer(zone, client, request, Kind::Config, "ConfigFuzzyWatchResponse")
-}
-
-pub(super) fn watch_services(zone: &Zone, client: &Client, request: &Watching) -> Bytes {
-    answer(zone, client, request, Kind::Service, "NamingFuzzyWatchResponse")
-}
-
-fn answer(zone: &Zone, client: &Client, request: &Watching, kind: Kind, response: &str) -> Bytes {
-    let id = request.request_id.as_deref();
-    let pattern = text(request.group_key_pattern.as_ref());
-    let pattern = pattern.and_then(|pattern| Pattern::parse(kind, pattern));
-    let outcome = match (request.watch_type.as_deref(), pattern) {
-        (Some("WATCH"), Some(pattern)) => watch(zone, client, pattern, request),
-        (Some("CANCEL_WATCH"), Some(pattern)) => {
-            cancel(zone, client, &pattern);
-            Ok(())
-        }
-        (_, None) => Err(Refusal::invalid("groupKeyPattern is illegal")),
-        (_, Some(_)) => Err(Refusal::invalid("Unsupported watchType")),
+pub(super) fn answer(from: &From<'_>, request: Watching) -> Bytes {
+    let Watching { id, response, pattern, received, is_watch, initializing, .. } = request;
+    let outcome = if is_watch {
+        watch(from, pattern, received, initializing)
+    } else {
+        cancel(from.zone, from.client, &pattern);
+        Ok(())
     };
     match outcome {
-        Ok(()) => done(response, id, Empty {}),
-        Err(refusal) => failed(response, id, &refusal, Empty {}),
+        Ok(()) => done(response, id.as_deref(), Empty {}),
+        Err(refusal) => failed(response, id.as_deref(), &refusal, Empty {}),
     }
 }
 
 fn watch(
-    zone: &Zone,
-    client: &Client,
+    from: &From<'_>,
     pattern: Pattern,
-    request: &Watching,
+    known: BTreeSet<Rc<str>>,
+    is_initializing: bool,
 ) -> Result<(), Refusal> {
-    let received = request.received_group_keys.iter().flatten();
-    let known: BTreeSet<Rc<str>> =
-        received.take(limits::FUZZY_RECEIVED_MAX + 1).map(|name| name.as_str().into()).collect();
-    if known.len() > limits::FUZZY_RECEIVED_MAX {
-        return Err(Refusal::TOO_MANY_MATCHES);
-    }
+    let From { zone, client, .. } = from;
     let shared = &zone.state.grpc;
     let mut watches = client.watches.borrow_mut();
     let is_new = !watches.contains_key(&pattern);
@@ -151,9 +185,9 @@ fn watch(
     watched.clients.insert(client.id);
     let gone = |name: &str| !is_there(zone, pattern.kind, name);
     let is_full = watched.is_full();
-    let is_initializing = request.initializing.unwrap_or(false);
     let begun = Watch::begin(known, &watched.matched, gone, is_initializing);
-    let is_owed = begun.is_owed();
+    let begun = (begun, from.user.clone());
+    let is_owed = begun.0.is_owed();
     watches.insert(Rc::clone(&pattern), begun);
     drop((watches, patterns));
     if is_owed {
@@ -275,7 +309,7 @@ fn changed(zone: &Zone, kind: Kind, parts: (&str, &str, &str), name: &Rc<str>, i
 fn tell(zone: &Zone, pattern: &Rc<Pattern>, watched: &Watched, name: &Rc<str>, is_there: bool) {
     for client in watched.clients.iter().filter_map(|id| zone.client(*id)) {
         let mut watches = client.watches.borrow_mut();
-        let Some(watch) = watches.get_mut(pattern) else { continue };
+        let Some((watch, _)) = watches.get_mut(pattern) else { continue };
         watch.note(name, is_there);
         let is_owed = watch.is_owed();
         drop(watches);
@@ -345,9 +379,25 @@ enum Change<'a> {
 }
 
 /// Renders the next thing that a client is told about a pattern, unless it lost interest meanwhile.
-pub(super) fn notice(client: &Client, number: u64, pattern: &Rc<Pattern>) -> Option<Bytes> {
+pub(super) fn notice(
+    zone: &Zone,
+    client: &Client,
+    number: u64,
+    pattern: &Rc<Pattern>,
+) -> Option<Bytes> {
+    let user = client.watches.borrow().get(pattern).and_then(|(_, user)| user.clone());
+    let kind = match pattern.kind {
+        Kind::Config => auth::Kind::Config,
+        Kind::Service => auth::Kind::Naming,
+    };
+    let of =
+        Namespace::parse(&pattern.namespace).map(|namespace| Whole { kind, namespace }).ok()?;
+    if !client.may_hear(&zone.state, user.as_deref(), &of) {
+        cancel(zone, client, pattern);
+        return None;
+    }
     let mut watches = client.watches.borrow_mut();
-    let Some(step) = watches.get_mut(pattern).and_then(Watch::next) else {
+    let Some(step) = watches.get_mut(pattern).and_then(|(watch, _)| watch.next()) else {
         client.outbox.borrow_mut().forget(&Subject::Pattern(Rc::clone(pattern)));
         return None;
     };

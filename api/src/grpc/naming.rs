@@ -3,24 +3,29 @@
 //! with the connection. Nobody beats.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
 use hyper::body::Bytes;
-use nacolet_model::{ClusterName, Group, Namespace, ServiceKey};
+use nacolet_model::{ClusterName, Group, Namespace, ServiceKey, limits};
 use nacolet_registry::{InstanceSpec, ListQuery, Request, ServiceQuery, ServiceView};
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, Subject};
 use super::config::{request, text};
+use super::dispatch::{From, Kind, Unread};
 use super::message::{Refusal, done, error, failed};
 use super::{Zone, watch};
+use crate::about::{self, GroupOfServices};
+use crate::json::{MetadataJson, object};
 use crate::list;
 use crate::params::PageParams;
 use crate::refused;
 use crate::shapes::{Grouped, page};
-use crate::spec::{Scalars, instance_cluster, metadata};
+use crate::spec::instance_cluster;
 use crate::status::Failure;
-use crate::target::Target;
 
 const REGISTER: &str = "registerInstance";
 const DEREGISTER: &str = "deregisterInstance";
@@ -47,15 +52,15 @@ impl Serialize for ServiceInfo<'_> {
 }
 
 /// The service that a request names.
-pub(super) fn target<'a>(
-    namespace: &'a Option<String>,
-    group: &'a Option<String>,
-    name: &'a Option<String>,
-) -> Result<Target<'a>, Refusal> {
-    let namespace = text(namespace.as_ref()).unwrap_or(Namespace::PUBLIC);
-    let group = text(group.as_ref()).unwrap_or(Group::DEFAULT);
-    let name = text(name.as_ref()).ok_or(Failure::missing("serviceName"))?;
-    Ok(Target::parse(namespace, group, name)?)
+fn target(
+    namespace: Option<&String>,
+    group: Option<&String>,
+    name: Option<&String>,
+) -> Result<ServiceKey, Refusal> {
+    let namespace = text(namespace).unwrap_or(Namespace::PUBLIC);
+    let group = text(group).unwrap_or(Group::DEFAULT);
+    let name = text(name).ok_or(Failure::missing("serviceName"))?;
+    Ok(about::service_of(namespace, group, name)?)
 }
 
 /// An instance as clients send it. What is missing has the default of Java.
@@ -68,7 +73,7 @@ struct Instance<'a> {
     healthy: Option<bool>,
     enabled: Option<bool>,
     cluster_name: Option<Cow<'a, str>>,
-    metadata: Option<Scalars<'a>>,
+    metadata: MetadataJson,
 }
 
 impl Instance<'_> {
@@ -83,7 +88,7 @@ impl Instance<'_> {
             enabled: self.enabled.unwrap_or(true),
             healthy: self.healthy.unwrap_or(true),
             ephemeral,
-            metadata: metadata(self.metadata.unwrap_or_default())?,
+            metadata: self.metadata.0.map_err(Failure::from)?,
             app: client.app(),
         };
         spec.check()?;
@@ -91,18 +96,76 @@ impl Instance<'_> {
     }
 }
 
+/// As many instances as one service may have, with as many entries of metadata as may be read at once.
+#[derive(Debug, Default)]
+struct Instances<'a>(Vec<Instance<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Instances<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<'a>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for Items<'a> {
+            type Value = Instances<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of instances")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let (mut list, mut entries) = (Vec::new(), 0);
+                while let Some(item) = items.next_element::<Instance<'a>>()? {
+                    entries += item.metadata.0.as_ref().map_or(0, |metadata| metadata.iter().len());
+                    if list.len() >= limits::INSTANCES_PER_SERVICE_MAX
+                        || entries > limits::GRPC_METADATA_ENTRIES_MAX
+                    {
+                        return Err(A::Error::custom("too many instances, or too much metadata"));
+                    }
+                    list.push(item);
+                }
+                Ok(Instances(list))
+            }
+        }
+        deserializer.deserialize_seq(Items(PhantomData))
+    }
+}
+
 /// `InstanceRequest`, `PersistentInstanceRequest` and `BatchInstanceRequest`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, bound(deserialize = "'de: 'a"))]
+#[derive(Debug)]
 pub(super) struct Publishing<'a> {
-    request_id: Option<String>,
-    namespace: Option<String>,
-    service_name: Option<String>,
-    group_name: Option<String>,
-    #[serde(rename = "type")]
+    id: Option<String>,
+    pub(super) service: ServiceKey,
     kind: Option<String>,
     instance: Option<Instance<'a>>,
-    instances: Option<Vec<Instance<'a>>>,
+    instances: Vec<Instance<'a>>,
+}
+
+impl<'a> Publishing<'a> {
+    pub(super) fn read(of: Kind, json: &'a [u8]) -> Result<Self, Unread> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default, bound(deserialize = "'de: 'a"))]
+        struct Wire<'a> {
+            request_id: Option<String>,
+            namespace: Option<String>,
+            service_name: Option<String>,
+            group_name: Option<String>,
+            #[serde(rename = "type")]
+            kind: Option<String>,
+            instance: Option<Instance<'a>>,
+            instances: Option<Instances<'a>>,
+        }
+        let wire: Wire<'a> = object(json)?;
+        let Wire { request_id: id, namespace, service_name, group_name, kind, .. } = wire;
+        match target(namespace.as_ref(), group_name.as_ref(), service_name.as_ref()) {
+            Ok(service) => {
+                let instances = wire.instances.unwrap_or_default().0;
+                Ok(Self { id, service, kind, instance: wire.instance, instances })
+            }
+            Err(refusal) => {
+                let published = Published { r#type: kind.as_deref().unwrap_or_default() };
+                let answer = failed(of.response(), id.as_deref(), &refusal, published);
+                Err(Unread::Refused(answer))
+            }
+        }
+    }
 }
 
 /// `InstanceResponse` and `BatchInstanceResponse`.
@@ -111,40 +174,36 @@ struct Published<'a> {
     r#type: &'a str,
 }
 
-pub(super) async fn publish_one(zone: &Zone, client: &Client, request: Publishing<'_>) -> Bytes {
-    publish(zone, "InstanceResponse", request, |request, service| {
+pub(super) async fn publish_one(from: &From<'_>, request: Publishing<'_>) -> Bytes {
+    publish(from, Kind::Instance, request, |request, service| {
         let instances = match request.kind.as_deref() {
-            Some(REGISTER) => vec![request.instance()?.spec(client, true)?],
+            Some(REGISTER) => vec![request.instance()?.spec(from.client, true)?],
             // Whatever address it names: the connection has one set per service (Nacos).
             Some(DEREGISTER) => Vec::new(),
             _ => return Err(unknown_type(request)),
         };
-        Ok(Request::Publish { client: client.id, service, instances })
+        Ok(Request::Publish { client: from.client.id, service, instances })
     })
     .await
 }
 
-pub(super) async fn publish_batch(zone: &Zone, client: &Client, request: Publishing<'_>) -> Bytes {
-    publish(zone, "BatchInstanceResponse", request, |request, service| {
+pub(super) async fn publish_batch(from: &From<'_>, request: Publishing<'_>) -> Bytes {
+    publish(from, Kind::BatchInstance, request, |request, service| {
         if request.kind.as_deref() != Some(BATCH_REGISTER) {
             return Err(unknown_type(request));
         }
-        let instances = request.instances.take().unwrap_or_default();
-        let specs = instances.into_iter().map(|instance| instance.spec(client, true));
+        let instances = std::mem::take(&mut request.instances);
+        let specs = instances.into_iter().map(|instance| instance.spec(from.client, true));
         let instances = specs.collect::<Result<_, _>>()?;
-        Ok(Request::Publish { client: client.id, service, instances })
+        Ok(Request::Publish { client: from.client.id, service, instances })
     })
     .await
 }
 
-pub(super) async fn publish_persistent(
-    zone: &Zone,
-    client: &Client,
-    request: Publishing<'_>,
-) -> Bytes {
-    publish(zone, "InstanceResponse", request, |request, service| {
+pub(super) async fn publish_persistent(from: &From<'_>, request: Publishing<'_>) -> Bytes {
+    publish(from, Kind::PersistentInstance, request, |request, service| {
         let kind = request.kind.clone();
-        let spec = request.instance()?.spec(client, false)?;
+        let spec = request.instance()?.spec(from.client, false)?;
         match kind.as_deref() {
             Some(REGISTER) => Ok(Request::Register { service, instance: spec }),
             Some(DEREGISTER) => Ok(Request::Deregister {
@@ -172,50 +231,68 @@ fn unknown_type(request: &Publishing<'_>) -> Refusal {
 }
 
 async fn publish<'a>(
-    zone: &Zone,
-    kind: &str,
+    from: &From<'_>,
+    kind: Kind,
     mut request: Publishing<'a>,
     command: impl FnOnce(&mut Publishing<'a>, ServiceKey) -> Result<Request, Refusal>,
 ) -> Bytes {
-    let outcome = match prepare(&mut request, command) {
-        Ok((command, service)) => match zone.state.enter() {
+    let (state, service) = (&from.zone.state, request.service.clone());
+    let outcome = match command(&mut request, service.clone()) {
+        Ok(command) => match state.enter() {
             Some(_permit) => {
-                let outcome = zone.state.write_registry(command).await;
-                let named = Grouped { group: service.group.as_str(), name: service.name.as_str() };
-                outcome.map_err(|error| refused::failure(error, named).into())
+                let outcome = state.write_registry(command).await;
+                outcome.map_err(|error| refused::failure(error, Grouped::of(&service)).into())
             }
             None => Err(Refusal::OVERLOADED),
         },
         Err(refusal) => Err(refusal),
     };
-    let id = request.request_id.as_deref();
+    let id = request.id.as_deref();
     let published = Published { r#type: request.kind.as_deref().unwrap_or_default() };
     match outcome {
-        Ok(_) => done(kind, id, published),
-        Err(refusal) => failed(kind, id, &refusal, published),
+        Ok(_) => done(kind.response(), id, published),
+        Err(refusal) => failed(kind.response(), id, &refusal, published),
     }
 }
 
-fn prepare<'a>(
-    request: &mut Publishing<'a>,
-    command: impl FnOnce(&mut Publishing<'a>, ServiceKey) -> Result<Request, Refusal>,
-) -> Result<(Request, ServiceKey), Refusal> {
-    let target = target(&request.namespace, &request.group_name, &request.service_name)?;
-    let service = target.key()?;
-    Ok((command(request, service.clone())?, service))
+/// `ServiceQueryRequest`
+pub(super) struct Query {
+    id: Option<String>,
+    pub(super) service: ServiceKey,
+    clusters: String,
+    healthy_only: bool,
 }
 
-request! {
-    /// `ServiceQueryRequest`
-    Query {
-        namespace: String,
-        service_name: String,
-        group_name: String,
-        cluster: String,
-        healthy_only: bool,
-        // Python's name for it.
-        health_only: bool,
+impl Query {
+    pub(super) fn read(json: &[u8]) -> Result<Self, Unread> {
+        request! {
+            Wire {
+                namespace: String,
+                service_name: String,
+                group_name: String,
+                cluster: String,
+                healthy_only: bool,
+                // Python's name for it.
+                health_only: bool,
+            }
+        }
+        let wire: Wire = object(json)?;
+        let Wire { request_id: id, namespace, service_name, group_name, cluster, .. } = wire;
+        let healthy_only = wire.healthy_only.or(wire.health_only).unwrap_or(false);
+        let look = || {
+            let service = target(namespace.as_ref(), group_name.as_ref(), service_name.as_ref())?;
+            Ok((service, clusters(cluster)?))
+        };
+        match look() {
+            Ok((service, clusters)) => Ok(Self { id, service, clusters, healthy_only }),
+            // The answer must have a list; where there is none, the error speaks for itself.
+            Err(refusal) => Err(unread(id.as_deref(), &refusal)),
+        }
     }
+}
+
+fn unread(id: Option<&str>, refusal: &Refusal) -> Unread {
+    Unread::Refused(error(id, refusal))
 }
 
 /// `QueryServiceResponse` and `SubscribeServiceResponse`.
@@ -226,77 +303,129 @@ struct Found<'a> {
 }
 
 pub(super) fn query(zone: &Zone, request: &Query) -> Bytes {
-    let id = request.request_id.as_deref();
-    let look = || {
-        let target = target(&request.namespace, &request.group_name, &request.service_name)?;
-        let healthy_only = request.healthy_only.or(request.health_only).unwrap_or(false);
-        let clusters = clusters(&request.cluster)?;
-        look(zone, "QueryServiceResponse", id, target, clusters, healthy_only)
-    };
-    // The answer must have a list; where there is none, the error speaks for itself.
-    look().unwrap_or_else(|refusal: Refusal| error(id, &refusal))
+    let Query { id, service, clusters, healthy_only } = request;
+    look(zone, "QueryServiceResponse", id.as_deref(), service, clusters, *healthy_only)
 }
 
 fn look(
     zone: &Zone,
     kind: &str,
     id: Option<&str>,
-    target: Target<'_>,
+    service: &ServiceKey,
     clusters: &str,
     healthy_only: bool,
-) -> Result<Bytes, Refusal> {
-    let Target { namespace, group, name } = target;
-    let query = ListQuery { namespace, group, name, clusters, healthy_only };
+) -> Bytes {
+    let query = list_query(service, clusters, healthy_only);
     let registry = zone.state.registry();
-    refused::check_readable(&zone.state, &registry)?;
+    if let Err(failure) = refused::check_readable(&zone.state, &registry) {
+        return error(id, &failure.into());
+    }
     let service_info = ServiceInfo::new(registry.list(&query), &query);
-    Ok(done(kind, id, Found { service_info }))
+    done(kind, id, Found { service_info })
 }
 
-fn clusters(field: &Option<String>) -> Result<&str, Refusal> {
-    let clusters = field.as_deref().unwrap_or_default();
+fn list_query<'a>(key: &'a ServiceKey, clusters: &'a str, healthy_only: bool) -> ListQuery<'a> {
+    let (namespace, group) = (key.namespace.as_str(), key.group.as_str());
+    ListQuery { namespace, group, name: key.name.as_str(), clusters, healthy_only }
+}
+
+fn clusters(field: Option<String>) -> Result<String, Refusal> {
+    let clusters = field.unwrap_or_default();
     for cluster in clusters.split(',').map(str::trim).filter(|cluster| !cluster.is_empty()) {
         ClusterName::check(cluster)?;
     }
     Ok(clusters)
 }
 
-request! {
-    /// `SubscribeServiceRequest`
-    Subscribing {
-        namespace: String,
-        service_name: String,
-        group_name: String,
-        clusters: String,
-        subscribe: bool,
+/// `SubscribeServiceRequest`
+pub(super) struct Subscribing {
+    id: Option<String>,
+    pub(super) service: ServiceKey,
+    clusters: String,
+    subscribe: bool,
+}
+
+impl Subscribing {
+    pub(super) fn read(json: &[u8]) -> Result<Self, Unread> {
+        request! {
+            Wire {
+                namespace: String,
+                service_name: String,
+                group_name: String,
+                clusters: String,
+                subscribe: bool,
+            }
+        }
+        let wire: Wire = object(json)?;
+        let Wire { request_id: id, namespace, service_name, group_name, subscribe, .. } = wire;
+        let look = || {
+            let service = target(namespace.as_ref(), group_name.as_ref(), service_name.as_ref())?;
+            Ok((service, clusters(wire.clusters)?))
+        };
+        match look() {
+            Ok((service, clusters)) => {
+                Ok(Self { id, service, clusters, subscribe: subscribe.unwrap_or(true) })
+            }
+            Err(refusal) => Err(unread(id.as_deref(), &refusal)),
+        }
     }
 }
 
-pub(super) fn subscribe(zone: &Zone, client: &Client, request: &Subscribing) -> Bytes {
-    let id = request.request_id.as_deref();
-    let answer = || {
-        let target = target(&request.namespace, &request.group_name, &request.service_name)?;
-        let clusters = clusters(&request.clusters)?;
-        if request.subscribe.unwrap_or(true) {
-            let subscription = watch::subscribe(zone, client, target.key()?, clusters)?;
-            // A client that subscribes again after a loss throws the answer away, and waits for a push
-            // of what it missed (Java). That there is nothing it hears when there is something again.
-            let Target { namespace, group, name } = target;
-            let query = ListQuery { namespace, group, name, clusters, healthy_only: false };
-            if zone.state.registry().list(&query).hosts().next().is_some() {
-                client.owe_later(Subject::Service(subscription));
-            }
-        } else {
-            watch::unsubscribe(zone, client, &target.key()?, clusters);
+pub(super) fn subscribe(from: &From<'_>, request: Subscribing) -> Bytes {
+    let From { zone, client, .. } = from;
+    let Subscribing { id, service, clusters, subscribe } = request;
+    let id = id.as_deref();
+    if subscribe {
+        let subscription = match watch::subscribe(from, service.clone(), &clusters) {
+            Ok(subscription) => subscription,
+            Err(refusal) => return error(id, &refusal),
+        };
+        // A client that subscribes again after a loss throws the answer away, and waits for a push
+        // of what it missed (Java). That there is nothing it hears when there is something again.
+        let query = list_query(&service, &clusters, false);
+        if zone.state.registry().list(&query).hosts().next().is_some() {
+            client.owe_later(Subject::Service(subscription));
         }
-        look(zone, "SubscribeServiceResponse", id, target, clusters, false)
-    };
-    answer().unwrap_or_else(|refusal: Refusal| error(id, &refusal))
+    } else {
+        watch::unsubscribe(zone, client, &service, &clusters);
+    }
+    look(zone, "SubscribeServiceResponse", id, &service, &clusters, false)
 }
 
-request! {
-    /// `ServiceListRequest`
-    Listing { namespace: String, group_name: String, page_no: i64, page_size: i64, }
+/// `ServiceListRequest`
+pub(super) struct Listing {
+    id: Option<String>,
+    pub(super) of: GroupOfServices,
+    page: PageParams,
+}
+
+const LISTED: &str = "ServiceListResponse";
+
+impl Listing {
+    pub(super) fn read(json: &[u8]) -> Result<Self, Unread> {
+        request! {
+            Wire { namespace: String, group_name: String, page_no: i64, page_size: i64, }
+        }
+        let Wire { request_id: id, namespace, group_name, page_no, page_size } = object(json)?;
+        let positive = |field: Option<i64>, default: usize| {
+            let given = field.and_then(|number| usize::try_from(number).ok());
+            given.filter(|number| *number > 0).unwrap_or(default)
+        };
+        let page = PageParams { number: positive(page_no, 1), size: positive(page_size, 10) };
+        let look = || -> Result<GroupOfServices, Refusal> {
+            Ok(GroupOfServices {
+                namespace: Namespace::parse(text(namespace.as_ref()).unwrap_or_default())?,
+                group: Group::new(text(group_name.as_ref()).unwrap_or(Group::DEFAULT))?,
+            })
+        };
+        match look() {
+            Ok(of) => Ok(Self { id, of, page }),
+            Err(refusal) => {
+                let nothing = Services { count: 0, service_names: Vec::new() };
+                Err(Unread::Refused(failed(LISTED, id.as_deref(), &refusal, nothing)))
+            }
+        }
+    }
 }
 
 /// `ServiceListResponse`
@@ -308,31 +437,15 @@ struct Services<'a> {
 }
 
 pub(super) fn list(zone: &Zone, request: &Listing) -> Bytes {
-    const KIND: &str = "ServiceListResponse";
-    let id = request.request_id.as_deref();
-    let namespace = Namespace::canonical(text(request.namespace.as_ref()).unwrap_or_default());
-    let group = Group::check(text(request.group_name.as_ref()).unwrap_or(Group::DEFAULT));
+    let Listing { id, of, page: asked } = request;
     let registry = zone.state.registry();
-    let checked = refused::check_readable(&zone.state, &registry);
-    match (namespace, group, checked) {
-        (Ok(namespace), Ok(group), Ok(())) => {
-            let query = ServiceQuery { group: Some(group), ..ServiceQuery::all(namespace) };
-            let names = registry.services(&query).map(|service| service.key().name.as_str());
-            let positive = |field: Option<i64>, default: usize| {
-                let given = field.and_then(|number| usize::try_from(number).ok());
-                given.filter(|number| *number > 0).unwrap_or(default)
-            };
-            let size = positive(request.page_size, 10);
-            let (count, service_names) =
-                page(names, PageParams { number: positive(request.page_no, 1), size });
-            done(KIND, id, Services { count, service_names })
-        }
-        (namespace, group, checked) => {
-            let nothing = Services { count: 0, service_names: Vec::new() };
-            let ids = namespace.and(group).map_err(Refusal::from).err();
-            let refusal = ids.or_else(|| checked.map_err(Refusal::from).err());
-            let refusal = refusal.unwrap_or(Refusal::OVERLOADED);
-            failed(KIND, id, &refusal, nothing)
-        }
+    if let Err(failure) = refused::check_readable(&zone.state, &registry) {
+        let nothing = Services { count: 0, service_names: Vec::new() };
+        return failed(LISTED, id.as_deref(), &failure.into(), nothing);
     }
+    let all = ServiceQuery::all(of.namespace.as_str());
+    let query = ServiceQuery { group: Some(of.group.as_str()), ..all };
+    let names = registry.services(&query).map(|service| service.key().name.as_str());
+    let (count, service_names) = page(names, *asked);
+    done(LISTED, id.as_deref(), Services { count, service_names })
 }

@@ -51,6 +51,24 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether a name as it travels is meant. A text that is no name is nobody's, so it counts as meant.
+    pub(super) fn means(&self, name: &str) -> bool {
+        match self.kind {
+            Kind::Config => {
+                config_key(name).is_none_or(|ConfigKey { namespace, group, data_id }| {
+                    self.matches(namespace.as_str(), group.as_str(), data_id.as_str())
+                })
+            }
+            Kind::Service => {
+                service_key(name).is_none_or(|ServiceKey { namespace, group, name }| {
+                    self.matches(namespace.as_str(), group.as_str(), name.as_str())
+                })
+            }
+        }
+    }
+}
+
 /// `*`, `*text`, `text*`, `*text*` or the text itself; a star elsewhere means nothing (Nacos
 /// `FuzzyGroupKeyPattern`).
 fn is_like(pattern: &str, text: &str) -> bool {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use smol::Timer;
 
 use super::client::{Client, Listen, Subject, Subscription};
+use super::dispatch::From;
 use super::message::{self, Refusal};
 use super::naming::ServiceInfo;
 use super::pattern::Kind;
@@ -32,14 +33,13 @@ pub(super) struct Index {
 
 /// Remembers that a client listens to a config; true when it has another content than is there.
 pub(super) fn listen(
-    zone: &Zone,
-    client: &Client,
-    tag: Option<&str>,
+    from: &From<'_>,
     key: ConfigKey,
     md5: Option<Md5>,
     is_blank: bool,
 ) -> Result<bool, Refusal> {
-    client.note_tag(tag);
+    let From { zone, client, tag, user } = from;
+    client.note_tag(*tag);
     let mut listens = client.listens.borrow_mut();
     let known = listens.get_key_value(&key).map(|(key, _)| Rc::clone(key));
     let key = match known {
@@ -60,7 +60,7 @@ pub(super) fn listen(
     // What it has may be older than what it is told now; the next notice is due when that changes. A
     // node that is not ready may itself be behind and compares later.
     let seen = if zone.state.port.stage.is_ready() { seen(zone, client, &key) } else { md5 };
-    listens.insert(key, Listen { md5: seen, is_blank });
+    listens.insert(key, Listen { md5: seen, is_blank, user: user.clone() });
     Ok(seen != md5)
 }
 
@@ -74,18 +74,20 @@ pub(super) fn ignore_config(zone: &Zone, client: &Client, key: &ConfigKey) {
 
 /// Remembers that a client subscribes to a service.
 pub(super) fn subscribe(
-    zone: &Zone,
-    client: &Client,
+    from: &From<'_>,
     service: ServiceKey,
     clusters: &str,
 ) -> Result<Rc<Subscription>, Refusal> {
+    let From { zone, client, user, .. } = from;
     let mut subscriptions = client.subscriptions.borrow_mut();
     let mut index = zone.index.services.borrow_mut();
     let shared = index.get_key_value(&service).map(|(service, _)| Rc::clone(service));
     let service = shared.unwrap_or_else(|| Rc::new(service));
     let subscription = Rc::new(Subscription { service, clusters: clusters.into() });
-    if let Some(known) = subscriptions.get(&subscription) {
-        return Ok(Rc::clone(known));
+    if let Some((known, _)) = subscriptions.get_key_value(&subscription) {
+        let known = Rc::clone(known);
+        subscriptions.insert(Rc::clone(&known), user.clone());
+        return Ok(known);
     }
     let is_full = subscriptions.len() >= limits::SERVICES_PER_CLIENT_MAX;
     if is_full || !zone.state.grpc.subscriptions.take(limits::GRPC_SUBSCRIPTIONS_MAX) {
@@ -94,14 +96,14 @@ pub(super) fn subscribe(
     zone.feed.services.want();
     let interest = index.entry(Rc::clone(&subscription.service)).or_default();
     interest.insert((client.id, Rc::clone(&subscription)));
-    subscriptions.insert(Rc::clone(&subscription));
+    subscriptions.insert(Rc::clone(&subscription), user.clone());
     Ok(subscription)
 }
 
 /// Forgets a subscription; where none has these clusters, all to the service (Nacos keeps one).
 pub(super) fn unsubscribe(zone: &Zone, client: &Client, service: &ServiceKey, clusters: &str) {
     let mut subscriptions = client.subscriptions.borrow_mut();
-    let of_service = subscriptions.iter().filter(|known| *known.service == *service).cloned();
+    let of_service = subscriptions.keys().filter(|known| *known.service == *service).cloned();
     let (exact, others): (Vec<_>, Vec<_>) =
         of_service.partition(|known| *known.clusters == *clusters);
     let gone = if exact.is_empty() { others } else { exact };
@@ -126,7 +128,7 @@ pub(super) fn forget(zone: &Zone, client: &Client) {
     let subscriptions = client.subscriptions.take();
     zone.state.grpc.subscriptions.give_back(subscriptions.len());
     let mut services = zone.index.services.borrow_mut();
-    for subscription in subscriptions {
+    for subscription in subscriptions.into_keys() {
         let service = Rc::clone(&subscription.service);
         drop_interest(&mut services, &service, &(client.id, subscription));
     }
@@ -241,6 +243,11 @@ pub(super) fn notice(
 ) -> Option<Bytes> {
     match subject {
         Subject::Config(key) => {
+            let user = client.listens.borrow().get(key).and_then(|listen| listen.user.clone());
+            if !client.may_hear(&zone.state, user.as_deref(), &**key) {
+                ignore_config(zone, client, key);
+                return None;
+            }
             let mut listens = client.listens.borrow_mut();
             let Some(listen) = listens.get_mut(key) else {
                 client.outbox.borrow_mut().forget(subject);
@@ -254,8 +261,13 @@ pub(super) fn notice(
             Some(message::request("ConfigChangeNotifyRequest", number, "config", notice))
         }
         Subject::Service(subscription) => {
-            if !client.subscriptions.borrow().contains(subscription) {
+            let Some(user) = client.subscriptions.borrow().get(subscription).cloned() else {
                 client.outbox.borrow_mut().forget(subject);
+                return None;
+            };
+            if !client.may_hear(&zone.state, user.as_deref(), &*subscription.service) {
+                let Subscription { service, clusters } = &**subscription;
+                unsubscribe(zone, client, service, clusters);
                 return None;
             }
             let Subscription { service, clusters } = &**subscription;
@@ -271,7 +283,7 @@ pub(super) fn notice(
             };
             Some(message::request("NotifySubscriberRequest", number, "naming", notice))
         }
-        Subject::Pattern(pattern) => fuzzy::notice(client, number, pattern),
+        Subject::Pattern(pattern) => fuzzy::notice(zone, client, number, pattern),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use nacolet_api::membership::{Ask, AskError, ClusterMember, ClusterStatus, Told};
+use nacolet_api::membership::{AskError, ClusterMember, ClusterStatus, Question, Told};
 use nacolet_model::NodeId;
 use nacolet_raft::{MembershipChange, Raft, TriggerSnapshotError};
 use nacolet_transport::{Call, CallError, FollowerState, Progress, Reply};
@@ -19,19 +19,19 @@ type Answer = Result<Told, AskError>;
 pub(crate) async fn answer(
     raft: Raft<Machine>,
     cluster: Option<SharedCluster>,
-    ask: Ask,
+    ask: Question,
 ) -> Answer {
     let change = match ask {
-        Ask::Snapshot => return snapshot(&raft).await,
-        Ask::Status => return Ok(Told::Status(status(&raft, cluster.as_deref()).await)),
-        Ask::Add { node, address } if is_address(&address) => {
+        Question::Snapshot => return snapshot(&raft).await,
+        Question::Status => return Ok(Told::Status(status(&raft, cluster.as_deref()).await)),
+        Question::Add { node, address } if is_address(&address) => {
             Call::Change(MembershipChange::AddLearner { node, address: address.into() })
         }
-        Ask::Add { address, .. } => {
+        Question::Add { address, .. } => {
             return Err(AskError::Refused(format!("{address} is no HOST:PORT").into()));
         }
-        Ask::Remove { node } => Call::Change(MembershipChange::Remove([node].into())),
-        Ask::Transfer { node } => Call::Transfer(node),
+        Question::Remove { node } => Call::Change(MembershipChange::Remove([node].into())),
+        Question::Transfer { node } => Call::Transfer(node),
     };
     let Some(cluster) = cluster else {
         let lonely = "this node is alone; start it with --cluster-key-file to let others join";
