@@ -2,6 +2,7 @@
 //! administration of users.
 
 mod administration;
+mod hostile;
 mod login;
 mod matrix;
 mod world;

@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) port: Arc<Port>,
     requests: async_channel::Receiver<Request>,
     index: u64,
+    /// Where there is a list, what the core is asked is written down there and refused.
+    pub(crate) asked: Option<Vec<String>>,
 }
 
 impl World {
@@ -68,7 +70,7 @@ impl World {
             status: Arc::new(NodeStatus::default),
         });
         let server = Server::new(Arc::clone(&port), Settings::default());
-        let mut world = Self { server, port, requests: inbox, index: 0 };
+        let mut world = Self { server, port, requests: inbox, index: 0, asked: None };
         let hash = HASH.get_or_init(|| hash_password(PASSWORD).expect("a password")).clone();
         world.apply(Command::Begin(Begin { user: name("nacos"), hash, key: [7; 32] }));
         world
@@ -116,6 +118,18 @@ impl World {
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is answered by nobody")]
     fn take(&mut self, request: Request) {
+        if let Some(asked) = &mut self.asked {
+            asked.extend(match request {
+                Request::Auth { command, .. } => Some(format!("{command:?}")),
+                Request::Config { command, .. } => Some(format!("{command:?}")),
+                Request::Registry { request, .. } => Some(format!("{request:?}")),
+                Request::Subscribe { service, .. } => Some(format!("{service:?}")),
+                Request::Listen { keys, .. } => Some(format!("{keys:?}")),
+                Request::Watchers { of, .. } => Some(format!("{of:?}")),
+                _ => None,
+            });
+            return;
+        }
         self.index += 1;
         match request {
             Request::Auth { command, reply } => {

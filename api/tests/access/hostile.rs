@@ -1,0 +1,365 @@
+//! Whatever a call looks like: what it touches is inside the permission of its caller. Random calls name
+//! things twice, in other words, in query and body, encoded in odd ways, and every route is asked. What the
+//! core is asked to write and what an answer tells are compared with what the caller may touch.
+
+use nacolet_api::RouteInfo;
+use nacolet_api::call::{Answer, Call};
+use nacolet_auth::Actions;
+use nacolet_config::{Operator, Publish};
+use nacolet_model::{ConfigKey, DataId, Group, Instant, Namespace, Prng, RequestId, WallTime};
+use nacolet_model::{ServiceKey, ServiceName};
+use nacolet_registry::{Input, InstanceSpec, Metadata};
+
+use crate::world::{World, text};
+
+const NAMESPACES: [&str; 3] = ["public", "a", "b"];
+const GROUPS: [&str; 3] = ["g", "h", "DEFAULT_GROUP"];
+
+/// The name of the config and of the service that are there in each group: no other has it.
+fn name(namespace: &str, group: &str) -> String {
+    format!("n-{namespace}-{group}")
+}
+
+/// In the content of a config and the metadata of an instance.
+fn secret(namespace: &str, group: &str) -> String {
+    format!("secret-{namespace}-{group}")
+}
+
+/// Puts a config and a service with an instance into every group.
+fn fill(world: &World) {
+    let mut configs = world.port.configs.write().expect("no panic before");
+    let mut registry = world.port.registry.write().expect("no panic before");
+    let mut index = 0;
+    for namespace in NAMESPACES {
+        for group in GROUPS {
+            let (name, secret) = (name(namespace, group), secret(namespace, group));
+            let (namespace, group) =
+                (Namespace::parse(namespace).expect("one"), Group::new(group).expect("one"));
+            for content in [secret.clone(), format!("{secret} again")] {
+                index += 1;
+                let data_id = DataId::new(&name).expect("one");
+                let key = ConfigKey { namespace: namespace.clone(), group: group.clone(), data_id };
+                let operator = Operator { user: "x".into(), ip: "10.0.0.1".into() };
+                let publish = Publish::new(key, content.into(), operator, WallTime(1));
+                let command = publish.expect("a config").into();
+                configs.apply(index, command, &mut Vec::new()).expect("it fits");
+            }
+            let mut instance = InstanceSpec::new("10.0.0.1", 80);
+            instance.metadata = Metadata::new([("m", secret.as_str())]).expect("short");
+            let name = ServiceName::new(&name).expect("one");
+            let service = ServiceKey { namespace, group, name };
+            let body = nacolet_registry::Request::Register { service, instance };
+            let input = Input::Request { request: RequestId(1), at: WallTime(1), body };
+            registry.step(Instant::from_millis(1), input, &mut Vec::new());
+        }
+    }
+}
+
+struct Dice(Prng);
+
+impl Dice {
+    fn below(&mut self, count: usize) -> usize {
+        let count = u64::try_from(count).expect("small");
+        usize::try_from(self.0.below(count)).expect("small")
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+
+    fn chance(&mut self, of: usize) -> bool {
+        self.below(of) == 0
+    }
+
+    fn namespace(&mut self) -> &'static str {
+        self.one(&["a", "a", "a", "b", "public", "", " a ", "null"])
+    }
+
+    fn group(&mut self) -> &'static str {
+        self.one(&["g", "g", "g", "h", "DEFAULT_GROUP", " g", ""])
+    }
+
+    fn name(&mut self) -> String {
+        let (namespace, group) = (self.one(&["a", "a", "b", "public"]), self.one(&GROUPS));
+        name(namespace, self.one(&["g", "g", group]))
+    }
+
+    fn value(&mut self, id: &str) -> String {
+        match id {
+            "tenant" | "namespaceId" | "namespace" => self.namespace().to_owned(),
+            "group" | "groupName" => self.group().to_owned(),
+            "serviceName" if self.chance(3) => format!("{}@@{}", self.group(), self.name()),
+            "dataId" | "serviceName" => self.name(),
+            "key" => format!("{}##{}@@{}", self.namespace(), self.group(), self.name()),
+            "Listening-Configs" => {
+                let count = 1 + self.below(2);
+                let entry = |dice: &mut Self| {
+                    let (name, group) = (dice.name(), dice.group());
+                    format!("{name}\u{2}{group}\u{2}\u{2}{}\u{1}", dice.namespace())
+                };
+                (0..count).map(|_| entry(self)).collect()
+            }
+            "username" => self.one(&["v", "nacos"]).to_owned(),
+            _ => (1 + self.below(20)).to_string(),
+        }
+    }
+
+    /// Percent-encoded where it must be, and here and there where it need not be.
+    fn encoded(&mut self, text: &str) -> String {
+        let mut encoded = String::new();
+        for byte in text.bytes() {
+            if byte == b' ' && self.chance(2) {
+                encoded.push('+');
+            } else if byte.is_ascii_alphanumeric() && !self.chance(12) || b"-_.@".contains(&byte) {
+                encoded.push(char::from(byte));
+            } else if self.chance(2) {
+                encoded.push_str(&format!("%{byte:02x}"));
+            } else {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        encoded
+    }
+
+    /// Identifiers, some twice and some not at all, among what else the routes want.
+    fn pairs(&mut self) -> Vec<(String, String)> {
+        let mut pairs = Vec::new();
+        for id in [
+            "tenant",
+            "namespaceId",
+            "namespace",
+            "group",
+            "groupName",
+            "dataId",
+            "serviceName",
+            "key",
+            "ids",
+            "Listening-Configs",
+            "username",
+        ] {
+            for _ in 0..self.one(&[0, 1, 1, 1, 1, 1, 1, 1, 2]) {
+                pairs.push((id.to_owned(), self.value(id)));
+            }
+        }
+        for (field, value) in [
+            ("content", "x"),
+            ("ip", "10.0.0.1"),
+            ("port", "80"),
+            ("pageNo", "1"),
+            ("pageSize", "50"),
+            ("config_detail", ""),
+            ("newPassword", "battery staple"),
+            ("healthy", "true"),
+            ("metadata", "k=v"),
+            ("clusterName", "DEFAULT"),
+            ("checkPort", "80"),
+            ("useInstancePort4Check", "true"),
+            ("healthChecker", "{\"type\":\"TCP\"}"),
+            ("protectThreshold", "0"),
+        ] {
+            pairs.push((field.to_owned(), value.to_owned()));
+        }
+        let nid = (1 + self.below(18)).to_string();
+        pairs.push(("nid".to_owned(), nid.clone()));
+        pairs.push(("id".to_owned(), nid));
+        for (field, value) in [
+            ("search", "accurate"),
+            ("search", "blur"),
+            ("show", "all"),
+            ("beta", "true"),
+            ("export", "true"),
+            ("exportV2", "true"),
+            ("delType", "ids"),
+            ("all", "true"),
+            ("withInstances", "true"),
+            ("heartBeat", "true"),
+            ("consistency", "linear"),
+        ] {
+            if self.chance(12) {
+                pairs.push((field.to_owned(), value.to_owned()));
+            }
+        }
+        for index in (1..pairs.len()).rev() {
+            pairs.swap(index, self.below(index + 1));
+        }
+        pairs
+    }
+
+    fn joined(&mut self, pairs: &[(String, String)]) -> String {
+        let pair = |dice: &mut Self, (key, value): &(String, String)| {
+            format!("{}={}", dice.encoded(key), dice.encoded(value))
+        };
+        pairs.iter().map(|one| pair(self, one)).collect::<Vec<_>>().join("&")
+    }
+
+    fn multipart(&mut self) -> String {
+        let mut body = String::new();
+        for _ in 0..1 + self.below(2) {
+            let namespace = self.namespace();
+            body += "--X\r\nContent-Disposition: form-data; name=\"namespace\"\r\n\r\n";
+            body += namespace;
+            body += "\r\n";
+        }
+        body + "--X\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nno archive\r\n--X--\r\n"
+    }
+
+    fn call(&mut self, route: &RouteInfo, token: &str) -> Call {
+        let mut path = route.path.clone();
+        for (variable, value) in [
+            (":key", self.value("key")),
+            (":namespace", self.namespace().to_owned()),
+            (":service", self.name()),
+        ] {
+            path = path.replace(variable, &self.encoded(&value).replace('+', "%20"));
+        }
+        let pairs = self.pairs();
+        let at = if route.method == "GET" { pairs.len() } else { self.below(pairs.len() + 1) };
+        let (mut query, body) = (self.joined(&pairs[..at]), self.joined(&pairs[at..]));
+        let mut call = Call { method: route.method.clone(), ..Call::default() };
+        let (kind, body) = match self.below(12) {
+            0 if route.path.ends_with("/cs/configs") => {
+                query = format!("import=true&{query}");
+                ("multipart/form-data; boundary=X", self.multipart())
+            }
+            1 if route.path.ends_with("/cs/configs") => {
+                query = format!("clone=true&{query}");
+                ("application/json", format!("[{{\"cfgId\":{}}}]", 1 + self.below(9)))
+            }
+            _ => ("application/x-www-form-urlencoded", body),
+        };
+        call.uri = format!("{path}?{query}").parse().expect("a target");
+        call.headers.insert("content-type", kind.parse().expect("a header"));
+        call.headers.insert("accesstoken", token.parse().expect("a header"));
+        call.body = body.into();
+        call
+    }
+}
+
+/// Namespace and group of everything in a text that is in front of one or the other.
+fn mentioned<'t>(text: &'t str, before: &str) -> impl Iterator<Item = (&'t str, &'t str)> {
+    text.split(before).skip(1).filter_map(|rest| {
+        let (namespace, rest) = rest.split_once('-')?;
+        let group = GROUPS.into_iter().find(|group| rest.starts_with(group))?;
+        NAMESPACES.contains(&namespace).then_some((namespace, group))
+    })
+}
+
+/// Namespace and group of every key in what the core is asked.
+fn keys(asked: &str) -> Vec<(String, String)> {
+    let word = |text: &str, before: &str| {
+        let (_, rest) = text.split_once(before)?;
+        rest.split_once('"').map(|(word, _)| word.to_owned())
+    };
+    let parts = asked.split("namespace: ").skip(1);
+    parts
+        .map(|part| {
+            let namespace = word(part, "Namespace(\"").unwrap_or_default();
+            // A question about a whole namespace has no group.
+            (namespace, word(part, "group: Group(\"").unwrap_or("*".to_owned()))
+        })
+        .collect()
+}
+
+#[derive(Default)]
+struct Seen {
+    told: usize,
+    written: usize,
+}
+
+fn check(
+    call: &Call,
+    answer: &Answer,
+    asked: &[String],
+    may: impl Fn(&str, &str) -> bool,
+    seen: &mut Seen,
+) {
+    let sent = format!("{} {}", call.uri, String::from_utf8_lossy(&call.body));
+    let sent = percent_encoding::percent_decode_str(&sent).decode_utf8_lossy();
+    let told = String::from_utf8_lossy(&answer.body);
+    let context = || format!("{} {sent}: {} {told} {asked:?}", call.method, answer.status);
+    for (namespace, group) in mentioned(&told, "secret-") {
+        assert!(may(namespace, group), "{}", context());
+        seen.told += 1;
+    }
+    for (namespace, group) in mentioned(&told, "n-") {
+        let was_sent = sent.contains(&name(namespace, group));
+        assert!(was_sent || may(namespace, group), "{}", context());
+    }
+    assert!(!answer.body.starts_with(b"PK") || may("a", "*"), "{}", context());
+    for asked in asked {
+        assert!(!asked.contains("\"nacos\""), "{}", context());
+        for (namespace, group) in keys(asked) {
+            assert!(may(&namespace, &group), "{}", context());
+            seen.written += 1;
+        }
+    }
+}
+
+#[test]
+fn what_is_touched_is_inside_the_permission_whatever_the_call_looks_like() {
+    let mut world = World::new();
+    world.user("u", &[("a:g:*", Actions::Both)]);
+    world.user("w", &[("a:*:*", Actions::Both)]);
+    fill(&world);
+    let (u, w) = (world.token("u"), world.token("w"));
+    world.asked = Some(Vec::new());
+    let routes: Vec<RouteInfo> = world.server.routes();
+    let routes: Vec<_> =
+        routes.into_iter().filter(|route| !route.path.ends_with("/login")).collect();
+    let mut dice = Dice(Prng::new(15));
+    let (mut group, mut whole) = (Seen::default(), Seen::default());
+    for round in 0..240 {
+        for route in &routes {
+            let is_whole = round % 3 == 0;
+            let call = dice.call(route, if is_whole { &w } else { &u });
+            let answer = world.serve(call.clone());
+            let asked = world.asked.replace(Vec::new()).expect("there is a list");
+            if is_whole {
+                check(&call, &answer, &asked, |namespace, _| namespace == "a", &mut whole);
+            } else {
+                let may = |namespace: &str, group: &str| namespace == "a" && group == "g";
+                check(&call, &answer, &asked, may, &mut group);
+            }
+        }
+    }
+    for seen in [&group, &whole] {
+        assert!(seen.told > 100 && seen.written > 100, "{} and {}", seen.told, seen.written);
+    }
+}
+
+/// The ways in that an audit found, one by one.
+#[test]
+fn what_is_said_twice_or_in_other_words_opens_nothing() {
+    let mut world = World::new();
+    world.user("dev", &[("a:g:config/n-a-g", Actions::Both), ("a:g:naming/*", Actions::Read)]);
+    fill(&world);
+    let token = world.token("dev");
+    world.asked = Some(Vec::new());
+    let mut ask = |method: &str, target: &str, form: &str| {
+        let answer = world.form(method, target, form, &[("accesstoken", &token)]);
+        let asked = world.asked.replace(Vec::new()).expect("there is a list");
+        (answer.status.as_u16(), text(&answer).to_owned(), asked)
+    };
+    let configs = "/nacos/v1/cs/configs";
+    for (target, form) in [
+        (configs, "content=x&tenant=a&group=g&dataId=n-a-g&dataId=secret"),
+        (configs, "content=x&tenant=a&group=g&dataId=n-a-g&tenant=b"),
+        (configs, "content=x&tenant=a&group=g&dataId=n-a-g&group=h"),
+        ("/nacos/v1/cs/configs?dataId=n-a-g", "content=x&tenant=a&group=g&dataId=secret"),
+        ("/nacos/v2/cs/config", "content=x&namespaceId=a&group=g&dataId=n-a-g&namespaceId=b"),
+    ] {
+        let (status, told, asked) = ask("POST", target, form);
+        assert_eq!((status, asked.len()), (400, 0), "{form}: {told}");
+        assert!(told.contains("has two values"), "{told}");
+    }
+    for path in ["/nacos/v1/ns/instance/list", "/nacos/v2/ns/instance/list"] {
+        let target = format!("{path}?serviceName=n-a-DEFAULT_GROUP&namespaceId=a&group=g");
+        assert_eq!(ask("GET", &target, "").0, 403, "{path}");
+    }
+    let (status, told, asked) = ask(
+        "PUT",
+        "/nacos/v1/auth/users?username=nacos",
+        "username=dev&newPassword=battery+staple",
+    );
+    assert_eq!((status, asked.len()), (400, 0), "{told}");
+}
