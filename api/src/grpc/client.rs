@@ -19,7 +19,6 @@ use nacolet_registry::ClientId;
 
 use super::outbox::Outbox;
 use super::pattern::{Pattern, Watch};
-use crate::about::About;
 use crate::access::Login;
 use crate::server::State;
 
@@ -246,15 +245,6 @@ impl Client {
     /// Application name of the set-up.
     pub(super) fn app(&self) -> Box<str> {
         self.setup.borrow().as_ref().map(|setup| setup.app.clone()).unwrap_or_default()
-    }
-
-    /// Whether it may still be told of something that this user asked to hear of. A user who is no more, or
-    /// has another password since, ends the connection: the client comes back with a login of today.
-    pub(super) fn may_hear(&self, state: &State, user: Option<&Login>, of: &dyn About) -> bool {
-        if user.is_some_and(|login| !state.access.is_current(login)) {
-            self.order(Order::Reset);
-        }
-        state.access.still_permits(user, of)
     }
 
     pub(super) fn order(&self, order: Order) {

@@ -12,7 +12,6 @@ use nacolet_model::{ConfigKey, Namespace, ServiceKey, limits};
 use nacolet_registry::{ClientId, ServiceQuery};
 use serde::{Deserialize, Serialize};
 
-use super::Zone;
 use super::client::{Client, Subject};
 use super::config::{request, text};
 use super::dispatch::{From, Unread};
@@ -20,6 +19,7 @@ use super::message::{self, Empty, Refusal, done, failed};
 use super::pattern::{
     Kind, Pattern, Step, Watch, config_key, config_name, service_key, service_name,
 };
+use super::{Zone, watch};
 use crate::about::Whole;
 use crate::json::{AtMost, object};
 
@@ -392,7 +392,7 @@ pub(super) fn notice(
     };
     let of =
         Namespace::parse(&pattern.namespace).map(|namespace| Whole { kind, namespace }).ok()?;
-    if !client.may_hear(&zone.state, user.as_deref(), &of) {
+    if !watch::may_hear(zone, client, &user, &of) {
         cancel(zone, client, pattern);
         return None;
     }

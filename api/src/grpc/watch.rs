@@ -13,12 +13,13 @@ use nacolet_registry::{ClientId, ListQuery};
 use serde::Serialize;
 use smol::Timer;
 
-use super::client::{Client, Listen, Subject, Subscription};
+use super::client::{By, Client, Listen, Order, Subject, Subscription};
 use super::dispatch::From;
 use super::message::{self, Refusal};
 use super::naming::ServiceInfo;
 use super::pattern::Kind;
 use super::{Tally, Zone, fuzzy};
+use crate::about::About;
 use crate::feed::News;
 
 /// Who subscribes to one service.
@@ -234,6 +235,20 @@ struct ServiceNotice<'a> {
     service_info: ServiceInfo<'a>,
 }
 
+/// Whether a client may still be told of something that this user asked to hear of. Where the user is no
+/// more, or has another password since, everything is forgotten and the client told to come again, with a
+/// login of today.
+pub(super) fn may_hear(zone: &Zone, client: &Client, user: &By, of: &dyn About) -> bool {
+    let access = &zone.state.access;
+    if user.as_ref().is_some_and(|login| !access.is_current(login)) {
+        forget(zone, client);
+        fuzzy::forget(zone, client);
+        client.order(Order::Reset);
+        return false;
+    }
+    access.still_permits(user.as_deref(), of)
+}
+
 /// Renders a notice, unless the client lost interest meanwhile.
 pub(super) fn notice(
     zone: &Zone,
@@ -244,7 +259,7 @@ pub(super) fn notice(
     match subject {
         Subject::Config(key) => {
             let user = client.listens.borrow().get(key).and_then(|listen| listen.user.clone());
-            if !client.may_hear(&zone.state, user.as_deref(), &**key) {
+            if !may_hear(zone, client, &user, &**key) {
                 ignore_config(zone, client, key);
                 return None;
             }
@@ -265,7 +280,7 @@ pub(super) fn notice(
                 client.outbox.borrow_mut().forget(subject);
                 return None;
             };
-            if !client.may_hear(&zone.state, user.as_deref(), &*subscription.service) {
+            if !may_hear(zone, client, &user, &*subscription.service) {
                 let Subscription { service, clusters } = &**subscription;
                 unsubscribe(zone, client, service, clusters);
                 return None;

@@ -7,6 +7,7 @@ mod configs;
 mod connections;
 mod hostile;
 mod instances;
+mod permissions;
 mod quiet;
 mod strictness;
 mod users;

@@ -13,12 +13,12 @@ use crate::world::World;
 
 const PASSWORD: &str = "correct horse";
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
 }
 
 /// An administrator, and `u` who may read whatever is in `a` and change what is in its group `g`.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let hash = hash_password(PASSWORD).expect("a password");
     let permit = |resource, actions| Command::Permit {
         role: name("r"),
@@ -40,7 +40,7 @@ fn world() -> World {
     World::with_users(settings, Some(users))
 }
 
-async fn token(world: &World, user: &str) -> String {
+pub(crate) async fn token(world: &World, user: &str) -> String {
     let mut call = Call {
         method: "POST".parse().expect("a method"),
         uri: "/nacos/v1/auth/login".parse().expect("a target"),

@@ -29,7 +29,7 @@ pub(crate) struct World {
     /// The HTTP port.
     pub(crate) http: SocketAddr,
     pub(crate) server: Server,
-    port: Arc<Port>,
+    pub(crate) port: Arc<Port>,
     engine: Option<JoinHandle<()>>,
 }
 
