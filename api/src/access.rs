@@ -11,7 +11,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use hyper::header::HeaderMap;
 use nacolet_auth::{Action, Resource, Users};
-use nacolet_model::{Instant, WallTime};
+use nacolet_model::{Duration, Instant, WallTime};
 
 use crate::about::About;
 use crate::call::Call;
@@ -74,13 +74,13 @@ const BAD_TOKEN: Denied = Denied::Unknown("token invalid or expired!");
 const BAD_PASSWORD: Denied = Denied::Unknown("unknown user!");
 
 impl Access {
-    /// A guard that asks the users of this port.
-    pub(crate) fn new(port: &Port) -> Self {
+    /// A guard that asks the users of this port. See `Settings::login_delay`.
+    pub(crate) fn new(port: &Port, login_delay: Duration) -> Self {
         Self {
             users: Arc::clone(&port.users),
             on: port.auth,
             clock: token::Clock::new((port.clock)()),
-            gate: password::Gate::new(),
+            gate: password::Gate::new(login_delay),
         }
     }
 

@@ -59,6 +59,8 @@ pub struct Settings {
     pub linger_timeout: Duration,
     /// How much is read from it, bytes.
     pub linger_bytes_max: usize,
+    /// What somebody waits for who has used wrong passwords too often.
+    pub login_delay: Duration,
     /// How often deadlines are looked at while there are any.
     pub tick: Duration,
     /// gRPC connections of all threads together.
@@ -95,6 +97,7 @@ impl Default for Settings {
             drain_timeout: limits::DRAIN_TIMEOUT,
             linger_timeout: limits::LINGER_TIMEOUT,
             linger_bytes_max: limits::LINGER_BYTES_MAX,
+            login_delay: limits::LOGIN_DELAY,
             tick: limits::DEADLINE_TICK,
             grpc_connections_max: limits::GRPC_CONNECTIONS_MAX,
             grpc_setup_timeout: limits::GRPC_SETUP_TIMEOUT,
@@ -318,7 +321,7 @@ impl Server {
     #[must_use]
     pub fn new(port: Arc<Port>, settings: Settings) -> Self {
         let state = Arc::new(State {
-            access: Access::new(&port),
+            access: Access::new(&port, settings.login_delay),
             port,
             settings,
             ticker: Arc::default(),
@@ -380,8 +383,13 @@ impl Server {
             (Ok(()), Some(route)) => route.answer(&self.state, call).await,
             (Ok(()), None) => Box::pin(self.through_tide(call)).await,
         };
+        // Whatever a user has published, no browser runs any of it; the console has a policy of its own.
         let nosniff = HeaderValue::from_static("nosniff");
         answer.headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+        let policy = answer.headers.entry(header::CONTENT_SECURITY_POLICY);
+        policy.or_insert(HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'; sandbox",
+        ));
         answer
     }
 

@@ -217,8 +217,20 @@ pub const PASSWORDS_WAITING_MAX: usize = 8;
 /// Wrong passwords for one user from one address within the window. Beyond: 429 for that pair. Other
 /// addresses are not concerned: a device with an old password must not lock out all others.
 pub const LOGIN_FAILURES_MAX: u32 = 5;
-/// Wrong passwords from one address within the window. Beyond: 429.
+/// From this many on each further try of the pair waits, one `LOGIN_DELAY` longer each time.
+pub const LOGIN_FAILURES_FREE: u32 = 3;
+/// Wrong passwords from one address within the window, whoever's they are. Beyond: tries from there wait,
+/// and are looked at all the same, because many people may be behind one address. IPv6 by /64.
 pub const LOGIN_FAILURES_PER_ADDRESS_MAX: u32 = 20;
+/// Wrong passwords for one user within the window, wherever they come from. Beyond: tries wait, and are
+/// looked at all the same: nobody can lock an account.
+pub const LOGIN_FAILURES_PER_USER_MAX: u32 = 50;
+/// What a try waits for, once or up to `LOGIN_DELAYS_MAX` times.
+pub const LOGIN_DELAY: Duration = Duration::from_secs(1);
+/// See `LOGIN_DELAY`.
+pub const LOGIN_DELAYS_MAX: u32 = 5;
+/// Tries that wait at once. Beyond: 429.
+pub const LOGINS_WAITING_MAX: usize = 32;
 /// How long wrong passwords count.
 pub const LOGIN_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Addresses and pairs whose failures are counted. Beyond: the oldest is forgotten.

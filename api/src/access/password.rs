@@ -3,11 +3,13 @@
 //! with every call, as the Node SDK does, is recognised after the first time without another hash.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hmac::{Hmac, Mac};
 use nacolet_auth::User;
-use nacolet_model::{Instant, limits};
+use nacolet_model::{Duration, Instant, limits};
 use sha2::Sha256;
 
 use super::{BAD_PASSWORD, Denied};
@@ -56,6 +58,9 @@ pub(super) struct Gate {
     recognised: Mutex<BTreeMap<Box<str>, Recognised>>,
     /// Makes the marks; without random numbers there are none.
     secret: Option<[u8; 32]>,
+    /// How long whoever has failed too often waits, once.
+    delay: Duration,
+    delayed: AtomicUsize,
 }
 
 struct Recognised {
@@ -65,7 +70,7 @@ struct Recognised {
 
 impl Gate {
     /// Has recognised nobody.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(delay: Duration) -> Self {
         let mut secret = [0; 32];
         let secret = getrandom::fill(&mut secret).ok().map(|()| secret);
         Self {
@@ -74,6 +79,8 @@ impl Gate {
             failures: Mutex::default(),
             recognised: Mutex::default(),
             secret,
+            delay,
+            delayed: AtomicUsize::new(0),
         }
     }
 
@@ -89,15 +96,15 @@ impl Gate {
         if user.as_ref().is_some_and(|user| self.is_recognised(name, user, &password)) {
             return Ok(());
         }
-        if !locked(&self.failures).has_tries(now, name, ip) {
-            return Err(Denied::TooMany);
-        }
+        let source = source(ip);
+        let tries = locked(&self.failures).tries(now, name, &source);
+        self.wait(tries.ok_or(Denied::TooMany)?).await?;
         let _turn = self.turn(name, &password).await?;
         // Whoever waited may have been recognised meanwhile, or have used up the tries.
         if user.as_ref().is_some_and(|user| self.is_recognised(name, user, &password)) {
             return Ok(());
         }
-        if !locked(&self.failures).has_tries(now, name, ip) {
+        if locked(&self.failures).tries(now, name, &source).is_none() {
             return Err(Denied::TooMany);
         }
         let hash = user.as_ref().map_or(NOBODY, |user| &user.hash).to_owned();
@@ -109,7 +116,7 @@ impl Gate {
         .await;
         match user {
             Some(User { since, .. }) if is_right => {
-                locked(&self.failures).forget(name, ip);
+                locked(&self.failures).forget(name, &source);
                 if let Some(mark) = mark.map(|mark| mark.finalize().into_bytes().into()) {
                     let mut recognised = locked(&self.recognised);
                     if recognised.len() >= limits::USERS_MAX && !recognised.contains_key(name) {
@@ -120,7 +127,7 @@ impl Gate {
                 }
                 Ok(())
             }
-            Some(_) | None => self.wrong(now, name, ip),
+            Some(_) | None => self.wrong(now, name, &source),
         }
     }
 
@@ -136,8 +143,28 @@ impl Gate {
         Ok(self.turn.lock().await)
     }
 
-    fn wrong(&self, now: Instant, name: &str, ip: &str) -> Result<(), Denied> {
-        locked(&self.failures).count(now, name, ip);
+    /// Waits so many times, unless too many wait already.
+    async fn wait(&self, times: u32) -> Result<(), Denied> {
+        struct Delayed<'a>(&'a AtomicUsize);
+        impl Drop for Delayed<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        if times == 0 {
+            return Ok(());
+        }
+        let before = self.delayed.fetch_add(1, Ordering::Relaxed);
+        let _delayed = Delayed(&self.delayed);
+        if before >= limits::LOGINS_WAITING_MAX {
+            return Err(Denied::TooMany);
+        }
+        smol::Timer::after(self.delay * times).await;
+        Ok(())
+    }
+
+    fn wrong(&self, now: Instant, name: &str, source: &str) -> Result<(), Denied> {
+        locked(&self.failures).count(now, name, source);
         Err(BAD_PASSWORD)
     }
 
@@ -197,7 +224,19 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Wrong passwords, by address, and by user and address.
+/// Where tries come from: an address, or of IPv6 the network of it, in which anybody has as many addresses
+/// as he likes.
+fn source(ip: &str) -> Box<str> {
+    match ip.parse::<Ipv6Addr>() {
+        Ok(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).to_string().into()
+        }
+        Err(_) => ip.into(),
+    }
+}
+
+/// Wrong passwords: by source and user, by source, and by user.
 #[derive(Debug, Default)]
 struct Failures(BTreeMap<(Box<str>, Box<str>), Count>);
 
@@ -209,23 +248,37 @@ struct Count {
 }
 
 impl Failures {
-    /// Stands for every user.
+    /// Stands for every user, and for every source.
     const ALL: &str = "";
 
-    fn has_tries(&self, now: Instant, name: &str, ip: &str) -> bool {
-        let has = |name: &str, max| {
-            let count = self.0.get(&(Box::from(ip), Box::from(name)));
-            count.is_none_or(|count| !count.is_in_force(now) || count.failures < max)
-        };
-        has(name, limits::LOGIN_FAILURES_MAX)
-            && has(Self::ALL, limits::LOGIN_FAILURES_PER_ADDRESS_MAX)
+    fn of(&self, now: Instant, source: &str, name: &str) -> u32 {
+        let count = self.0.get(&(Box::from(source), Box::from(name)));
+        count.filter(|count| count.is_in_force(now)).map_or(0, |count| count.failures)
     }
 
-    fn count(&mut self, now: Instant, name: &str, ip: &str) {
-        // Long names are no users; one place is enough for all of them.
-        let name = if name.len() > 4 * limits::USER_NAME_CHARS_MAX { Self::ALL } else { name };
-        for name in [name, Self::ALL] {
-            let key = (Box::from(ip), Box::from(name));
+    /// How many times the next try waits; nothing when there are no more tries.
+    fn tries(&self, now: Instant, name: &str, source: &str) -> Option<u32> {
+        let name = Self::tracked(name);
+        let pair = self.of(now, source, name);
+        if pair >= limits::LOGIN_FAILURES_MAX {
+            return None;
+        }
+        let beyond = |failures: u32, free: u32| (failures + 1).saturating_sub(free);
+        let often = beyond(pair, limits::LOGIN_FAILURES_FREE)
+            .max(beyond(self.of(now, source, Self::ALL), limits::LOGIN_FAILURES_PER_ADDRESS_MAX))
+            .max(beyond(self.of(now, Self::ALL, name), limits::LOGIN_FAILURES_PER_USER_MAX));
+        Some(often.min(limits::LOGIN_DELAYS_MAX))
+    }
+
+    /// Long names are no users; one place is enough for all of them.
+    fn tracked(name: &str) -> &str {
+        if name.len() > 4 * limits::USER_NAME_CHARS_MAX { "a name that is too long" } else { name }
+    }
+
+    fn count(&mut self, now: Instant, name: &str, source: &str) {
+        let name = Self::tracked(name);
+        for (source, name) in [(source, name), (source, Self::ALL), (Self::ALL, name)] {
+            let key = (Box::from(source), Box::from(name));
             if self.0.len() >= limits::LOGINS_TRACKED_MAX && !self.0.contains_key(&key) {
                 self.make_room(now);
             }
@@ -235,14 +288,11 @@ impl Failures {
                 *count = fresh;
             }
             count.failures = count.failures.saturating_add(1);
-            if name == Self::ALL {
-                break;
-            }
         }
     }
 
-    fn forget(&mut self, name: &str, ip: &str) {
-        self.0.remove(&(Box::from(ip), Box::from(name)));
+    fn forget(&mut self, name: &str, source: &str) {
+        self.0.remove(&(Box::from(source), Box::from(name)));
     }
 
     /// What is over goes, else the oldest.
@@ -265,8 +315,6 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(seconds: u64) -> Instant {
@@ -297,7 +345,7 @@ mod tests {
 
     #[test]
     fn whoever_was_right_once_is_recognised_until_the_password_changes() {
-        let gate = Gate::new();
+        let gate = Gate::new(Duration::ZERO);
         let (known, changed) = (user("correct horse", 1), user("battery staple", 2));
         let verify = |user: &Option<User>, password: &str| {
             let password = password.to_owned();
@@ -315,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_few_wrong_passwords_close_the_gate_for_that_user_from_there() {
-        let gate = Gate::new();
+        let gate = Gate::new(Duration::ZERO);
         let known = user("correct horse", 1);
         let verify = |now, ip: &str, password: &str| {
             let password = password.to_owned();
@@ -332,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_fleet_logs_in_together_and_guesses_stand_in_a_short_queue() {
-        let gate = Gate::new();
+        let gate = Gate::new(Duration::ZERO);
         let known = user("correct horse", 1);
         let hashes = |gate: &Gate| locked(&gate.waiting).len();
         smol::block_on(async {
@@ -359,14 +407,50 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_tries_many_users_is_turned_away() {
+    fn an_address_that_tries_many_users_is_slowed_down() {
         let mut failures = Failures::default();
         for number in 0..limits::LOGIN_FAILURES_PER_ADDRESS_MAX {
-            assert!(failures.has_tries(at(0), &format!("u{number}"), "a"));
+            assert_eq!(failures.tries(at(0), &format!("u{number}"), "a"), Some(0));
             failures.count(at(0), &format!("u{number}"), "a");
         }
-        assert!(!failures.has_tries(at(0), "other", "a"));
-        assert!(failures.has_tries(at(0), "other", "b"));
+        assert_eq!(failures.tries(at(0), "other", "a"), Some(1), "and not turned away");
+        assert_eq!(failures.tries(at(0), "other", "b"), Some(0));
+        for number in 0..1_000 {
+            failures.count(at(0), &format!("v{number}"), "a");
+        }
+        assert_eq!(failures.tries(at(0), "other", "a"), Some(limits::LOGIN_DELAYS_MAX));
+    }
+
+    #[test]
+    fn a_user_whom_many_addresses_try_is_slowed_down_and_never_locked() {
+        let mut failures = Failures::default();
+        for number in 0..10 * limits::LOGIN_FAILURES_PER_USER_MAX {
+            failures.count(at(0), "u", &format!("{number}"));
+        }
+        assert_eq!(failures.tries(at(0), "u", "new"), Some(limits::LOGIN_DELAYS_MAX));
+        assert_eq!(failures.tries(at(0), "v", "new"), Some(0));
+        let later = limits::LOGIN_WINDOW.as_secs();
+        assert_eq!(failures.tries(at(later), "u", "new"), Some(0));
+    }
+
+    #[test]
+    fn a_pair_of_user_and_address_waits_longer_each_time_until_it_has_no_tries() {
+        let mut failures = Failures::default();
+        let waits: Vec<_> = (0..6)
+            .map(|_| {
+                let tries = failures.tries(at(0), "u", "a");
+                failures.count(at(0), "u", "a");
+                tries
+            })
+            .collect();
+        assert_eq!(waits, [Some(0), Some(0), Some(0), Some(1), Some(2), None]);
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one_source() {
+        assert_eq!(source("2001:db8:1:2:3:4:5:6"), source("2001:db8:1:2:ffff::1"));
+        assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
+        assert_eq!(&*source("10.0.0.1"), "10.0.0.1");
     }
 
     #[test]

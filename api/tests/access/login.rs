@@ -105,6 +105,94 @@ fn wrong_passwords_are_counted_by_user_and_address() {
     assert_eq!(world.login("nacos", PASSWORD).status, 200);
 }
 
+/// Twenty people behind one address mistype, and somebody else there does not.
+#[test]
+fn who_shares_an_address_with_many_mistypers_can_log_in() {
+    let mut world = World::new();
+    world.user("u", &[("a:*:*", Actions::Read)]);
+    for number in 0..2 * limits::LOGIN_FAILURES_PER_ADDRESS_MAX {
+        assert_eq!(world.login(&format!("x{number}"), "wrong").status, 403);
+    }
+    assert_eq!(world.login("u", PASSWORD).status, 200);
+}
+
+/// A token that somebody found is not enough to take the account over.
+#[test]
+fn the_own_password_needs_the_old_one_or_a_fresh_login() {
+    let mut world = World::new();
+    world.user("u", &[("a:*:*", Actions::Read)]);
+    let token = world.token("u");
+    let headers = [("accesstoken", token.as_str())];
+    for path in ["/nacos/v1/auth/users", "/nacos/v3/auth/user"] {
+        let mut set = |form: &str| world.form("PUT", path, form, &headers).status.as_u16();
+        let form = "username=u&newPassword=correct+horse";
+        // Longer ago than five minutes, for the second path more so.
+        assert!(path.contains("v3") || set(form) == 200, "{path}");
+        world.advance(limits::LOGIN_FRESH);
+        let token = world.token("u");
+        let headers = [("accesstoken", token.as_str())];
+        world.advance(limits::LOGIN_FRESH);
+        let mut set = |form: &str| {
+            let answer = world.form("PUT", path, form, &headers);
+            (answer.status.as_u16(), text(&answer).contains("oldPassword is needed"))
+        };
+        assert_eq!(set(form), (403, true), "{path}");
+        assert_eq!(set(&format!("{form}&oldPassword=wrong")), (403, false), "{path}");
+        assert_eq!(set(&format!("{form}&oldPassword=correct+horse")), (200, false), "{path}");
+    }
+    // Of others an administrator needs none.
+    let root = world.token("nacos");
+    world.advance(limits::LOGIN_FRESH);
+    let form = "username=u&newPassword=battery+staple";
+    let headers = [("accesstoken", root.as_str())];
+    assert_eq!(world.form("PUT", "/nacos/v1/auth/users", form, &headers).status, 200);
+}
+
+#[test]
+fn numbers_of_the_node_need_a_login() {
+    let mut world = World::new();
+    world.user("u", &[]);
+    let token = world.token("u");
+    for path in ["/v1/ns/operator/metrics", "/v2/ns/ops/metrics", "/v3/admin/ns/ops/metrics"] {
+        let target = format!("/nacos{path}");
+        assert!(text(&world.call("GET", &target, &[])).contains("UP"));
+        let more = format!("{target}?onlyStatus=false");
+        assert_eq!(world.call("GET", &more, &[]).status, 403, "{path}");
+        assert_eq!(world.call("GET", &more, &[("accesstoken", "x")]).status, 403, "{path}");
+        let answer = world.call("GET", &more, &[("accesstoken", &token)]);
+        assert!(text(&answer).contains("serviceCount"), "{path}: {}", text(&answer));
+    }
+    let greeting = "/nacos/v1/ns/health/server";
+    let told = world.call("GET", greeting, &[]);
+    assert!(text(&told).contains("healthy!") && !text(&told).contains("total"), "{}", text(&told));
+    let told = world.call("GET", greeting, &[("accesstoken", &token)]);
+    assert!(text(&told).contains("total services: 0"), "{}", text(&told));
+}
+
+/// XML runs scripts of the namespace of XHTML.
+#[test]
+fn no_browser_runs_what_users_publish() {
+    let mut world = World::new();
+    let token = world.token("nacos");
+    let headers = [("accesstoken", token.as_str())];
+    for kind in ["xml", "html", "json", "text"] {
+        let form = format!("type={kind}&content=<x/>");
+        assert_eq!(world.form("POST", CONFIG, &form, &headers).status, 200);
+        let answer = world.call("GET", CONFIG, &headers);
+        let policy = answer.headers["content-security-policy"].to_str().expect("text");
+        assert!(policy.contains("default-src 'none'") && policy.contains("sandbox"), "{policy}");
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{kind}");
+        assert_ne!(answer.headers["content-type"], "text/html", "{kind}");
+    }
+    for target in ["/nacos/nothing", "/nacos/v1/cs/configs?dataId=d&group=g"] {
+        let answer = world.call("GET", target, &[]);
+        assert!(answer.headers.contains_key("content-security-policy"), "{target}");
+    }
+    let page = world.call("GET", "/nacos", &[]);
+    let policy = page.headers["content-security-policy"].to_str().expect("text");
+    assert!(policy.contains("default-src 'self'"), "{policy}");
+}
+
 #[test]
 fn history_names_the_user_that_is_known() {
     let mut world = World::new();

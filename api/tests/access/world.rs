@@ -69,7 +69,8 @@ impl World {
             stage: Arc::new(stage),
             status: Arc::new(NodeStatus::default),
         });
-        let server = Server::new(Arc::clone(&port), Settings::default());
+        let settings = Settings { login_delay: Duration::ZERO, ..Settings::default() };
+        let server = Server::new(Arc::clone(&port), settings);
         let mut world = Self { server, port, requests: inbox, index: 0, asked: None };
         let hash = HASH.get_or_init(|| hash_password(PASSWORD).expect("a password")).clone();
         world.apply(Command::Begin(Begin { user: name("nacos"), hash, key: [7; 32] }));
