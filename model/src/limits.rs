@@ -471,9 +471,15 @@ pub const DISTRO_INBOX_MAX: usize = 1_024;
 pub const DISTRO_INBOX_BYTES_MAX: usize = 8 << 20;
 /// Incoming peer connections. Beyond: the newest is closed.
 pub const PEER_CONNECTIONS_MAX: usize = 16;
-/// Incoming peer connections that have not proved yet that they hold the cluster key. Beyond: the
-/// newest is closed, so that strangers cannot take the places of members.
+/// Incoming peer connections from addresses of no known peer that have not proved yet that they hold the
+/// cluster key. Beyond: the oldest that has said nothing is closed, or else the oldest, so that strangers
+/// cannot keep the place of one that joins.
 pub const PEER_HANDSHAKES_MAX: usize = 8;
+/// The same from each address of a known peer, which shares no place with others: as many members as may
+/// call from one host at a time. Same answer.
+pub const PEER_HANDSHAKES_KNOWN_MAX: usize = 4;
+/// A stranger that says nothing for this long is no member: those speak first, and at once. Beyond: close.
+pub const PEER_SILENCE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a handshake, both to call and to be called. Beyond: close.
 pub const PEER_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A peer that takes none of what is sent to it for this long is not there any more: longer than an
