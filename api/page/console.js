@@ -448,16 +448,19 @@ function logOut() {
 }
 
 function changePassword(name) {
+  const own = name === session.name;
   const form = el("form", { submit: guard((event) => setPassword(name, values(event.target))) },
+    ...(own ? [field("Old password", password("oldPassword", "current-password"))] : []),
     field("New password", password("newPassword", "new-password")),
     field("Once more", password("again", "new-password")),
     el("button", {}, "Set"), button("Back", open));
   show(++view, el("h2", {}, `Password of ${name}`), form);
 }
 
-async function setPassword(name, { newPassword, again }) {
+async function setPassword(name, { oldPassword, newPassword, again }) {
   if (newPassword !== again) throw new Error("The two are not the same.");
-  await call("PUT", USER, { username: name, newPassword });
+  const form = { username: name, newPassword };
+  await call("PUT", USER, oldPassword === undefined ? form : { ...form, oldPassword });
   // A new password ends every login with the old one.
   if (name === session.name) logOut();
   else await users();

@@ -144,6 +144,13 @@ fn subscribers_are_found_by_service() {
     assert_eq!(world.json("GET", "/v1/ns/service/subscribers?serviceName=g@@s"), expected);
     let none = world.json("GET", "/v1/ns/service/subscribers?serviceName=other");
     assert_eq!(none, json!({"count": 0, "subscribers": []}));
+    // A part of a name or of a group means another service, which its reader may not see.
+    let list = "/v1/ns/instance/list?serviceName=group@@service&udpPort=56";
+    world.call_as("GET", list, "", JAVA);
+    for part in ["group@@serv", "gro@@service", "group@@service-1"] {
+        let target = format!("/v1/ns/service/subscribers?serviceName={part}");
+        assert_eq!(world.json("GET", &target), json!({"count": 0, "subscribers": []}), "{part}");
+    }
     let v3 = world.json("GET", "/v3/admin/ns/service/subscribers?serviceName=s&groupName=g");
     assert_eq!(v3["data"]["totalCount"], json!(1));
     assert_eq!(v3["data"]["pageItems"][0]["appName"], "a");
