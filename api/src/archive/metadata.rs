@@ -24,11 +24,13 @@ pub(super) fn tilde(data_id: &str) -> String {
     }
 }
 
-/// Lines `group.dataId~ext.app=name`; configs without an application have none.
+/// Lines `group.dataId~ext.app=name`; configs without an application have none. The format knows no
+/// escapes, and a line that ends early makes the whole of it unreadable: a name is kept on its line.
 pub(super) fn write_v1(portables: &[Portable]) -> String {
     let line = |config: &Portable| {
         let (group, data_id) = (&config.group, tilde(&config.data_id));
-        format!("{group}.{data_id}.app={}\r\n", config.labels.app_name)
+        let app_name = config.labels.app_name.replace(char::is_control, " ");
+        format!("{group}.{data_id}.app={app_name}\r\n")
     };
     portables.iter().filter(|config| !config.labels.app_name.is_empty()).map(line).collect()
 }
@@ -256,6 +258,15 @@ mod tests {
             let read = read_v2(&written).expect("our own list");
             assert_eq!(write_v2(&[again(&read[0])]), written);
         }
+    }
+
+    #[test]
+    fn an_application_of_two_lines_stays_on_one() {
+        let labels = Labels { app_name: "a\n\r\nb".into(), ..Labels::default() };
+        let (group, data_id) = ("g".into(), "d.yml".into());
+        let written = write_v1(&[Portable { group, data_id, content: "x".into(), labels }]);
+        let read = read_v1(&written).expect("our own lines");
+        assert_eq!(read.get("g.d~yml").map(|name| &**name), Some("a   b"));
     }
 
     fn again(item: &Item) -> Portable {
