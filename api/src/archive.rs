@@ -3,6 +3,8 @@
 //! tags. An entry's name is a key, never a path. Every bound of an archive is checked before anything
 //! is applied.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod metadata;
 mod multipart;
 
@@ -327,7 +329,8 @@ fn unpack(bytes: &[u8]) -> Result<Result<Unpacked, Nothing>, Failure> {
         let words = format!("the archive has more than {} entries", limits::IMPORT_ENTRIES_MAX);
         return Err(Failure::invalid(words));
     }
-    let mut left = limits::IMPORT_BYTES_MAX;
+    let mut left = u64::try_from(limits::IMPORT_BYTES_MAX).unwrap_or(u64::MAX);
+    let all_packed = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let mut texts: Vec<(String, Arc<str>)> = Vec::new();
     let mut unrecognized = Vec::new();
     let mut metadata = None;
@@ -337,18 +340,18 @@ fn unpack(bytes: &[u8]) -> Result<Result<Unpacked, Nothing>, Failure> {
             continue;
         }
         let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-        let packed = entry.compressed_size();
+        // What is too much is never unpacked, and what an entry says of its size is not believed.
+        let packed = entry.compressed_size().min(all_packed);
+        let room = RATIO_FREE_BYTES.max(packed.saturating_mul(RATIO_MAX)).min(left);
         let mut unpacked = Vec::new();
-        let room = u64::try_from(left).unwrap_or(u64::MAX).saturating_add(1);
-        if entry.take(room).read_to_end(&mut unpacked).is_err() {
+        if entry.take(room.saturating_add(1)).read_to_end(&mut unpacked).is_err() {
             return Ok(Err(PARSING_DATA_FAILED));
         }
         let size = u64::try_from(unpacked.len()).unwrap_or(u64::MAX);
-        let is_bomb = size > RATIO_FREE_BYTES && size > packed.saturating_mul(RATIO_MAX);
-        if unpacked.len() > left || is_bomb {
+        if size > room {
             return Err(Failure::invalid("the archive unpacks to too much"));
         }
-        left -= unpacked.len();
+        left -= size;
         match String::from_utf8(unpacked) {
             Ok(text) if metadata.is_none() && (name == METADATA_V1 || name == METADATA_V2) => {
                 metadata = Some((name, text));
