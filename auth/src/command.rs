@@ -7,10 +7,10 @@ use alloc::boxed::Box;
 use nacolet_model::limits;
 use serde::{Deserialize, Serialize};
 
-use crate::resource::{Actions, Pattern};
+use crate::resource::{Actions, Pattern, PatternError};
 use crate::users::Key;
 
-/// Name of a user or a role, checked.
+/// Name of a user or a role, checked where it is made. One that is decoded has to be checked again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Name(Box<str>);
 
@@ -20,13 +20,20 @@ impl Name {
     /// # Errors
     /// It is empty, too long, or has characters that show as nothing.
     pub fn new(text: &str) -> Result<Self, NameError> {
+        let name = Self(text.into());
+        name.check().map(|()| name)
+    }
+
+    /// Whether it is one.
+    pub(crate) fn check(&self) -> Result<(), NameError> {
+        let text = &self.0;
         if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(NameError::Illegal);
         }
         if text.chars().count() > limits::USER_NAME_CHARS_MAX {
             return Err(NameError::TooLong);
         }
-        Ok(Self(text.into()))
+        Ok(())
     }
 
     /// The text.
@@ -103,6 +110,68 @@ pub enum Command {
         /// As it was permitted.
         actions: Actions,
     },
+}
+
+impl Command {
+    /// Whether it is one that a client may ask for: to be asked before it is proposed, wherever it comes
+    /// from. Applying asks again.
+    ///
+    /// # Errors
+    /// See [`Invalid`].
+    pub fn check(&self) -> Result<(), Invalid> {
+        match self {
+            Self::Begin(Begin { user, hash, key: _ })
+            | Self::CreateUser { user, hash }
+            | Self::SetPassword { user, hash } => {
+                user.check()?;
+                check_hash(hash)
+            }
+            Self::RemoveUser { user } => Ok(user.check()?),
+            Self::AddRole { role, user } => {
+                role.check()?;
+                Ok(user.check()?)
+            }
+            Self::RemoveRole { role, user } => {
+                role.check()?;
+                user.iter().try_for_each(|user| Ok(user.check()?))
+            }
+            Self::Permit { role, resource, actions: _ }
+            | Self::Forbid { role, resource, actions: _ } => {
+                role.check()?;
+                Ok(resource.check()?)
+            }
+        }
+    }
+}
+
+/// Of all that is stored: the same to who applies a command and who loads a state.
+pub(crate) fn check_hash(hash: &str) -> Result<(), Invalid> {
+    if hash.len() > limits::PASSWORD_HASH_BYTES_MAX { Err(Invalid::Hash) } else { Ok(()) }
+}
+
+/// Why a command is none that a client may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// A name is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A resource is none.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// The hash of the password is too long.
+    #[error("the hash of the password is longer than {} bytes", limits::PASSWORD_HASH_BYTES_MAX)]
+    Hash,
+}
+
+/// Why applying a command changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// Whoever put it into the log did not check it.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// It does not fit the state.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
 }
 
 /// Names what is changed and hides hashes and keys: debug output ends in logs.

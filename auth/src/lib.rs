@@ -28,7 +28,7 @@ mod resource;
 mod snapshot;
 mod users;
 
-pub use command::{Begin, Command, CommandError, Name, NameError, What};
+pub use command::{ApplyError, Begin, Command, CommandError, Invalid, Name, NameError, What};
 pub use resource::{Action, Actions, Kind, Pattern, PatternError, Resource};
 pub use snapshot::{Capture, LoadError, Loader};
 pub use users::{ADMIN_ROLE, Key, Permission, User, Users};

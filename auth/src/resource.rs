@@ -77,7 +77,8 @@ pub struct Resource<'a> {
     pub name: &'a str,
 }
 
-/// A resource as a permission names it, checked.
+/// A resource as a permission names it, checked where it is made. One that is decoded has to be checked
+/// again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Pattern(Box<str>);
 
@@ -106,6 +107,11 @@ impl Pattern {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is one, as it would have been made.
+    pub(crate) fn check(&self) -> Result<(), PatternError> {
+        if Self::new(&self.0)? == *self { Ok(()) } else { Err(PatternError::Parts) }
     }
 
     /// Whether it covers what is asked for.

@@ -9,7 +9,7 @@ use alloc::vec::{self, Vec};
 use nacolet_model::limits;
 use serde::{Deserialize, Serialize};
 
-use crate::command::Name;
+use crate::command::{Name, check_hash};
 use crate::resource::{Actions, Pattern};
 use crate::users::{Key, Permission, User, Users};
 
@@ -141,17 +141,15 @@ impl Loader {
         match item {
             Item::Key(key) if users.key.is_none() => users.key = Some(key),
             Item::User { name, hash, since } => {
-                check(&name)?;
-                if hash.len() > limits::PASSWORD_HASH_BYTES_MAX {
-                    return Err(LoadError::Damaged);
-                }
+                check(name.check())?;
+                check(check_hash(&hash))?;
                 let is_new = users.users.insert(name.as_str().into(), User { hash, since });
                 if is_new.is_some() || users.users.len() > limits::USERS_MAX {
                     return Err(LoadError::Damaged);
                 }
             }
             Item::Role { role, user } if users.users.contains_key(user.as_str()) => {
-                check(&role)?;
+                check(role.check())?;
                 let known = users.roles.entry(role.as_str().into()).or_default();
                 if !known.insert(user.as_str().into()) {
                     return Err(LoadError::Damaged);
@@ -160,10 +158,9 @@ impl Loader {
             Item::Permission { role, resource, actions }
                 if users.roles.contains_key(role.as_str()) =>
             {
-                let checked = Pattern::new(resource.as_str()).ok();
+                check(resource.check())?;
                 let known = users.permissions.entry(role.as_str().into()).or_default();
-                let is_new = known.insert(Permission { resource: resource.clone(), actions });
-                if checked != Some(resource) || !is_new {
+                if !known.insert(Permission { resource, actions }) {
                     return Err(LoadError::Damaged);
                 }
             }
@@ -188,9 +185,9 @@ impl Loader {
     }
 }
 
-/// A name that came from a file or a peer.
-fn check(name: &Name) -> Result<(), LoadError> {
-    Name::new(name.as_str()).map(drop).ok().ok_or(LoadError::Damaged)
+/// What came from a file or a peer is what a command may bring, or it is damaged.
+fn check<E>(checked: Result<(), E>) -> Result<(), LoadError> {
+    checked.ok().ok_or(LoadError::Damaged)
 }
 
 #[cfg(test)]
@@ -269,6 +266,62 @@ mod tests {
         let mut longer = chunks(&state(1)).remove(0);
         longer.push(0);
         assert_eq!(load(&[longer]).err(), Some(LoadError::Damaged));
+    }
+
+    /// A value as it may be decoded, checked or not.
+    fn decoded<T: serde::de::DeserializeOwned>(text: &str) -> T {
+        postcard::from_bytes(&postcard::to_allocvec(text).expect("encodes")).expect("a text")
+    }
+
+    fn any(random: &mut Prng) -> Command {
+        let mut text = |texts: &[&str], long: usize| -> alloc::string::String {
+            let at = random.below(texts.len() as u64 + 1);
+            let text = usize::try_from(at).ok().and_then(|at| texts.get(at).copied());
+            text.map_or_else(|| "ü".repeat(long), Into::into)
+        };
+        let names = ["", " ", "a b", "n", "u1", "u2"];
+        let long = limits::USER_NAME_CHARS_MAX;
+        let user: Name = decoded(&text(&names, long + 1));
+        let role: Name = decoded(&text(&["", "r 1", "r1", "r2", "ROLE_ADMIN"], long + 1));
+        let patterns = ["", ":b:c", "a", "a:b", "a:b:c d", "a:b:c", "a:b:*"];
+        let resource: Pattern = decoded(&text(&patterns, limits::PERMISSION_RESOURCE_BYTES_MAX));
+        let hash: Box<str> = text(&["", "h", "$2b$10$x"], limits::PASSWORD_HASH_BYTES_MAX).into();
+        let actions = Actions::Both;
+        match random.below(9) {
+            0 => Command::Begin(Begin { user, hash, key: [1; 32] }),
+            1 | 2 => Command::CreateUser { user, hash },
+            3 => Command::SetPassword { user, hash },
+            4 => Command::RemoveUser { user },
+            5 => Command::AddRole { role, user },
+            6 => Command::RemoveRole { role, user: Some(user) },
+            7 => Command::Permit { role, resource, actions },
+            _ => Command::Forbid { role, resource, actions },
+        }
+    }
+
+    #[test]
+    fn whatever_was_applied_can_be_loaded() {
+        let mut random = Prng::new(43);
+        let (mut valid, mut invalid) = (0, 0);
+        for round in 0..500 {
+            let mut users = if round % 2 == 0 { Users::new() } else { state(2) };
+            for index in 400..440 {
+                let command = any(&mut random);
+                let before = users.clone();
+                let is_valid = command.check().is_ok();
+                let words = format!("{command:?}");
+                let answer = users.apply_logged(index, command);
+                if answer.is_err() {
+                    assert!(users == before, "{words}");
+                }
+                let refused = matches!(answer, Err(crate::ApplyError::Invalid(_)));
+                assert_eq!(refused, !is_valid, "{words}");
+                *(if is_valid { &mut valid } else { &mut invalid }) += 1;
+                users.invariants();
+                assert!(load(&chunks(&users)).is_ok_and(|loaded| loaded == users), "{words}");
+            }
+        }
+        assert!(valid > 1_000 && invalid > 1_000, "{valid} {invalid}");
     }
 
     #[test]

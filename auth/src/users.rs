@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use nacolet_model::limits;
 
-use crate::command::{Begin, Command, CommandError, Name, What};
+use crate::command::{ApplyError, Begin, Command, CommandError, Name, What};
 use crate::resource::{Action, Actions, Pattern, Resource};
 
 /// Signs tokens.
@@ -113,7 +113,16 @@ impl Users {
         self.roles.get(role).is_some_and(|users| users.contains(user))
     }
 
-    /// Applies a command from the log.
+    /// Applies a command from the log, whoever put it there.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; nothing changed.
+    pub fn apply_logged(&mut self, index: u64, command: Command) -> Result<(), ApplyError> {
+        command.check()?;
+        Ok(self.apply(index, command)?)
+    }
+
+    /// Applies a command that is known to be valid, see [`Self::apply_logged`].
     ///
     /// # Errors
     /// It does not fit; nothing changed.

@@ -14,8 +14,8 @@ use crate::key::KeyText;
 use crate::namespace::NamespaceInfo;
 use crate::store::Slot;
 use crate::{
-    Change, Command, CommandError, Config, ConfigType, Gray, GrayName, GrayVersion, HistoryItem,
-    HistoryOp, Inherit, Labels, Md5, Operator, Publish, Remove, Response, Store, hash,
+    ApplyError, Change, Command, CommandError, Config, ConfigType, Gray, GrayName, GrayVersion,
+    HistoryItem, HistoryOp, Inherit, Labels, Md5, Operator, Publish, Remove, Response, Store, hash,
 };
 
 /// A version that leaves its place, and how: what a history item is made of.
@@ -30,7 +30,31 @@ struct Past {
 }
 
 impl Store {
-    /// Applies the command at log index `index`. What listeners must hear is added to `changes`:
+    /// Applies the command at log index `index`, whoever put it there, as [`Self::apply`] does.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]. The state is as before, and the index is applied.
+    pub fn apply_logged(
+        &mut self,
+        index: u64,
+        command: Command,
+        changes: &mut Vec<Change>,
+    ) -> Result<Response, ApplyError> {
+        if index > self.applied
+            && let Err(invalid) = command.check()
+        {
+            self.advance(index, &command);
+            return Err(invalid.into());
+        }
+        Ok(self.apply(index, command, changes)?)
+    }
+
+    fn advance(&mut self, index: u64, command: &Command) {
+        self.state_hash = hash::chain(self.state_hash, index, command);
+        self.applied = index;
+    }
+
+    /// Applies the command at log index `index`, which is known to be valid. What listeners must hear is added to `changes`:
     /// nothing when everybody still sees the same content, as after a publish of the stored content
     /// (Nacos counts that as an update with history, but tells nobody).
     ///
@@ -45,8 +69,7 @@ impl Store {
         if index <= self.applied {
             return Err(CommandError::AlreadyApplied);
         }
-        self.state_hash = hash::chain(self.state_hash, index, &command);
-        self.applied = index;
+        self.advance(index, &command);
         match command {
             Command::Publish(mut publish) => match publish.gray.take() {
                 None => self.publish(*publish, changes),

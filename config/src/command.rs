@@ -53,6 +53,28 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it is one that a client may ask for: to be asked before it is proposed, wherever it comes
+    /// from. Applying one from the log asks again.
+    ///
+    /// # Errors
+    /// See [`Invalid`].
+    pub fn check(&self) -> Result<(), Invalid> {
+        match self {
+            Self::Publish(publish) => publish.check(),
+            Self::Remove(remove) => {
+                check_namespace_id(&remove.key.namespace)?;
+                remove.gray.iter().try_for_each(GrayName::check)?;
+                Ok(remove.operator.check()?)
+            }
+            Self::CreateNamespace { id, name, desc, at: _ }
+            | Self::UpdateNamespace { id, name, desc, at: _ } => {
+                check_namespace_id(id)?;
+                Ok(Self::check_namespace(name, desc)?)
+            }
+            Self::RemoveNamespace { id, at: _ } => check_namespace_id(id),
+        }
+    }
+
     /// Whether name and description of a namespace are inside their limits.
     ///
     /// # Errors
@@ -61,6 +83,31 @@ impl Command {
         check_named("namespaceName", name, limits::NAMESPACE_NAME_CHARS_MAX)?;
         check_chars("namespaceDesc", desc, limits::NAMESPACE_NAME_CHARS_MAX)
     }
+}
+
+/// Why a command is none that a client may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// A text is missing or too long, or a list is too long.
+    #[error(transparent)]
+    Field(#[from] PublishError),
+    /// The md5 is not that of the content.
+    #[error("the md5 is not that of the content")]
+    Md5,
+    /// The namespace is another spelling of the default one.
+    #[error("the namespace is not spelled as it is stored")]
+    Namespace,
+}
+
+/// Why applying a command changed nothing but the index and the chained hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// Whoever put it into the log did not check it.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// It does not fit the state.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
 }
 
 /// Who asked for a change, and from where.
@@ -184,7 +231,50 @@ pub enum Gray {
     Tag(Box<str>),
 }
 
+impl Labels {
+    /// Whether they are inside their limits.
+    ///
+    /// # Errors
+    /// A label is too long or there are too many tags.
+    pub fn check(&self) -> Result<(), PublishError> {
+        check_chars("appName", &self.app_name, limits::LABEL_CHARS_MAX)?;
+        check_chars("desc", &self.desc, limits::DESC_CHARS_MAX)?;
+        check_chars("use", &self.use_, limits::USE_CHARS_MAX)?;
+        check_chars("effect", &self.effect, limits::USE_CHARS_MAX)?;
+        check_chars("schema", &self.schema, limits::SCHEMA_CHARS_MAX)?;
+        check_chars("encryptedDataKey", &self.encrypted_data_key, limits::LABEL_CHARS_MAX)?;
+        if self.tags.len() > limits::CONFIG_TAGS_MAX {
+            return Err(PublishError::TooMany {
+                what: "config_tags",
+                count_max: limits::CONFIG_TAGS_MAX,
+            });
+        }
+        self.tags
+            .iter()
+            .try_for_each(|tag| check_chars("config_tags", tag, limits::CONFIG_TAG_CHARS_MAX))
+    }
+}
+
 impl Gray {
+    /// Whether it is inside its limits.
+    ///
+    /// # Errors
+    /// The tag is blank or too long; the list of addresses is empty, too long, or has such an
+    /// address.
+    pub fn check(&self) -> Result<(), PublishError> {
+        let ips = match self {
+            Self::Tag(tag) => return check_named("tag", tag, limits::TAG_CHARS_MAX),
+            Self::Beta(ips) => ips,
+        };
+        if ips.is_empty() {
+            return Err(PublishError::Blank { what: "betaIps" });
+        }
+        if ips.len() > limits::BETA_IPS_MAX {
+            return Err(PublishError::TooMany { what: "betaIps", count_max: limits::BETA_IPS_MAX });
+        }
+        ips.iter().try_for_each(|ip| check_named("betaIps", ip, limits::IP_CHARS_MAX))
+    }
+
     /// Which gray version of its config this is.
     #[must_use]
     pub fn name(&self) -> GrayName {
@@ -211,6 +301,19 @@ pub enum GrayName {
     Beta,
     /// The version of this tag.
     Tag(Box<str>),
+}
+
+impl GrayName {
+    /// Whether a gray version can have it.
+    ///
+    /// # Errors
+    /// The tag is blank or too long.
+    pub fn check(&self) -> Result<(), PublishError> {
+        match self {
+            Self::Beta => Ok(()),
+            Self::Tag(tag) => check_named("tag", tag, limits::TAG_CHARS_MAX),
+        }
+    }
 }
 
 impl fmt::Display for GrayName {
@@ -259,12 +362,7 @@ impl Publish {
         operator: Operator,
         at: WallTime,
     ) -> Result<Self, PublishError> {
-        if content.trim().is_empty() {
-            return Err(PublishError::ContentBlank);
-        }
-        if content.len() > limits::CONTENT_BYTES_MAX {
-            return Err(PublishError::ContentTooLong { bytes_max: limits::CONTENT_BYTES_MAX });
-        }
+        check_content(&content)?;
         operator.check()?;
         Ok(Self {
             key,
@@ -280,27 +378,20 @@ impl Publish {
         })
     }
 
+    fn check(&self) -> Result<(), Invalid> {
+        check_namespace_id(&self.key.namespace)?;
+        check_version(&self.content, self.md5)?;
+        self.labels.check()?;
+        self.gray.iter().try_for_each(Gray::check)?;
+        Ok(self.operator.check()?)
+    }
+
     /// Adds labels; `inherit` says which ones the stored config keeps.
     ///
     /// # Errors
     /// A label is too long or there are too many tags.
     pub fn with_labels(self, labels: Labels, inherit: Inherit) -> Result<Self, PublishError> {
-        check_chars("appName", &labels.app_name, limits::LABEL_CHARS_MAX)?;
-        check_chars("desc", &labels.desc, limits::DESC_CHARS_MAX)?;
-        check_chars("use", &labels.use_, limits::USE_CHARS_MAX)?;
-        check_chars("effect", &labels.effect, limits::USE_CHARS_MAX)?;
-        check_chars("schema", &labels.schema, limits::SCHEMA_CHARS_MAX)?;
-        let data_key = &labels.encrypted_data_key;
-        check_chars("encryptedDataKey", data_key, limits::LABEL_CHARS_MAX)?;
-        if labels.tags.len() > limits::CONFIG_TAGS_MAX {
-            return Err(PublishError::TooMany {
-                what: "config_tags",
-                count_max: limits::CONFIG_TAGS_MAX,
-            });
-        }
-        for tag in &labels.tags {
-            check_chars("config_tags", tag, limits::CONFIG_TAG_CHARS_MAX)?;
-        }
+        labels.check()?;
         Ok(Self { labels, inherit, ..self })
     }
 
@@ -310,21 +401,7 @@ impl Publish {
     /// The tag is blank or too long; the list of addresses is empty, too long, or has such an
     /// address.
     pub fn with_gray(self, gray: Gray) -> Result<Self, PublishError> {
-        match &gray {
-            Gray::Tag(tag) => check_named("tag", tag, limits::TAG_CHARS_MAX)?,
-            Gray::Beta(ips) => {
-                if ips.is_empty() {
-                    return Err(PublishError::Blank { what: "betaIps" });
-                }
-                if ips.len() > limits::BETA_IPS_MAX {
-                    let count_max = limits::BETA_IPS_MAX;
-                    return Err(PublishError::TooMany { what: "betaIps", count_max });
-                }
-                for ip in ips {
-                    check_named("betaIps", ip, limits::IP_CHARS_MAX)?;
-                }
-            }
-        }
+        gray.check()?;
         Ok(Self { gray: Some(gray), ..self })
     }
 
@@ -470,6 +547,27 @@ pub enum PublishError {
         /// The limit it passed.
         count_max: usize,
     },
+}
+
+fn check_content(content: &str) -> Result<(), PublishError> {
+    if content.trim().is_empty() {
+        return Err(PublishError::ContentBlank);
+    }
+    if content.len() > limits::CONTENT_BYTES_MAX {
+        return Err(PublishError::ContentTooLong { bytes_max: limits::CONTENT_BYTES_MAX });
+    }
+    Ok(())
+}
+
+/// Whether a content can be stored under this md5: the same to who applies a command and who loads a
+/// state, as is everything here.
+pub(crate) fn check_version(content: &str, md5: Md5) -> Result<(), Invalid> {
+    check_content(content)?;
+    if Md5::of(content) == md5 { Ok(()) } else { Err(Invalid::Md5) }
+}
+
+fn check_namespace_id(id: &Namespace) -> Result<(), Invalid> {
+    if id.is_canonical() { Ok(()) } else { Err(Invalid::Namespace) }
 }
 
 fn check_named(what: &'static str, text: &str, chars_max: usize) -> Result<(), PublishError> {

@@ -45,8 +45,8 @@ mod snapshot;
 mod store;
 
 pub use command::{
-    Command, CommandError, ConfigType, Gray, GrayName, Inherit, Labels, Operator, Publish,
-    PublishError, Remove, Response,
+    ApplyError, Command, CommandError, ConfigType, Gray, GrayName, Inherit, Invalid, Labels,
+    Operator, Publish, PublishError, Remove, Response,
 };
 pub use gray::{Caller, GrayKind, GrayVersion};
 pub use history::{HistoryItem, HistoryOp};

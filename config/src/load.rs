@@ -10,12 +10,14 @@ use alloc::vec::Vec;
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, WallTime};
 
 use crate::apply::shared_labels;
+use crate::command::check_version;
 use crate::history::HistoryOp;
 use crate::key::KeyText;
 use crate::snapshot::{Content, Header, Record, VERSION, Version};
 use crate::store::Slot;
 use crate::{
-    Config, ConfigType, Gray, GrayName, GrayVersion, HistoryItem, Labels, Md5, Operator, Store,
+    Command, Config, ConfigType, Gray, GrayName, GrayVersion, HistoryItem, Labels, Md5, Operator,
+    Store,
 };
 
 /// Why chunks are no state. None of it is taken then.
@@ -46,11 +48,17 @@ pub enum LoadError {
     Incomplete,
 }
 
-/// A record contradicts what came before it.
+/// A record contradicts what came before it, or holds what no command can have brought.
 struct Contradiction;
 
-/// Takes the chunks of a [`crate::Capture`] in order and makes a [`Store`] of them. Checks structure, not
-/// limits, so that a state written under wider limits is read; only history is cut to its bounds.
+/// What is loaded is what can be applied, or a state that was taken would be one that cannot be loaded.
+fn valid<E>(checked: Result<(), E>) -> Result<(), Contradiction> {
+    checked.map_err(|_invalid| Contradiction)
+}
+
+/// Takes the chunks of a [`crate::Capture`] in order and makes a [`Store`] of them. Each value is checked
+/// as applying checks it; how many there are is not, so that a state written under wider limits is read,
+/// and only history is cut to its bounds.
 #[derive(Default)]
 pub struct Loader {
     store: Store,
@@ -157,6 +165,7 @@ impl Loader {
             }
             Record::Namespace { id, info } => {
                 let id = Namespace::parse(id).map_err(|_error| Contradiction)?;
+                valid(Command::check_namespace(&info.name, &info.desc))?;
                 self.store.namespaces.restore(id, info.into_owned()).ok_or(Contradiction)
             }
             Record::Key { namespace, group, data_id } => {
@@ -242,6 +251,7 @@ impl Loader {
         gray: Gray,
         version: Version<'_>,
     ) -> Result<(), Contradiction> {
+        valid(gray.check())?;
         let Taken { at, config_type, labels, operator, md5, content } = self.take(version)?;
         let slot = &mut self.current.as_mut().ok_or(Contradiction)?.slot;
         if slot.gray(&gray.name()).is_some() || id > self.store.applied {
@@ -269,6 +279,7 @@ impl Loader {
         pays: bool,
         version: Version<'_>,
     ) -> Result<(), Contradiction> {
+        valid(gray.as_deref().map_or(Ok(()), GrayName::check))?;
         let Taken { at, config_type, labels, operator, md5, content } = self.take(version)?;
         let current = self.current.as_mut().ok_or(Contradiction)?;
         let limit = current.items.last().map_or(self.store.applied, |newer| newer.id - 1);
@@ -300,13 +311,16 @@ impl Loader {
     fn take(&mut self, version: Version<'_>) -> Result<Taken, Contradiction> {
         let current = self.current.as_mut().ok_or(Contradiction)?;
         if let Some(operator) = version.operator {
+            valid(operator.check())?;
             self.operator = Arc::new(operator.into_owned());
         }
         let labels = version.labels.map(Cow::into_owned).unwrap_or_default();
+        valid(labels.check())?;
         let labels = shared_labels(labels, current.labels.as_ref());
         current.labels.clone_from(&labels);
         let (md5, content) = match version.content {
             Content::Inline { md5, text } => {
+                valid(check_version(text, md5))?;
                 current.contents.push((md5, text.into()));
                 current.contents.last()
             }
@@ -373,7 +387,7 @@ mod tests {
     fn namespace<'a>(id: &'a str) -> Record<'a> {
         let at = WallTime(0);
         let info = crate::namespace::NamespaceInfo {
-            name: "".into(),
+            name: "n".into(),
             desc: "".into(),
             created: at,
             modified: at,

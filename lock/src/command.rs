@@ -30,6 +30,21 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it is one that a client may ask for: to be asked before it is proposed, wherever it comes
+    /// from. Applying asks again.
+    ///
+    /// # Errors
+    /// See [`Invalid`].
+    pub fn check(&self) -> Result<(), Invalid> {
+        match self {
+            Self::Acquire(Acquire { key, millis, .. }) => {
+                check_key(key)?;
+                check_time(*millis)
+            }
+            Self::Release(Release { key, .. }) => Ok(check_key(key)?),
+        }
+    }
+
     /// Sets the time: done by the member that proposes the command, at the last moment.
     pub fn set_stamp(&mut self, now: Stamp) {
         match self {
@@ -84,7 +99,8 @@ impl Release {
     }
 }
 
-fn check_key(key: &str) -> Result<(), KeyError> {
+/// Of all that is stored: names are the same to who applies a command and who loads a state.
+pub(crate) fn check_key(key: &str) -> Result<(), KeyError> {
     if key.trim().is_empty() {
         return Err(KeyError::Blank);
     }
@@ -92,6 +108,33 @@ fn check_key(key: &str) -> Result<(), KeyError> {
         return Err(KeyError::TooLong);
     }
     Ok(())
+}
+
+/// The same for how long a lock is held, from the moment on in which it was taken.
+pub(crate) fn check_time(millis: u64) -> Result<(), Invalid> {
+    if u128::from(millis) > limits::LOCK_TIME_MAX.as_millis() { Err(Invalid::Time) } else { Ok(()) }
+}
+
+/// Why a command is none that a client may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// Its name is none.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// It would hold the lock for too long.
+    #[error("the lock would be held for longer than {} s", limits::LOCK_TIME_MAX.as_secs())]
+    Time,
+}
+
+/// Why applying a command changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// Whoever put it into the log did not check it.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// It does not fit the state.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
 }
 
 /// Why a command was not made.

@@ -25,6 +25,6 @@ mod command;
 mod snapshot;
 mod table;
 
-pub use command::{Acquire, Command, CommandError, KeyError, Release, Stamp};
+pub use command::{Acquire, ApplyError, Command, CommandError, Invalid, KeyError, Release, Stamp};
 pub use snapshot::{Capture, LoadError, Loader};
 pub use table::Locks;

@@ -11,6 +11,7 @@ use alloc::vec::{self, Vec};
 use nacolet_model::limits;
 use serde::{Deserialize, Serialize};
 
+use crate::command::{check_key, check_time};
 use crate::table::{Locks, Time};
 
 /// Version of the format. A loader reads its own and no other.
@@ -122,8 +123,9 @@ impl Loader {
         self.chunks += 1;
         (self.left, self.locks.time) = (left, header.time);
         for Lock { key, end } in locks {
-            let is_valid = !key.is_empty()
-                && key.len() <= limits::LOCK_KEY_BYTES_MAX
+            let rest = end.checked_sub(header.time.millis);
+            let is_valid = check_key(&key).is_ok()
+                && rest.is_some_and(|rest| check_time(rest).is_ok())
                 && !self.locks.held.contains_key(&*key)
                 && self.locks.len() < limits::LOCKS_MAX;
             if !is_valid {
@@ -205,6 +207,62 @@ mod tests {
         let mut longer = chunks(&held(1)).remove(0);
         longer.push(0);
         assert_eq!(load(&[longer]), Err(LoadError::Damaged));
+    }
+
+    #[test]
+    fn whatever_was_applied_can_be_loaded() {
+        let mut random = Prng::new(42);
+        let (longest, long) = (limits::LOCK_TIME_MAX.as_secs() * 1_000, limits::LOCK_KEY_BYTES_MAX);
+        let (mut valid, mut invalid) = (0, 0);
+        for _ in 0..500 {
+            let mut locks = Locks::new();
+            for _ in 0..40 {
+                let mut pick = |count| usize::try_from(random.below(count)).expect("small");
+                let key = ["", " ", "\n\t", "a", "b", "c"][pick(6)];
+                let key = match pick(8) {
+                    0 => "k".repeat(long + pick(2)),
+                    _ => key.into(),
+                };
+                let times = [0, 1, 5_000, longest, longest + 1, u64::MAX];
+                let (millis, far) = (times[pick(6)], times[pick(6)]);
+                let stamp = Stamp { clock: random.below(3), millis: far };
+                let key = key.into();
+                let command = match random.below(3) {
+                    0 => Command::Release(crate::Release { key, stamp }),
+                    _ => Command::Acquire(Acquire { key, millis, stamp }),
+                };
+                let before = chunks(&locks);
+                let answer = locks.apply_logged(&command);
+                locks.invariants();
+                if command.check().is_ok() {
+                    valid += 1;
+                } else {
+                    assert!(matches!(answer, Err(crate::ApplyError::Invalid(_))), "{command:?}");
+                    assert_eq!(chunks(&locks), before, "{command:?}");
+                    invalid += 1;
+                }
+                assert_eq!(load(&chunks(&locks)).as_ref(), Ok(&locks), "{command:?}");
+            }
+        }
+        assert!(valid > 1_000 && invalid > 1_000, "{valid} {invalid}");
+    }
+
+    #[test]
+    fn a_state_that_no_command_leads_to_is_refused() {
+        let time = Time { stamp: Stamp { clock: 1, millis: 5 }, millis: 100 };
+        let longest = limits::LOCK_TIME_MAX.as_secs() * 1_000;
+        let check = |key: &str, end, expected: bool| {
+            let header = Header { version: VERSION, number: 0, time, left: 0 };
+            let lock = Lock { key: Cow::Borrowed(key), end };
+            let chunk = postcard::to_allocvec(&(header, [lock].as_slice())).expect("encodes");
+            assert_eq!(load(&[chunk]).is_ok(), expected, "{key:?} {end}");
+        };
+        check("a", 100, true);
+        check("a", 100 + longest, true);
+        check("a", 101 + longest, false);
+        check("a", 99, false);
+        check("", 100, false);
+        check(" ", 100, false);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use alloc::sync::Arc;
 use nacolet_model::limits;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Acquire, Command, CommandError, Release, Stamp};
+use crate::command::{
+    Acquire, ApplyError, Command, CommandError, Release, Stamp, check_key, check_time,
+};
 
 /// The time of the locks. It begins at zero whenever no lock is held, so that members with the same
 /// locks have the same state, whatever there was before.
@@ -56,7 +58,16 @@ impl Locks {
         self.held.is_empty()
     }
 
-    /// Applies a command from the log: whether the lock was taken, or freed, by it.
+    /// Applies a command from the log, whoever put it there: whether the lock was taken, or freed, by it.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]. One that is invalid does not even move the time.
+    pub fn apply_logged(&mut self, command: &Command) -> Result<bool, ApplyError> {
+        command.check()?;
+        Ok(self.apply(command)?)
+    }
+
+    /// Applies a command that is known to be valid, see [`Self::apply_logged`].
     ///
     /// # Errors
     /// As many locks are held as may be.
@@ -114,6 +125,9 @@ impl Locks {
     /// When it does not.
     pub fn invariants(&self) {
         assert!(self.held.len() <= limits::LOCKS_MAX);
+        assert!(self.held.keys().all(|key| check_key(key).is_ok()));
+        let may_be = |end: &u64| check_time(end.saturating_sub(self.time.millis)).is_ok();
+        assert!(self.held.values().all(may_be), "held for longer than may be");
         assert_eq!(self.held.len(), self.ends.len());
         assert!(self.held.iter().all(|(key, end)| self.ends.contains(&(*end, Arc::clone(key)))));
         assert!(self.ends.iter().all(|(end, _)| *end >= self.time.millis), "held for too long");

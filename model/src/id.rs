@@ -221,6 +221,13 @@ impl Namespace {
         Self(Self::PUBLIC.into())
     }
 
+    /// Whether it is spelled as [`Self::parse`] spells it: one that was decoded may be another spelling of
+    /// the default namespace, which nothing must be stored under.
+    #[must_use]
+    pub fn is_canonical(&self) -> bool {
+        Self::canonical(&self.0) == Ok(&*self.0)
+    }
+
     /// Whether this is the default namespace.
     #[must_use]
     pub fn is_public(&self) -> bool {
@@ -294,6 +301,10 @@ mod tests {
         check(Namespace::canonical("dev"), Ok("dev"));
         check(Namespace::canonical("a/b"), Err("illegal"));
         assert!(Namespace::public().is_public());
+        for (text, expected) in [("public", true), ("dev", true), ("null", false)] {
+            let decoded = Namespace::try_from(Box::<str>::from(text)).expect("a word");
+            assert_eq!(decoded.is_canonical(), expected, "{text}");
+        }
     }
 
     #[test]

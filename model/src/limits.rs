@@ -398,6 +398,18 @@ pub const RAFT_CHUNK_RETRY: Duration = Duration::from_millis(200);
 pub const RAFT_READS_MAX: usize = 1_024;
 /// Times by which an election timeout grows while candidacies bring no leader: 9.6 s at most.
 pub const RAFT_ELECTION_GROWTH_MAX: u32 = 8;
+/// Highest term, and so far below the end of the type that one more is always a number: an election in
+/// every nanosecond reaches it in 146 years. Beyond: a message is dropped, a data directory refused, and
+/// nobody campaigns.
+pub const RAFT_TERM_MAX: u64 = (1 << 62) - 1;
+/// Highest log index, for the same reason. Beyond: the same, and proposals are refused.
+pub const RAFT_INDEX_MAX: u64 = (1 << 62) - 1;
+/// How many terms a message may be ahead and still be believed. A term grows by one with an election,
+/// which takes 600 ms at least: so many are eleven hours of nothing else. Beyond: dropped; and a member
+/// that has no leader goes this far towards it, so that one that slept through more elections (a new
+/// one, an old backup) gets there with some heartbeats, from any term to any other. Whoever has the key
+/// and lies needs 2^46 messages to get a term to its end: 22 years with 100,000 a second.
+pub const RAFT_TERM_AHEAD_MAX: u64 = 1 << 16;
 /// Members of a cluster, learners included.
 pub const MEMBERS_MAX: usize = 16;
 /// Largest command, bytes: the largest content and its fields.
@@ -459,9 +471,15 @@ pub const DISTRO_INBOX_MAX: usize = 1_024;
 pub const DISTRO_INBOX_BYTES_MAX: usize = 8 << 20;
 /// Incoming peer connections. Beyond: the newest is closed.
 pub const PEER_CONNECTIONS_MAX: usize = 16;
-/// Incoming peer connections that have not proved yet that they hold the cluster key. Beyond: the
-/// newest is closed, so that strangers cannot take the places of members.
+/// Incoming peer connections from addresses of no known peer that have not proved yet that they hold the
+/// cluster key. Beyond: the oldest that has said nothing is closed, or else the oldest, so that strangers
+/// cannot keep the place of one that joins.
 pub const PEER_HANDSHAKES_MAX: usize = 8;
+/// The same from each address of a known peer, which shares no place with others: as many members as may
+/// call from one host at a time. Same answer.
+pub const PEER_HANDSHAKES_KNOWN_MAX: usize = 4;
+/// A stranger that says nothing for this long is no member: those speak first, and at once. Beyond: close.
+pub const PEER_SILENCE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a handshake, both to call and to be called. Beyond: close.
 pub const PEER_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A peer that takes none of what is sent to it for this long is not there any more: longer than an

@@ -23,6 +23,21 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether a client may ask for it: what is wrong with a command that another member forwards is found
+    /// before it is proposed, as at the door.
+    ///
+    /// # Errors
+    /// What the door would answer.
+    pub(crate) fn check(&self, registry: &registry::Registry) -> Result<(), Refused> {
+        let is_valid = match self {
+            Self::Config(command) => command.check().is_ok(),
+            Self::Registry(command) => return registry.admits(command).map_err(Refused::Registry),
+            Self::Lock(command) => command.check().is_ok(),
+            Self::Auth(command) => command.check().is_ok(),
+        };
+        if is_valid { Ok(()) } else { Err(Refused::Invalid) }
+    }
+
     /// The last thing before it is proposed, by the member that proposes it.
     pub(crate) fn stamp(&mut self) {
         match self {
@@ -57,4 +72,33 @@ pub(crate) enum Refused {
     Lock(lock::CommandError),
     /// By the users.
     Auth(auth::CommandError),
+    /// By all: no door lets it through, so no client asked for it.
+    Invalid,
+}
+
+impl From<config::ApplyError> for Refused {
+    fn from(error: config::ApplyError) -> Self {
+        match error {
+            config::ApplyError::Refused(error) => Self::Config(error),
+            config::ApplyError::Invalid(_) => Self::Invalid,
+        }
+    }
+}
+
+impl From<lock::ApplyError> for Refused {
+    fn from(error: lock::ApplyError) -> Self {
+        match error {
+            lock::ApplyError::Refused(error) => Self::Lock(error),
+            lock::ApplyError::Invalid(_) => Self::Invalid,
+        }
+    }
+}
+
+impl From<auth::ApplyError> for Refused {
+    fn from(error: auth::ApplyError) -> Self {
+        match error {
+            auth::ApplyError::Refused(error) => Self::Auth(error),
+            auth::ApplyError::Invalid(_) => Self::Invalid,
+        }
+    }
 }

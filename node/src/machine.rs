@@ -240,8 +240,8 @@ impl RaftStateMachine for Machine {
         match command {
             Command::Config(command) => {
                 let mut store = write(&self.shared.configs);
-                let result = store.apply(index.0, command, &mut pending.changes);
-                result.map(Response::Config).map_err(Refused::Config)
+                let result = store.apply_logged(index.0, command, &mut pending.changes);
+                result.map(Response::Config).map_err(Refused::from)
             }
             Command::Registry(command) => {
                 pending.services = true;
@@ -250,11 +250,11 @@ impl RaftStateMachine for Machine {
                 result.map(Response::Registry).map_err(Refused::Registry)
             }
             Command::Lock(command) => {
-                self.locks.apply(&command).map(Response::Lock).map_err(Refused::Lock)
+                self.locks.apply_logged(&command).map(Response::Lock).map_err(Refused::from)
             }
             Command::Auth(command) => {
-                let applied = write(&self.shared.users).apply(index.0, command);
-                applied.map(|()| Response::Auth).map_err(Refused::Auth)
+                let applied = write(&self.shared.users).apply_logged(index.0, command);
+                applied.map(|()| Response::Auth).map_err(Refused::from)
             }
         }
     }

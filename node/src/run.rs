@@ -116,7 +116,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
     let before = Before::open(settings.cluster.as_ref(), &dir, record, address.port(), seed)?;
     let Started { raft, tasks, unsettled } =
         start_raft(settings, &dir, seed, &shared, &aftermath, &before)?;
-    let member = before.complete(&raft, &dir, &aftermath)?;
+    let member = before.complete(&raft, &dir, &aftermath, &shared)?;
     let cluster = member.as_ref().map(|member| SharedCluster::clone(&member.cluster));
     let (requests, from_api) = async_channel::bounded(limits::CORE_QUEUE_MAX);
     let probed = Arc::default();

@@ -47,7 +47,7 @@ mod runtime;
 pub mod testing;
 mod types;
 
-pub use engine::{Message, MessageBody, Refusal, RoleKind};
+pub use engine::{MembershipError, Message, MessageBody, Refusal, RoleKind};
 pub use memory::{RamLog, RamSnapshots};
 pub use replica::{Application, Replica, SnapshotStorage, State};
 pub use runtime::{

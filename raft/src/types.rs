@@ -6,7 +6,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use nacolet_model::NodeId;
+use nacolet_model::{NodeId, limits};
 use serde::{Deserialize, Serialize};
 
 /// Collects into a tree one by one: `collect` sorts first, and each kind of it would bring 4 KB of
@@ -33,6 +33,32 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 )]
 pub struct Term(pub u64);
 
+impl Term {
+    /// The last one. One more than it is still a number, but no term.
+    pub const MAX: Self = Self(limits::RAFT_TERM_MAX);
+
+    /// The term that follows; none behind the last.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        self.after(1)
+    }
+
+    /// The term that comes so many later; none behind the last.
+    #[must_use]
+    pub const fn after(self, terms: u64) -> Option<Self> {
+        match self.0.checked_add(terms) {
+            Some(later) if later <= Self::MAX.0 => Some(Self(later)),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Whether there is such a term: what comes from a peer or a disk may be any number.
+    #[must_use]
+    pub const fn is_valid(self) -> bool {
+        self.0 <= Self::MAX.0
+    }
+}
+
 /// Position in the log; the first entry has index 1, 0 means "before the log".
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -42,11 +68,26 @@ pub struct LogIndex(pub u64);
 impl LogIndex {
     /// The position before the first entry.
     pub const ZERO: Self = Self(0);
+    /// The last one. One more than it is still a number, but no position of an entry.
+    pub const MAX: Self = Self(limits::RAFT_INDEX_MAX);
 
-    /// The position right behind this one.
+    /// The position right behind this one, where ranges begin and end. It is one more for every valid
+    /// position; where an entry is to be put there, see [`Self::free`].
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
+    }
+
+    /// The position for a new entry behind this one; none behind the last.
+    #[must_use]
+    pub const fn free(self) -> Option<Self> {
+        if self.0 < Self::MAX.0 { Some(self.next()) } else { None }
+    }
+
+    /// Whether there is such a position: what comes from a peer or a disk may be any number.
+    #[must_use]
+    pub const fn is_valid(self) -> bool {
+        self.0 <= Self::MAX.0
     }
 
     /// The position right before this one; the position before the log has none and stays.
@@ -73,6 +114,14 @@ pub struct LogId {
     pub index: LogIndex,
 }
 
+impl LogId {
+    /// Whether an entry can have it.
+    #[must_use]
+    pub const fn is_valid(self) -> bool {
+        self.term.is_valid() && self.index.is_valid()
+    }
+}
+
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -91,6 +140,20 @@ pub enum EntryPayload {
     Command(#[serde(with = "command_bytes")] Arc<[u8]>),
     /// A membership that takes effect when it is applied. Boxed, so that the common entry is small.
     Membership(Box<Membership>),
+}
+
+impl Entry {
+    /// Whether there can be such an entry in a log: it has a place, its command is no larger than one
+    /// may be, its membership is one.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let payload = match &self.payload {
+            EntryPayload::Blank => true,
+            EntryPayload::Command(bytes) => bytes.len() <= limits::COMMAND_BYTES_MAX,
+            EntryPayload::Membership(membership) => membership.check().is_ok(),
+        };
+        payload && self.id.is_valid() && self.id.index > LogIndex::ZERO
+    }
 }
 
 /// Command bytes as one byte string: serde would walk a shared slice element by element.
@@ -178,6 +241,17 @@ pub struct SnapshotMeta {
     pub id: u64,
 }
 
+impl SnapshotMeta {
+    /// Whether an honest leader of `term` can have such a snapshot.
+    #[must_use]
+    pub fn is_possible(&self, term: Term) -> bool {
+        self.last.is_valid()
+            && self.last.index > LogIndex::ZERO
+            && self.last.term <= term
+            && self.membership.check().is_ok()
+    }
+}
+
 /// One change of membership asked for by an operator; it always goes through the joint path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MembershipChange {
@@ -228,6 +302,19 @@ mod tests {
         };
         let golden = vec![2, 172, 2, 2, 1, 1, 1, 2, 1, 3, 0, 1, 1, 1, b'a'];
         check(EntryPayload::Membership(Box::new(membership)), &golden);
+    }
+
+    #[test]
+    fn terms_and_positions_end_before_their_type_does() {
+        assert_eq!((Term(7).next(), Term(7).after(3)), (Some(Term(8)), Some(Term(10))));
+        assert_eq!((Term::MAX.next(), Term(1).after(u64::MAX)), (None, None));
+        assert_eq!(Term(Term::MAX.0 - 3).after(3), Some(Term::MAX));
+        assert_eq!((LogIndex(7).free(), LogIndex::MAX.free()), (Some(LogIndex(8)), None));
+        assert_eq!(LogIndex::MAX.next().0, LogIndex::MAX.0 + 1, "a range may end behind the last");
+        for number in [0, limits::RAFT_TERM_MAX, limits::RAFT_TERM_MAX + 1, u64::MAX] {
+            let (term, index) = (Term(number), LogIndex(number));
+            assert_eq!(LogId { term, index }.is_valid(), number <= limits::RAFT_TERM_MAX);
+        }
     }
 
     #[test]

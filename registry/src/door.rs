@@ -151,7 +151,7 @@ impl Registry {
     /// Whether there is room for so many bytes of text. Replaced texts are not set off against new
     /// ones: at the brim, removing comes first.
     pub(crate) fn check_bytes(&self, bytes: usize) -> Result<(), RegistryError> {
-        if self.text_bytes + bytes > limits::REGISTRY_TEXT_BYTES_MAX {
+        if self.text_bytes.saturating_add(bytes) > limits::REGISTRY_TEXT_BYTES_MAX {
             return Err(RegistryError::NodeFull);
         }
         Ok(())
@@ -509,7 +509,7 @@ fn check_override(
 
 impl PutOverrides {
     /// Bytes that an override of one instance and what is shown of it may grow by.
-    fn text_bytes(&self) -> usize {
+    pub(crate) fn text_bytes(&self) -> usize {
         2 * match &self.metadata {
             MetadataChange::Keep => 0,
             MetadataChange::Replace(metadata) | MetadataChange::Put(metadata) => {

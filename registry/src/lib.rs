@@ -36,6 +36,7 @@ mod instance;
 mod meta;
 mod persistent;
 pub mod probe;
+mod proposal;
 mod query;
 mod reftime;
 mod request;

@@ -13,7 +13,7 @@ use crate::instance::{Base, Declared, Instance};
 use crate::persistent::{MetadataChange, PutOverrides};
 use crate::probe::aim;
 use crate::request::RegistryError;
-use crate::spec::{InstanceKey, Metadata, SpecError};
+use crate::spec::{InstanceKey, Metadata, SpecError, check_weight};
 
 /// How clients are matched with instances. Stored and echoed; `Label` selects nothing without a CMDB,
 /// as in Nacos.
@@ -177,6 +177,12 @@ impl Durable {
 }
 
 impl ClusterMeta {
+    /// Whether it can be stored. The door is stricter, see `HealthChecker::check`: what an older one let
+    /// through stays.
+    pub(crate) fn check(&self) -> Result<(), RegistryError> {
+        self.health_checker.check_texts()
+    }
+
     /// Bytes of its texts.
     pub(crate) fn text_bytes(&self) -> usize {
         self.metadata.text_bytes() + self.health_checker.text_bytes()
@@ -184,6 +190,12 @@ impl ClusterMeta {
 }
 
 impl Override {
+    /// Whether it is inside its limits.
+    pub(crate) fn check(&self) -> Result<(), SpecError> {
+        self.weight.map_or(Ok(()), check_weight)?;
+        check_hidden(&self.hide)
+    }
+
     /// Bytes of its texts.
     pub(crate) fn text_bytes(&self) -> usize {
         self.put.text_bytes() + self.hide.iter().map(|key| key.len()).sum::<usize>()
@@ -227,17 +239,20 @@ impl Override {
                         self.hide.push(key.clone());
                     }
                 }
-                let bytes: usize = self.hide.iter().map(|key| key.len()).sum();
-                if self.hide.len() > limits::METADATA_ENTRIES_MAX {
-                    return Err(SpecError::MetadataEntries);
-                }
-                if bytes > limits::METADATA_BYTES_MAX {
-                    return Err(SpecError::MetadataBytes);
-                }
+                check_hidden(&self.hide)?;
             }
         }
         Ok(())
     }
+}
+
+/// Whether so many keys of a metadata map may be taken out.
+pub(crate) fn check_hidden(keys: &[Box<str>]) -> Result<(), SpecError> {
+    if keys.len() > limits::METADATA_ENTRIES_MAX {
+        return Err(SpecError::MetadataEntries);
+    }
+    let bytes: usize = keys.iter().map(|key| key.len()).sum();
+    if bytes > limits::METADATA_BYTES_MAX { Err(SpecError::MetadataBytes) } else { Ok(()) }
 }
 
 impl ServiceMeta {
@@ -273,6 +288,12 @@ impl HealthChecker {
         }
     }
 
+    /// Whether its texts are inside their limits.
+    fn check_texts(&self) -> Result<(), RegistryError> {
+        let is_long = self.text_bytes() > limits::METADATA_BYTES_MAX;
+        if is_long { Err(RegistryError::TooLong) } else { Ok(()) }
+    }
+
     /// Whether it makes anybody connect to anything.
     pub(crate) fn probes(&self) -> bool {
         matches!(self, Self::Tcp | Self::Http { .. })
@@ -281,9 +302,7 @@ impl HealthChecker {
     /// Whether it is inside its limits, and can be what it says: an operator must not believe in a
     /// probe that never happens.
     pub(crate) fn check(&self) -> Result<(), RegistryError> {
-        if self.text_bytes() > limits::METADATA_BYTES_MAX {
-            return Err(RegistryError::TooLong);
-        }
+        self.check_texts()?;
         match self {
             Self::Http { path, headers, .. } if !aim::is_request(path, headers) => {
                 Err(RegistryError::CheckerRequest)

@@ -125,7 +125,8 @@ impl Registry {
     /// Applies one command of the Raft log. The answer is that of the request that proposed it.
     ///
     /// # Errors
-    /// What the door could not see because another command came first.
+    /// What the door could not see because another command came first; or what no door lets through, of a
+    /// command that was put into the log by other means. Nothing but the chained hash changed.
     pub fn apply(
         &mut self,
         now: Instant,
@@ -134,7 +135,13 @@ impl Registry {
         out: &mut Vec<Output>,
     ) -> Result<Reply, RegistryError> {
         self.hash = chain(self.hash, index, &command);
-        let result = match command {
+        let result = command.check().and_then(|()| self.apply_checked(now, command));
+        self.settle(now, out);
+        result
+    }
+
+    fn apply_checked(&mut self, now: Instant, command: Command) -> Result<Reply, RegistryError> {
+        match command {
             Command::Register(register) => self.apply_register(now, *register),
             Command::Deregister { service, instance } => {
                 self.apply_deregister(now, &service, &instance)
@@ -151,9 +158,7 @@ impl Registry {
                 self.apply_remove_overrides(now, &service, &instances)
             }
             Command::SetSwitch(switch) => self.apply_switch(now, switch),
-        };
-        self.settle(now, out);
-        result
+        }
     }
 
     /// Chained over every command applied so far: two nodes that differ have gone apart.

@@ -9,8 +9,9 @@ use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::meta::{ClusterMeta, Override, ServiceMeta};
+use crate::proposal::check_service;
 use crate::service::Service;
-use crate::spec::{InstanceKey, InstanceSpec, check_weight};
+use crate::spec::{InstanceKey, InstanceSpec};
 use crate::step::{Output, Registry};
 use crate::switches::Switches;
 
@@ -203,6 +204,7 @@ impl Loader {
                 if version != VERSION {
                     return Err(LoadError::Version { found: version });
                 }
+                valid(switches.check())?;
                 *loaded = Some(Replicated { hash, switches, services: Vec::new() });
             }
             (Record::Head { .. }, Some(_)) | (_, None) => return Err(LoadError::OutOfOrder),
@@ -213,9 +215,8 @@ impl Loader {
                 self.ended = true;
             }
             (Record::Service { key, meta }, Some(loaded)) => {
-                if meta.as_ref().is_some_and(|meta| meta.check().is_err()) {
-                    return Err(LoadError::Damaged);
-                }
+                valid(check_service(&key))?;
+                valid(meta.as_ref().map_or(Ok(()), ServiceMeta::check))?;
                 let (clusters, overrides, instances) = (Vec::new(), Vec::new(), Vec::new());
                 loaded.services.push(LoadedService { key, meta, clusters, overrides, instances });
             }
@@ -239,20 +240,29 @@ impl Loader {
     }
 }
 
+/// What is loaded is what can be applied, or a state that was taken would be one that cannot be loaded.
+fn valid<E>(checked: Result<(), E>) -> Result<(), LoadError> {
+    checked.ok().ok_or(LoadError::Damaged)
+}
+
 impl LoadedService {
     fn take(&mut self, record: Record) -> Result<(), LoadError> {
         let double = 2 * limits::INSTANCES_PER_SERVICE_MAX;
         match record {
-            Record::Cluster { name, meta } => self.clusters.push((name, meta)),
-            Record::Override { key, laid }
-                if laid.weight.is_none_or(|weight| check_weight(weight).is_ok()) =>
-            {
+            Record::Cluster { name, meta } => {
+                valid(meta.check())?;
+                self.clusters.push((name, meta));
+            }
+            Record::Override { key, laid } => {
+                valid(key.check())?;
+                valid(laid.check())?;
                 self.overrides.push((key, laid));
             }
-            Record::Instance(spec) if spec.check().is_ok() && !spec.ephemeral => {
+            Record::Instance(spec) if !spec.ephemeral => {
+                valid(spec.check())?;
                 self.instances.push(spec);
             }
-            Record::Instance(_) | Record::Override { .. } => return Err(LoadError::Damaged),
+            Record::Instance(_) => return Err(LoadError::Damaged),
             Record::Head { .. } | Record::Service { .. } | Record::End { .. } => {
                 return Err(LoadError::OutOfOrder);
             }

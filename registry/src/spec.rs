@@ -149,6 +149,21 @@ pub struct InstanceKey {
     pub cluster: ClusterName,
 }
 
+impl InstanceKey {
+    /// Whether an instance can have it.
+    pub(crate) fn check(&self) -> Result<(), SpecError> {
+        check_ip(&self.ip)
+    }
+}
+
+fn check_ip(ip: &str) -> Result<(), SpecError> {
+    let is_long = ip.len() > limits::IP_CHARS_MAX && ip.chars().count() > limits::IP_CHARS_MAX;
+    if ip.is_empty() || is_long || ip.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(SpecError::Ip);
+    }
+    Ok(())
+}
+
 /// What a caller wants an instance to be.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct InstanceSpec {
@@ -197,12 +212,7 @@ impl InstanceSpec {
     /// # Errors
     /// See [`SpecError`].
     pub fn check(&self) -> Result<(), SpecError> {
-        if self.ip.is_empty()
-            || self.ip.chars().count() > limits::IP_CHARS_MAX
-            || self.ip.chars().any(|c| c.is_whitespace() || c.is_control())
-        {
-            return Err(SpecError::Ip);
-        }
+        check_ip(&self.ip)?;
         check_weight(self.weight)?;
         if self.app.chars().count() > limits::LABEL_CHARS_MAX {
             return Err(SpecError::App);

@@ -58,31 +58,50 @@ impl Switch {
     /// [`RegistryError::SwitchUnknown`] and [`RegistryError::SwitchValue`].
     pub fn parse(entry: &str, value: &str) -> Result<Self, RegistryError> {
         let value = value.trim();
-        Ok(match entry {
-            // Two thirds of the time-out: with more, one late beat makes an instance unhealthy.
-            "clientBeatInterval" => {
-                Self::ClientBeatInterval(millis(value, 1_000, limits::BEAT_TIMEOUT * 2 / 3)?)
-            }
-            // The lower bound is `SwitchEntry.MIN_PUSH_CACHE_TIME_MIILIS` of Nacos.
-            "pushCacheMillis" | "defaultPushCacheMillis" => {
-                Self::PushCacheMillis(millis(value, 10_000, limits::BEAT_OVERRIDE_MAX)?)
-            }
+        let switch = match entry {
+            "clientBeatInterval" => Self::ClientBeatInterval(number(value)?),
+            "pushCacheMillis" | "defaultPushCacheMillis" => Self::PushCacheMillis(number(value)?),
             "check" | "healthCheckEnabled" => Self::HealthCheckEnabled(boolean(value)?),
             "pushEnabled" => Self::PushEnabled(boolean(value)?),
             "lightBeatEnabled" => Self::LightBeatEnabled(boolean(value)?),
             "defaultInstanceEphemeral" => Self::DefaultInstanceEphemeral(boolean(value)?),
             "overriddenServerStatus" => Self::OverriddenServerStatus(status(value)?),
             _ => return Err(RegistryError::SwitchUnknown),
-        })
+        };
+        switch.check().map(|()| switch)
+    }
+
+    /// Whether the value is inside its limits.
+    pub(crate) fn check(self) -> Result<(), RegistryError> {
+        match self {
+            Self::ClientBeatInterval(ms) => check_beat_interval(ms),
+            Self::PushCacheMillis(ms) => check_push_cache(ms),
+            Self::HealthCheckEnabled(_)
+            | Self::PushEnabled(_)
+            | Self::LightBeatEnabled(_)
+            | Self::DefaultInstanceEphemeral(_)
+            | Self::OverriddenServerStatus(_) => Ok(()),
+        }
     }
 }
 
-fn millis(value: &str, min: u32, max: Duration) -> Result<u32, RegistryError> {
-    let number: u32 = value.parse().ok().ok_or(RegistryError::SwitchValue)?;
-    if number < min || u128::from(number) > max.as_millis() {
-        return Err(RegistryError::SwitchValue);
-    }
-    Ok(number)
+/// At most two thirds of the time-out: with more, one late beat makes an instance unhealthy.
+fn check_beat_interval(ms: u32) -> Result<(), RegistryError> {
+    check_millis(ms, 1_000, limits::BEAT_TIMEOUT * 2 / 3)
+}
+
+/// The lower bound is `SwitchEntry.MIN_PUSH_CACHE_TIME_MIILIS` of Nacos.
+fn check_push_cache(ms: u32) -> Result<(), RegistryError> {
+    check_millis(ms, 10_000, limits::BEAT_OVERRIDE_MAX)
+}
+
+fn check_millis(ms: u32, min: u32, max: Duration) -> Result<(), RegistryError> {
+    let is_inside = ms >= min && u128::from(ms) <= max.as_millis();
+    if is_inside { Ok(()) } else { Err(RegistryError::SwitchValue) }
+}
+
+fn number(value: &str) -> Result<u32, RegistryError> {
+    value.parse().ok().ok_or(RegistryError::SwitchValue)
 }
 
 fn boolean(value: &str) -> Result<bool, RegistryError> {
@@ -141,6 +160,12 @@ impl Default for Switches {
 }
 
 impl Switches {
+    /// Whether every value is inside its limits.
+    pub(crate) fn check(&self) -> Result<(), RegistryError> {
+        check_beat_interval(self.client_beat_interval_ms)?;
+        check_push_cache(self.push_cache_ms)
+    }
+
     /// Turns one switch.
     pub fn set(&mut self, switch: Switch) {
         match switch {

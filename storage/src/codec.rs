@@ -107,8 +107,20 @@ pub(crate) fn encode_state(state: &State) -> Option<Vec<u8>> {
 /// Decodes a state record of a known version.
 pub(crate) fn decode_state(bytes: &[u8]) -> Option<State> {
     match bytes.split_first()? {
-        (&STATE_VERSION, rest) => decode(rest),
+        (&STATE_VERSION, rest) => decode(rest).filter(State::is_possible),
         _ => None,
+    }
+}
+
+impl State {
+    /// Whether a log can get there: one more than each number in it is still a number.
+    fn is_possible(&self) -> bool {
+        let HardState { term, voted_for: _, commit_index } = self.hard_state;
+        let indexes = [commit_index, self.purged, self.last.index];
+        self.seq < u64::MAX
+            && term.is_valid()
+            && self.last.is_valid()
+            && indexes.into_iter().all(LogIndex::is_valid)
     }
 }
 
@@ -251,6 +263,27 @@ mod tests {
         assert_eq!(decode_slot(&encode_slot(u64::MAX)), Some(u64::MAX));
         assert_eq!(hex(&encode_small(b"ab")), "4e435352010200000083460df26162");
         assert_eq!(decode_small(&encode_small(b"ab")), Some(&b"ab"[..]));
+    }
+
+    #[test]
+    fn a_state_that_no_log_gets_to_is_none() {
+        let encode = |change: fn(&mut State)| {
+            let mut state = State::default();
+            change(&mut state);
+            encode_state(&state).expect("it encodes")
+        };
+        assert!(decode_state(&encode(|_| {})).is_some());
+        assert!(decode_state(&encode(|state| state.last.index = LogIndex::MAX)).is_some());
+        for change in [
+            (|state| state.seq = u64::MAX) as fn(&mut State),
+            |state| state.hard_state.term = Term(u64::MAX),
+            |state| state.hard_state.commit_index = LogIndex(u64::MAX),
+            |state| state.purged = LogIndex(1 << 62),
+            |state| state.last.index = LogIndex(1 << 62),
+            |state| state.last.term = Term(1 << 62),
+        ] {
+            assert_eq!(decode_state(&encode(change)), None);
+        }
     }
 
     #[test]

@@ -103,11 +103,11 @@ impl Log {
     /// Every stored entry, checked.
     pub(crate) fn read_entries(&self) -> Result<Vec<Entry>, StorageError> {
         let broken = |how: &str| damaged(&self.dir.log_dir(), how);
-        let (mut next, end) = (self.state.purged.0 + 1, self.state.last.index.0 + 1);
+        let (mut next, end) = (self.state.purged.next().0, self.state.last.index.next().0);
         let mut entries = Vec::new();
         let mut term = nacolet_raft::Term(0);
         while next < end {
-            let upto = end.min(next + READ_ENTRIES);
+            let upto = end.min(next.saturating_add(READ_ENTRIES));
             let mut stored = Vec::new();
             self.engine
                 .fetch_entries_to::<StoredEntryExt>(REGION, next, upto, None, &mut stored)
@@ -183,7 +183,7 @@ impl Log {
             return Ok(());
         }
         let mut batch = LogBatch::with_capacity(2);
-        batch.add_command(REGION, Command::Compact { index: index.0 + 1 });
+        batch.add_command(REGION, Command::Compact { index: index.next().0 });
         // Synced, because an older state record must not miss the files that are deleted next.
         match self.write_batch(&mut batch, State { purged: index, ..self.state }, true) {
             Ok(()) => {}
@@ -210,7 +210,7 @@ impl Log {
     /// Empties the log; the next index follows `last`. The hard state stays.
     pub(crate) fn reset(&mut self, last: LogId) -> Result<(), WriteError> {
         let mut batch = LogBatch::with_capacity(2);
-        let end = self.state.last.index.max(last.index).0 + 1;
+        let end = self.state.last.index.max(last.index).next().0;
         batch.add_command(REGION, Command::Compact { index: end });
         self.write_batch(&mut batch, State { purged: last.index, last, ..self.state }, true)?;
         failpoint::hit("log.reset-written");
@@ -266,7 +266,7 @@ fn broken(why: impl ToString) -> WriteError {
 /// The end of the log after `run`, if it may be written at all.
 fn follow(state: &State, run: &[Entry]) -> Result<LogId, WriteError> {
     let Some(first) = run.first() else { return Ok(state.last) };
-    if first.id.index > LogIndex(state.last.index.0 + 1) {
+    if first.id.index > state.last.index.next() {
         return Err(broken(format!(
             "entry {} would leave a gap after {}",
             first.id.index.0, state.last.index.0
@@ -280,7 +280,7 @@ fn follow(state: &State, run: &[Entry]) -> Result<LogId, WriteError> {
     }
     let mut last = first.id;
     for entry in &run[1..] {
-        if entry.id.index.0 != last.index.0 + 1 || entry.id.term < last.term {
+        if entry.id.index != last.index.next() || entry.id.term < last.term {
             return Err(broken(format!("entries around {} are not in order", last.index.0)));
         }
         last = entry.id;

@@ -132,7 +132,7 @@ fn list(
     files.sort_by_key(|file| file.number);
     let kept_from = (1..files.len())
         .rev()
-        .find(|&i| files[i].number != files[i - 1].number + 1)
+        .find(|&i| files[i - 1].number.checked_add(1) != Some(files[i].number))
         .unwrap_or_default();
     leftovers.extend(files.drain(..kept_from).map(|file| file.path));
     Ok(files)
@@ -150,7 +150,9 @@ fn scan_file(
     let good = walk(&bytes, name.number, |batch| match queue {
         Queue::Rewrite => ControlFlow::Continue(()),
         Queue::Append => match batch.state {
-            Some(state) if scan.last.seq == 0 || state.seq == scan.last.seq + 1 => {
+            Some(state)
+                if scan.last.seq == 0 || scan.last.seq.checked_add(1) == Some(state.seq) =>
+            {
                 scan.last = state;
                 ControlFlow::Continue(())
             }

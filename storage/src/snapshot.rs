@@ -106,7 +106,10 @@ impl SnapshotStore {
         let mut files = Files::default();
         if let Some((number, file)) = numbered.pop() {
             files.newest = Some(newest(file)?);
-            files.next_number = number + 1;
+            // A file with the last number of all would be followed by none.
+            files.next_number = number.checked_add(1).ok_or_else(|| {
+                damaged(&dir.snapshot_dir(), "a Raft snapshot has a number that none can have")
+            })?;
         }
         for (_, old) in numbered {
             // It is older than a durable one; a failure costs space only and is tried again.

@@ -189,7 +189,7 @@ fn read_back(log: &mut Log, snapshot: Option<&SnapshotMeta>) -> Result<Recovered
     let mut entries = log.read_entries()?;
     // A snapshot was installed, and the crash came before the log was reset: what the log holds is
     // older than the snapshot, or of another history.
-    let same_history = match covered.index.0.checked_sub(log.state().purged.0 + 1) {
+    let same_history = match covered.index.0.checked_sub(log.state().purged.next().0) {
         None => true,
         Some(at) => usize::try_from(at)
             .ok()

@@ -45,7 +45,7 @@ pub enum Response {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// By the configuration centre.
-    Config(config::CommandError),
+    Config(config::ApplyError),
     /// By the registry.
     Registry(registry::RegistryError),
 }
@@ -135,7 +135,8 @@ impl RaftStateMachine for Machine {
         let result = match command {
             Command::Config(command) => {
                 let mut changes = Vec::new();
-                let result = self.shared.configs.borrow_mut().apply(index.0, command, &mut changes);
+                let result =
+                    self.shared.configs.borrow_mut().apply_logged(index.0, command, &mut changes);
                 if !changes.is_empty() {
                     self.inbox.push_silently(Event::Changed(changes));
                 }

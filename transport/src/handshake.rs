@@ -303,9 +303,37 @@ pub async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     me: &Identity,
 ) -> Result<Session, HandshakeError> {
+    let heard = hear(stream).await?;
+    answer_to(stream, me, heard).await
+}
+
+/// What a caller said first.
+#[derive(Debug)]
+pub struct Heard {
+    hello: Hello,
+    bytes: [u8; HELLO_BYTES],
+}
+
+/// The first half of [`answer`]: waits for the hello of whoever called.
+///
+/// # Errors
+/// See [`HandshakeError`]; the connection must be closed.
+pub async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Heard, HandshakeError> {
     let mut bytes = [0; HELLO_BYTES];
     stream.read_exact(&mut bytes).await?;
     let hello = Hello::of(&bytes, false).ok_or(HandshakeError::Stranger)?;
+    Ok(Heard { hello, bytes })
+}
+
+/// The second half of [`answer`]: who it is that said this.
+///
+/// # Errors
+/// See [`HandshakeError`]; the connection must be closed.
+pub async fn answer_to<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    me: &Identity,
+    Heard { hello, bytes }: Heard,
+) -> Result<Session, HandshakeError> {
     let verdict = check_hello(&hello, me);
     let answer = Hello {
         answer: true,

@@ -14,11 +14,12 @@
 //! needs none of this and opens no port.
 //!
 //! Reading order: [`message`] (what is said), [`frame`] (bytes on the wire), [`handshake`] (who
-//! speaks), [`peer`] (outgoing links), [`listen`] (incoming links), [`transport`] (all together), [`relay`] (what an application asks).
+//! speaks), [`peer`] (outgoing links), [`listen`] (incoming links), `lobby` (those who knock), [`transport`] (all together), [`relay`] (what an application asks).
 
 pub mod frame;
 pub mod handshake;
 pub mod listen;
+mod lobby;
 pub mod message;
 pub mod peer;
 pub mod relay;

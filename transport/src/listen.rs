@@ -1,6 +1,7 @@
 //! Incoming links: counted, capped, authenticated, then read. What arrives goes to the [`Handler`];
 //! answers to calls go back on the link that brought them.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -16,6 +17,7 @@ use smol::net::TcpStream;
 
 use crate::frame::{FrameError, Opener, Sealer};
 use crate::handshake::{self, HandshakeError, Session};
+use crate::lobby::Visitor;
 use crate::message::{Call, Introduction, Kind, Reply};
 use crate::socket;
 use crate::transport::Shared;
@@ -35,21 +37,26 @@ pub trait Handler {
     fn call(&self, from: NodeId, guest: bool, call: Call) -> LocalFuture<Reply>;
 }
 
-/// Serves one accepted connection to its end.
-pub(crate) async fn serve(shared: Rc<Shared>, mut stream: TcpStream, handler: Rc<dyn Handler>) {
-    let Some(handshaking) = shared.handshake_place() else {
-        return shared.refused_full();
+/// Serves one connection, accepted from this address, to its end.
+pub(crate) async fn serve(
+    shared: Rc<Shared>,
+    mut stream: TcpStream,
+    from: IpAddr,
+    handler: Rc<dyn Handler>,
+) {
+    let visitor = shared.enter_lobby(from);
+    let met = async { Some(meet(&shared, &mut stream, &visitor).await) };
+    let sent_away = async {
+        visitor.sent_away().await;
+        None
     };
-    let met = async {
-        socket::prepare(&stream)?;
-        handshake::answer(&mut stream, &shared.identity()).await
+    let session = match future::or(met, sent_away).await {
+        Some(Ok(session)) => session,
+        Some(Err(error)) => return shared.refused(&error),
+        None => return shared.refused_full(),
     };
-    let met = socket::within(shared.patience.handshake, met).await;
-    let session = match met.unwrap_or(Err(HandshakeError::Timeout)) {
-        Ok(session) => session,
-        Err(error) => return shared.refused(&error),
-    };
-    drop(handshaking);
+    drop(visitor);
+    shared.met(session.node, from);
     let replaced = (!session.visit).then(|| shared.register(session.node));
     let Some(_place) = shared.connection_place() else {
         return shared.refused_full();
@@ -67,6 +74,27 @@ pub(crate) async fn serve(shared: Rc<Shared>, mut stream: TcpStream, handler: Rc
         shared.counters(|counters| counters.broken_frames += 1);
         shared.warn_once("frame", &format!("a link from {node} was closed: {error}"));
     }
+}
+
+/// Finds out who called. Whoever has something to prove speaks first.
+async fn meet(
+    shared: &Shared,
+    stream: &mut TcpStream,
+    visitor: &Visitor,
+) -> Result<Session, HandshakeError> {
+    let patience = shared.patience.handshake;
+    let silence = match visitor.is_known() {
+        true => patience,
+        false => patience.min(limits::PEER_SILENCE_TIMEOUT),
+    };
+    let met = async {
+        socket::prepare(stream)?;
+        let heard = socket::within(silence, handshake::hear(stream)).await;
+        let heard = heard.unwrap_or(Err(HandshakeError::Timeout))?;
+        visitor.spoke();
+        handshake::answer_to(stream, &shared.identity(), heard).await
+    };
+    socket::within(patience, met).await.unwrap_or(Err(HandshakeError::Timeout))
 }
 
 struct Incoming {

@@ -13,6 +13,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -129,6 +130,14 @@ impl Peer {
     pub(crate) fn nudge(&self) {
         // A full channel has a nudge in it already.
         let _ = self.nudge.try_send(());
+    }
+
+    /// Whether it is said to listen at this address, written as a number.
+    pub(crate) fn is_at(&self, ip: IpAddr) -> bool {
+        let address = self.state.address.borrow();
+        let host = address.rsplit_once(':').map_or(&**address, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host.parse::<IpAddr>().is_ok_and(|known| known.to_canonical() == ip)
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use smol::net::{TcpListener, TcpStream};
 
 use crate::handshake::{self, ClusterKey, HandshakeError, Identity, Session};
 use crate::listen::{self, Handler, LocalFuture};
+use crate::lobby::{Lobby, Visitor};
 use crate::message::{Call, ClusterId, Introduction, Kind, Reply};
 use crate::peer::{CallError, Encoded, Peer, PeerNetwork};
 use crate::socket;
@@ -135,8 +137,10 @@ pub(crate) struct Shared {
     learned: RefCell<BTreeMap<NodeId, String>>,
     /// The newest incoming link of each node; dropping the sender ends the link.
     incoming: RefCell<BTreeMap<NodeId, Sender<()>>>,
+    /// Where each node was last, when it proved that it holds the key.
+    met: RefCell<BTreeMap<NodeId, IpAddr>>,
     links: Sender<LocalFuture<()>>,
-    handshakes: Rc<Cell<usize>>,
+    lobby: Rc<Lobby>,
     connections: Rc<Cell<usize>>,
     counters: Cell<Counters>,
     pub(crate) unreachable: Unreachable,
@@ -184,8 +188,22 @@ impl Shared {
         }
     }
 
-    pub(crate) fn handshake_place(&self) -> Option<Place> {
-        Place::take(&self.handshakes, limits::PEER_HANDSHAKES_MAX)
+    /// A place for somebody who called from this address.
+    pub(crate) fn enter_lobby(&self, from: IpAddr) -> Visitor {
+        let from = from.to_canonical();
+        let is_listed = |peer: &Weak<Peer>| peer.upgrade().is_some_and(|peer| peer.is_at(from));
+        let is_known = self.met.borrow().values().any(|met| *met == from)
+            || self.peers.borrow().values().any(is_listed);
+        Lobby::enter(&self.lobby, is_known.then_some(from))
+    }
+
+    /// `node` has proved at this address that it holds the key.
+    pub(crate) fn met(&self, node: NodeId, at: IpAddr) {
+        let mut met = self.met.borrow_mut();
+        if met.len() >= 2 * limits::MEMBERS_MAX && !met.contains_key(&node) {
+            met.pop_first();
+        }
+        met.insert(node, at.to_canonical());
     }
 
     pub(crate) fn connection_place(&self) -> Option<Place> {
@@ -277,6 +295,7 @@ impl Shared {
             let mut stream = TcpStream::connect(address).await?;
             socket::prepare(&stream)?;
             let session = handshake::call(&mut stream, &self.identity(), target, visit).await?;
+            self.met(session.node, stream.peer_addr()?.ip());
             Ok((stream, session))
         };
         let met = socket::within(self.patience.handshake, meeting).await;
@@ -308,8 +327,9 @@ impl Transport {
             untold_signal: channel::bounded(1),
             learned: RefCell::default(),
             incoming: RefCell::default(),
+            met: RefCell::default(),
             links,
-            handshakes: Rc::default(),
+            lobby: Rc::default(),
             connections: Rc::default(),
             counters: Cell::default(),
             unreachable: Unreachable::default(),
@@ -470,7 +490,7 @@ pub struct Runner {
 /// What woke the runner.
 enum Event {
     Link(LocalFuture<()>),
-    Accepted(std::io::Result<TcpStream>),
+    Accepted(std::io::Result<(TcpStream, SocketAddr)>),
     Ended,
 }
 
@@ -486,8 +506,7 @@ impl Runner {
                     Err(_) => future::pending().await,
                 }
             };
-            let accepted =
-                async { Event::Accepted(listener.accept().await.map(|(stream, _)| stream)) };
+            let accepted = async { Event::Accepted(listener.accept().await) };
             let ended = async {
                 match links.next().await {
                     Some(()) => Event::Ended,
@@ -496,9 +515,12 @@ impl Runner {
             };
             match future::or(ended, future::or(arrival, accepted)).await {
                 Event::Link(link) => links.push(link),
-                Event::Accepted(Ok(stream)) => {
+                Event::Accepted(Ok((stream, from))) => {
                     let shared = Rc::clone(&self.shared);
-                    links.push(Box::pin(listen::serve(shared, stream, Rc::clone(&handler))));
+                    let handler = Rc::clone(&handler);
+                    links.push(Box::pin(listen::serve(shared, stream, from.ip(), handler)));
+                    // Whoever knocks without end must not keep the thread for itself.
+                    future::yield_now().await;
                 }
                 Event::Accepted(Err(error)) => {
                     self.shared.warn_once("accept", &format!("no peer can be accepted: {error}"));

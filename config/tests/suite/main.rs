@@ -2,6 +2,7 @@
 
 mod bounds;
 mod formats;
+mod hostile;
 mod listeners;
 mod model;
 mod scenario;

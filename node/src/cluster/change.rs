@@ -113,7 +113,13 @@ impl Cluster {
         self.change_here(MembershipChange::Promote([from].into())).await
     }
 
+    /// Changes the membership, by whomever it was asked for.
     pub(crate) async fn change_here(&self, change: MembershipChange) -> Reply {
+        if let MembershipChange::AddLearner { address, .. } = &change
+            && !is_address(address)
+        {
+            return Reply::Refused("that is no address".to_owned());
+        }
         match self.raft.change_membership(change).await {
             Ok(()) => Reply::Done,
             Err(error) => self.refusal(&error),

@@ -10,6 +10,7 @@ use super::forward::Answer;
 use super::mailbox::Letter;
 use super::{Cluster, SharedCluster};
 use crate::command::Command;
+use crate::machine::read;
 
 /// The handler of incoming links.
 pub(crate) struct Inbound(pub(crate) SharedCluster);
@@ -67,6 +68,10 @@ impl Cluster {
         let Some(mut command) = decode::<Command>(bytes) else {
             return self.answered(&Answer::Unfit);
         };
+        // And what no client may ask for must not either, whoever forwards it.
+        if let Err(refused) = command.check(&read(&self.registry)) {
+            return self.answered(&Answer::Rejected(refused));
+        }
         command.stamp();
         match self.raft.client_write(&command).await {
             Ok(response) => self.answered(&Answer::Done(response)),

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use nacolet_model::NodeId;
 use nacolet_raft::{LogIndex, Membership, NoNetwork, Raft};
@@ -17,7 +18,7 @@ use super::mailbox::Mailbox;
 use super::network::Network;
 use super::record::Record;
 use super::{Cluster, KeyError, SharedCluster, digest, read_key};
-use crate::machine::{Aftermath, Machine};
+use crate::machine::{Aftermath, Machine, Shared};
 use crate::settings::ClusterSettings;
 
 /// Why a node does not become a member.
@@ -119,6 +120,7 @@ impl Before {
         raft: &Raft<Machine>,
         dir: &DataDir,
         aftermath: &Aftermath,
+        shared: &Shared,
     ) -> Result<Option<Member>, MemberError> {
         let Some(links) = self.links else { return Ok(None) };
         let metrics = raft.metrics();
@@ -140,6 +142,7 @@ impl Before {
             raft: raft.clone(),
             applied: aftermath.applied.clone(),
             digests: aftermath.digests.clone(),
+            registry: Arc::clone(&shared.registry),
             mailbox: Mailbox::default(),
             address: links.address,
             dir: dir.clone(),

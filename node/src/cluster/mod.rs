@@ -26,9 +26,11 @@ pub(crate) mod refill;
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::{Arc, RwLock};
 
 use nacolet_model::NodeId;
 use nacolet_raft::Raft;
+use nacolet_registry::Registry;
 use nacolet_storage::DataDir;
 use nacolet_transport::{Call, CallError, ClusterKey, Reply, Transport};
 
@@ -44,6 +46,8 @@ pub(crate) struct Cluster {
     pub(crate) raft: Raft<Machine>,
     pub(crate) applied: Applied,
     pub(crate) digests: Digests,
+    /// What there is room for.
+    pub(crate) registry: Arc<RwLock<Registry>>,
     /// What others say of Distro.
     pub(crate) mailbox: Mailbox,
     /// How this node stands in the membership.

@@ -44,13 +44,15 @@ impl Engine {
 
     /// Whether this node may stand for election. While a committed membership is not applied it does
     /// not know whose votes it needs; while its last term or vote is being written the next would only
-    /// wait behind it.
+    /// wait behind it. A campaign needs another term, and a place for the entry that opens it.
     pub(super) fn may_campaign(&self) -> bool {
         !matches!(self.role, Role::Leader(_))
             && self.membership.is_voter(self.config.id)
             && self.snapshots.installing.is_none()
             && !self.log.has_unapplied_membership()
             && !self.durability.is_deciding()
+            && self.term.next().is_some()
+            && self.log.last().index.free().is_some()
     }
 
     /// When a campaign is due, if ever.
@@ -61,8 +63,8 @@ impl Engine {
     /// Starts a campaign.
     pub(super) fn campaign(&mut self, campaign: Campaign) {
         if campaign == Campaign::Timeout && self.config.pre_vote {
+            let Some(term) = self.term.next() else { return };
             self.become_pre_candidate();
-            let term = Term(self.term.0 + 1);
             self.ask_voters(term, MessageBody::RequestPreVote { last: self.log.last() });
             self.count_vote(self.config.id, true);
         } else {
@@ -71,7 +73,8 @@ impl Engine {
     }
 
     fn campaign_for_votes(&mut self, transfer: bool) {
-        self.become_candidate();
+        let Some(term) = self.term.next() else { return };
+        self.become_candidate(term);
         let last = self.log.last();
         self.ask_voters(self.term, MessageBody::RequestVote { last, transfer });
         // The own vote, too, is given only when it is durable: it comes back from the held messages.
@@ -151,8 +154,10 @@ impl Engine {
 
     /// An answer to a pre-vote. Late ones, for a campaign that is over, say nothing.
     pub(super) fn receive_pre_vote_reply(&mut self, from: NodeId, term: Term, granted: bool) {
-        let asked = Term(self.term.0 + 1);
-        let for_this_campaign = if granted { term == asked } else { term == self.term };
+        let for_this_campaign = match granted {
+            true => Some(term) == self.term.next(),
+            false => term == self.term,
+        };
         if matches!(self.role, Role::PreCandidate(_)) && for_this_campaign {
             self.count_vote(from, granted);
         }

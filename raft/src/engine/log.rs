@@ -110,10 +110,8 @@ impl Log {
 
     /// Where `index` stands in the queue.
     fn slot(&self, index: LogIndex) -> Option<usize> {
-        if index <= self.base.index {
-            return None;
-        }
-        let slot = usize::try_from(index.since(self.base.index) - 1).ok()?;
+        let slot = index.since(self.base.index).checked_sub(1)?;
+        let slot = usize::try_from(slot).ok()?;
         (slot < self.entries.len()).then_some(slot)
     }
 
@@ -164,14 +162,14 @@ impl Log {
         self.entries.range(start..).take(entries_max).take_while(fits).cloned().collect()
     }
 
-    /// Appends one entry of this node's own making.
-    pub(super) fn push(&mut self, term: Term, payload: EntryPayload) -> LogId {
-        let id = LogId { term, index: self.last().index.next() };
+    /// Appends one entry of this node's own making; none when the log has no place for it any more.
+    pub(super) fn push(&mut self, term: Term, payload: EntryPayload) -> Option<LogId> {
+        let id = LogId { term, index: self.last().index.free()? };
         assert!(term >= self.last().term, "terms never go back along the log");
         let entry = Entry { id, payload };
         self.unapplied_bytes += entry_bytes(&entry);
         self.entries.push_back(entry);
-        id
+        Some(id)
     }
 
     /// Takes over a leader's `entries`, consecutive and right behind an entry that matches. The log is

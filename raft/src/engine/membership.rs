@@ -16,6 +16,33 @@ use super::progress::{Progress, ReplicationState};
 use super::role::{Leader, Role};
 use crate::types::{EntryPayload, Membership, MembershipChange, gather};
 
+/// Why a membership cannot be in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    /// Nobody votes.
+    #[error("nobody votes")]
+    NoVoter,
+    /// There are more members than may be.
+    #[error("there are more than {} members", limits::MEMBERS_MAX)]
+    TooMany,
+    /// A member both votes and only listens.
+    #[error("a member has two parts in it")]
+    TwoParts,
+    /// An address, or a part in the future, of somebody who is no member.
+    #[error("it speaks of somebody who is no member")]
+    Stranger,
+    /// An address that is too long, or has characters that are in none.
+    #[error("a member has an address that is none")]
+    Address,
+}
+
+/// Whether members may be told to connect there. What it means is the network's business; none is longer
+/// than this or has blanks. Empty stands for one that is not known.
+fn is_address(text: &str) -> bool {
+    text.len() <= limits::PEER_ADDRESS_BYTES_MAX
+        && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+}
+
 impl Membership {
     /// A membership of these voters and their addresses, as a new cluster starts with.
     #[must_use]
@@ -55,6 +82,37 @@ impl Membership {
         self.voters.len() == 1
             && self.voters.contains(&node)
             && self.outgoing.iter().all(|voter| *voter == node)
+    }
+
+    /// Whether it can be in force at all, wherever it comes from: each member has one part in it, some
+    /// vote, and there are not too many.
+    ///
+    /// # Errors
+    /// See [`MembershipError`].
+    pub fn check(&self) -> Result<(), MembershipError> {
+        if self.voters.is_empty() {
+            return Err(MembershipError::NoVoter);
+        }
+        let members = self.members();
+        if members.len() > limits::MEMBERS_MAX {
+            return Err(MembershipError::TooMany);
+        }
+        let is_apart = self.learners.is_disjoint(&self.voters)
+            && self.learners.is_disjoint(&self.outgoing)
+            && self.learners_next.is_disjoint(&self.voters);
+        if !is_apart {
+            return Err(MembershipError::TwoParts);
+        }
+        let known = self.learners_next.is_subset(&self.outgoing)
+            && self.addresses.keys().all(|node| members.contains(node));
+        if !known {
+            return Err(MembershipError::Stranger);
+        }
+        if self.addresses.values().all(|address| is_address(address)) {
+            Ok(())
+        } else {
+            Err(MembershipError::Address)
+        }
     }
 
     /// What `change` makes of a membership that is not joint: the one to propose, joint when the
@@ -99,6 +157,9 @@ impl Membership {
         if next.voters.is_empty() || next.members().len() > limits::MEMBERS_MAX {
             return Err(Refusal::InvalidChange);
         }
+        if !next.addresses.values().all(|address| is_address(address)) {
+            return Err(Refusal::InvalidChange);
+        }
         if let Some(node) = next.voters.difference(&self.voters).find(|node| !caught_up(**node)) {
             return Err(Refusal::NotCaughtUp { node: *node });
         }
@@ -125,11 +186,8 @@ impl Membership {
 
     /// Asserts what must hold of every membership in force.
     pub(super) fn invariants(&self) {
-        assert!(self.learners.is_disjoint(&self.voters));
-        assert!(self.learners.is_disjoint(&self.outgoing));
-        assert!(self.learners_next.is_subset(&self.outgoing));
-        assert!(self.learners_next.is_disjoint(&self.voters));
-        assert!(!self.voters.is_empty() || !self.is_joint());
+        // A node that belongs to no cluster yet has an empty one.
+        assert!(*self == Self::default() || self.check() == Ok(()), "{self:?}");
     }
 }
 
@@ -167,7 +225,11 @@ impl Engine {
     }
 
     fn append_membership(&mut self, request: Option<RequestId>, membership: Membership) {
-        let id = self.log.push(self.term, EntryPayload::Membership(Box::new(membership)));
+        let payload = EntryPayload::Membership(Box::new(membership));
+        let Some(id) = self.log.push(self.term, payload) else {
+            request.into_iter().for_each(|request| self.refuse(request, Refusal::Overloaded));
+            return;
+        };
         if let Role::Leader(leader) = &mut self.role {
             leader.pending_change = id.index;
         }

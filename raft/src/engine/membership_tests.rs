@@ -100,6 +100,11 @@ fn impossible_changes_are_refused() {
     let many: alloc::vec::Vec<String> =
         (1..=limits::MEMBERS_MAX).map(|id| id.to_string()).collect();
     check(&many.join(" "), add(99), Refusal::InvalidChange);
+    let listens_at =
+        |address: &str| MembershipChange::AddLearner { node: NodeId(3), address: address.into() };
+    check("1 2 3", listens_at("host: 3"), Refusal::InvalidChange);
+    let long = "h".repeat(limits::PEER_ADDRESS_BYTES_MAX + 1);
+    check("1 2 3", listens_at(&long), Refusal::InvalidChange);
 }
 
 #[test]

@@ -84,6 +84,35 @@ pub enum MessageBody {
     },
 }
 
+impl Message {
+    /// Whether an honest peer can have sent it, as far as it alone tells: every term and index is one,
+    /// and every entry can be written and applied.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let body = match &self.body {
+            MessageBody::RequestPreVote { last }
+            | MessageBody::RequestVote { last, .. }
+            | MessageBody::SnapshotReply { last }
+            | MessageBody::Committed { last } => last.is_valid(),
+            MessageBody::AppendEntries { previous, entries, commit_index } => {
+                previous.is_valid()
+                    && commit_index.is_valid()
+                    && entries.iter().all(Entry::is_possible)
+            }
+            MessageBody::AppendEntriesReply { result: AppendResult::Matched(index) }
+            | MessageBody::Heartbeat { commit_index: index, .. } => index.is_valid(),
+            MessageBody::AppendEntriesReply {
+                result: AppendResult::Conflict { rejected, hint },
+            } => rejected.is_valid() && hint.is_valid(),
+            MessageBody::PreVoteReply { .. }
+            | MessageBody::VoteReply { .. }
+            | MessageBody::HeartbeatReply { .. }
+            | MessageBody::TimeoutNow => true,
+        };
+        body && self.term.is_valid()
+    }
+}
+
 /// What became of an `AppendEntries`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AppendResult {

@@ -59,6 +59,7 @@ use nacolet_model::{Duration, Instant, NodeId, Prng};
 
 pub use config::Config;
 pub use io::{Input, Output, PersistId, Refusal};
+pub use membership::MembershipError;
 pub use message::{AppendResult, Message, MessageBody};
 pub use progress::ReplicationState;
 pub use role::RoleKind;

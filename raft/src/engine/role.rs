@@ -126,8 +126,9 @@ impl Engine {
     }
 
     /// Raises the term and votes for itself; the vote counts when it is durable.
-    pub(super) fn become_candidate(&mut self) {
-        self.term = Term(self.term.0 + 1);
+    pub(super) fn become_candidate(&mut self, term: Term) {
+        assert!(term > self.term, "a campaign opens a term");
+        self.term = term;
         self.candidacies = self.candidacies.saturating_add(1);
         self.voted_for = Some(self.config.id);
         self.leader = None;
@@ -151,6 +152,7 @@ impl Engine {
             retiring: None,
         }));
         self.follow(Some(self.config.id));
-        self.log.push(self.term, EntryPayload::Blank);
+        // Whoever campaigns has a place for it.
+        let _ = self.log.push(self.term, EntryPayload::Blank);
     }
 }

@@ -115,14 +115,27 @@ impl Engine {
 
     // ---- follower ----
 
+    /// Whether an honest leader of `term` can have sent this snapshot, or a piece of it: to be asked
+    /// before anything of it is stored. What is not believed is counted.
+    pub fn believes_snapshot(&mut self, from: NodeId, term: Term, meta: &SnapshotMeta) -> bool {
+        let believed = from != self.config.id
+            && term.is_valid()
+            && self.is_near(term)
+            && meta.is_possible(term);
+        if !believed {
+            self.drop_message();
+        }
+        believed
+    }
+
     /// A whole snapshot arrived and waits aside.
     pub(super) fn snapshot_received(&mut self, from: NodeId, term: Term, meta: SnapshotMeta) {
-        if term > self.term {
+        let believed = self.believes_snapshot(from, term, &meta);
+        if believed && term > self.term {
             self.become_follower(term, Some(from));
         }
-        let impossible = meta.last.term > term;
-        if term < self.term
-            || impossible
+        if !believed
+            || term < self.term
             || !self.accept_leader(from)
             || self.snapshots.installing.is_some()
         {

@@ -66,6 +66,12 @@ pub enum StartError {
         /// End of the stored log.
         last: LogIndex,
     },
+    /// A term or an index that no log gets to, or a membership that cannot be in force.
+    #[error("what is stored at index {} cannot have been written by Raft", at.0)]
+    Impossible {
+        /// Where it stands.
+        at: LogIndex,
+    },
     /// More is said to be applied than is stored.
     #[error("index {} is applied, but the stored log ends at {}", applied.0, last.0)]
     AppliedBeyondLog {
@@ -82,7 +88,7 @@ pub enum BootstrapError {
     /// This node already has a term, a log or a snapshot.
     #[error("this node already belongs to a cluster")]
     NotPristine,
-    /// The membership has no voter, or is joint.
+    /// The membership has no voter, is joint, or cannot be in force at all.
     #[error("a cluster cannot begin with this membership")]
     InvalidMembership,
 }
@@ -97,6 +103,7 @@ impl Engine {
         if !config.is_valid() {
             return Err(StartError::Config);
         }
+        check_possible(&start)?;
         let snapshot = start.snapshot.unwrap_or_default();
         let (base, entries) = connect(start.entries, start.purged, snapshot.last)?;
         check_order(base, &entries)?;
@@ -158,13 +165,40 @@ impl Engine {
         if !pristine || self.snapshots.installing.is_some() {
             return Err(BootstrapError::NotPristine);
         }
-        if membership.voters.is_empty() || membership.is_joint() {
+        if membership.check().is_err() || membership.is_joint() {
             return Err(BootstrapError::InvalidMembership);
         }
         self.term = Term(1);
-        let id = self.log.push(self.term, EntryPayload::Membership(Box::new(membership)));
-        self.log.commit_to(id.index);
+        let first = self.log.push(self.term, EntryPayload::Membership(Box::new(membership)));
+        self.log.commit_to(first.ok_or(BootstrapError::NotPristine)?.index);
         Ok(())
+    }
+}
+
+/// Whether terms, positions and memberships are such as Raft has: a disk is believed no more than a peer.
+fn check_possible(start: &Start) -> Result<(), StartError> {
+    let impossible = |at| Err(StartError::Impossible { at });
+    let HardState { term, commit_index, .. } = start.hard_state;
+    for index in [commit_index, start.purged, start.applied] {
+        if !index.is_valid() {
+            return impossible(index);
+        }
+    }
+    if !term.is_valid() {
+        return impossible(start.entries.last().map_or(start.purged, |entry| entry.id.index));
+    }
+    if let Some(meta) = &start.snapshot {
+        // One that stands for nothing may be of a node that belongs to no cluster yet.
+        let is_empty = meta.membership == Membership::default();
+        if !meta.last.is_valid() || !(is_empty || meta.membership.check().is_ok()) {
+            return impossible(meta.last.index);
+        }
+    }
+    // An entry at index 0 is a gap, and told as one.
+    let mut entries = start.entries.iter().filter(|entry| entry.id.index > LogIndex::ZERO);
+    match entries.find(|entry| !entry.is_possible()) {
+        Some(entry) => impossible(entry.id.index),
+        None => Ok(()),
     }
 }
 

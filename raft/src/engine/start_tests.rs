@@ -3,7 +3,7 @@
 use alloc::collections::BTreeSet;
 use alloc::vec;
 
-use nacolet_model::NodeId;
+use nacolet_model::{NodeId, limits};
 
 use super::*;
 use crate::engine::{Input, Output, RoleKind};
@@ -83,6 +83,37 @@ fn an_image_that_cannot_have_been_written_is_refused() {
         },
         StartError::AppliedBeyondLog { applied: LogIndex(2), last: LogIndex(1) },
     );
+}
+
+#[test]
+fn an_image_of_numbers_and_memberships_that_cannot_be_is_refused() {
+    let none = Start::default;
+    let of = |payload| vec![Entry { id: id(1, 1), payload }];
+    let empty = Membership { learners: BTreeSet::from([NodeId(1)]), ..Membership::default() };
+    let (last, beyond) = (limits::RAFT_INDEX_MAX, limits::RAFT_INDEX_MAX + 1);
+    for (image, at) in [
+        (Start { hard_state: hard_state(u64::MAX, 0), ..none() }, 0),
+        (Start { hard_state: hard_state(1, u64::MAX), ..none() }, u64::MAX),
+        (Start { purged: LogIndex(beyond), ..none() }, beyond),
+        (Start { applied: LogIndex(u64::MAX), ..none() }, u64::MAX),
+        (Start { snapshot: Some(snapshot(1, u64::MAX)), ..none() }, u64::MAX),
+        (Start { snapshot: Some(snapshot(beyond, 7)), ..none() }, 7),
+        (Start { entries: entries(&[(beyond, 1)]), ..none() }, 1),
+        (Start { entries: entries(&[(1, beyond)]), ..none() }, beyond),
+        (Start { entries: of(EntryPayload::Membership(Box::new(empty.clone()))), ..none() }, 1),
+        (
+            Start {
+                snapshot: Some(SnapshotMeta { membership: empty, ..snapshot(1, 7) }),
+                ..none()
+            },
+            7,
+        ),
+    ] {
+        let expected = StartError::Impossible { at: LogIndex(at) };
+        assert_eq!(start(image.clone()).err(), Some(expected), "{image:?}");
+    }
+    let snapshot = Some(snapshot(last, last));
+    assert!(start(Start { hard_state: hard_state(last, last), snapshot, ..none() }).is_ok());
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use nacolet_model::{Instant, NodeId, RequestId};
+use nacolet_model::{Instant, NodeId, RequestId, limits};
 
 use super::Engine;
 use super::election::Campaign;
@@ -16,10 +16,6 @@ use super::io::{Input, Output, Refusal};
 use super::message::{AppendResult, Message, MessageBody};
 use super::role::Role;
 use crate::types::{EntryPayload, LogIndex, Term};
-
-/// The last term that a peer may name. No cluster gets there by elections; a message beyond it is
-/// nonsense, and arithmetic on terms needs no checks.
-const TERM_MAX: Term = Term(u64::MAX >> 1);
 
 impl Engine {
     /// Takes in what happened. Answers to callers come out at once, everything else at the end of
@@ -137,7 +133,10 @@ impl Engine {
             self.refuse(request, Refusal::Overloaded);
             return;
         }
-        let id = self.log.push(self.term, EntryPayload::Command(command));
+        let Some(id) = self.log.push(self.term, EntryPayload::Command(command)) else {
+            self.refuse(request, Refusal::Overloaded);
+            return;
+        };
         self.answers.push(Output::Proposed { request, id });
     }
 
@@ -152,13 +151,20 @@ impl Engine {
 
     /// A message of a peer.
     fn receive(&mut self, from: NodeId, message: Message) {
-        if from == self.config.id || message.term > TERM_MAX {
+        if from == self.config.id || !message.is_possible() {
             self.drop_message();
             return;
         }
         let Message { term, body } = message;
         if let MessageBody::Committed { last } = body {
             self.receive_committed(last);
+            return;
+        }
+        if !self.is_near(term) {
+            self.drop_message();
+            if !matches!(body, MessageBody::PreVoteReply { granted: true }) {
+                self.approach_term();
+            }
             return;
         }
         if !self.admit(from, term, &body) {
@@ -184,6 +190,22 @@ impl Engine {
                 self.receive_append_reply(from, AppendResult::Matched(last.index));
             }
             MessageBody::Committed { .. } => {}
+        }
+    }
+
+    /// Whether elections explain how far `term` is ahead.
+    pub(super) fn is_near(&self, term: Term) -> bool {
+        term.0.saturating_sub(self.term.0) <= limits::RAFT_TERM_AHEAD_MAX
+    }
+
+    /// Somebody is in a term that is too far ahead to be believed. Where a leader is heard that is
+    /// nonsense. Otherwise this node may have slept: it goes a step towards it, which is safe at any
+    /// time, and is there after some messages more; it gives nobody a vote for that.
+    pub(super) fn approach_term(&mut self) {
+        if !self.in_lease()
+            && let Some(term) = self.term.after(limits::RAFT_TERM_AHEAD_MAX)
+        {
+            self.become_follower(term, None);
         }
     }
 

@@ -253,7 +253,7 @@ where
     /// nothing may ever come to their places, also when it leads again.
     fn run_out_of_patience(&mut self) {
         let Metrics { role, term, .. } = self.publisher.metrics;
-        let before = if role == RoleKind::Leader { term } else { Term(term.0.saturating_add(1)) };
+        let before = if role == RoleKind::Leader { term } else { term.next().unwrap_or(term) };
         self.callers.give_up(before, Cause::LeadershipLost);
     }
 
@@ -360,6 +360,10 @@ where
                 let term = self.publisher.metrics.term;
                 if chunk.term < term {
                     drop(chunk.answer.send(Err(ReceiveChunkError::Stale { term })));
+                } else if chunk.chunk.bytes.len() > limits::SNAPSHOT_CHUNK_BYTES_MAX
+                    || !self.engine.believes_snapshot(chunk.from, chunk.term, &chunk.meta)
+                {
+                    drop(chunk.answer.send(Err(ReceiveChunkError::Impossible)));
                 } else {
                     self.worker.order(Order::WriteChunk(chunk));
                 }

@@ -167,6 +167,9 @@ pub enum ReceiveChunkError {
         /// The term of this node.
         term: Term,
     },
+    /// No honest leader sends it: its term, its place in the log, its membership or its size cannot be.
+    #[error("the snapshot cannot come from a leader")]
+    Impossible,
     /// Another chunk is being written, or a whole snapshot waits to be installed. Try again.
     #[error("the node is busy with another chunk")]
     Busy,

@@ -96,7 +96,7 @@ impl Incoming {
     ) -> (u64, Option<(NodeId, Term, SnapshotMeta)>) {
         self.storing = false;
         let Some(transfer) = &mut self.transfer else { return (0, None) };
-        transfer.held += bytes;
+        transfer.held = transfer.held.saturating_add(bytes);
         if !last {
             return (transfer.held, None);
         }

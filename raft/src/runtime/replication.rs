@@ -347,7 +347,10 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
     async fn step(&mut self, transfer: &Transfer) -> Step {
         // Replaced by a newer one, or unreadable: the engine orders a transfer anew.
         let Some(Ok(chunk)) = self.read(transfer).await else { return Step::Lost };
-        let end = transfer.offset + chunk.bytes.len() as u64;
+        // Where to go on is what the peer says: it may be any number.
+        let Some(end) = transfer.offset.checked_add(chunk.bytes.len() as u64) else {
+            return Step::Lost;
+        };
         let last = chunk.last;
         let sent =
             self.network.send_chunk(transfer.term, &transfer.meta, transfer.offset, chunk).await;

@@ -182,7 +182,7 @@ impl<S: RaftStateMachine> Worker<S> {
         let mut result = Ok(());
         for entry in entries {
             let index = entry.id.index;
-            assert!(index.0 == self.applied.index.0 + 1, "entries are applied in order, once");
+            assert!(index == self.applied.index.next(), "entries are applied in order, once");
             let proposer = proposers.next_if(|(at, _)| *at == index).map(|(_, proposer)| proposer);
             match self.apply_entry(&entry) {
                 Ok(answer) => answers.extend(proposer.zip(answer)),

@@ -10,6 +10,7 @@
 mod bent;
 mod checker;
 mod election;
+mod hostile;
 mod members;
 mod node;
 mod paper;

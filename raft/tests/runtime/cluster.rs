@@ -4,8 +4,8 @@
 use nacolet_model::{Duration, NodeId, limits};
 use nacolet_raft::testing::{Ledger, MemoryLog, WriteMode};
 use nacolet_raft::{
-    Cause, ClientWriteError, LogId, LogIndex, MembershipChange, Message, MessageBody, Outcome,
-    RaftStateMachine, ReceiveChunkError, SnapshotChunk, SnapshotMeta, Term,
+    Cause, ClientWriteError, LogId, LogIndex, Membership, MembershipChange, Message, MessageBody,
+    Outcome, RaftStateMachine, ReceiveChunkError, SnapshotChunk, SnapshotMeta, Term,
 };
 
 use crate::rig::{Cluster, PATIENCE};
@@ -446,6 +446,50 @@ fn a_snapshot_of_a_leader_that_is_over_is_refused() {
     });
     cluster.crew.run();
     assert_eq!(refused.take(), Some(Err(ReceiveChunkError::Stale { term })));
+}
+
+#[test]
+fn a_piece_of_a_snapshot_that_no_leader_sends_is_not_stored() {
+    let mut cluster = Cluster::new(3);
+    cluster.must_write(1);
+    let leader = cluster.leader();
+    let to = NodeId(if leader == NodeId(2) { 1 } else { 2 });
+    let raft = cluster.raft(to);
+    let before = raft.metrics();
+    let id = |term, index| LogId { term: Term(term), index: LogIndex(index) };
+    let membership = Membership::clone(&before.membership);
+    let meta = |last, membership| SnapshotMeta { last, membership, id: 9 };
+    let term = before.term.0;
+    let good = || meta(id(term, 9), membership.clone());
+    let two_parts = Membership { learners: membership.voters.clone(), ..membership.clone() };
+    let cases = [
+        (u64::MAX, good(), 1),
+        (1 << 62, good(), 1),
+        (term + (1 << 40), good(), 1),
+        (term, meta(id(term, u64::MAX), membership.clone()), 1),
+        (term, meta(id(u64::MAX, 9), membership.clone()), 1),
+        (term, meta(id(term + 1, 9), membership.clone()), 1),
+        (term, meta(LogId::default(), membership.clone()), 1),
+        (term, meta(id(term, 9), Membership::default()), 1),
+        (term, meta(id(term, 9), two_parts), 1),
+        (term, good(), limits::SNAPSHOT_CHUNK_BYTES_MAX + 1),
+    ];
+    for (term, meta, bytes) in cases {
+        let words = format!("{term} {meta:?} {bytes}");
+        let raft = cluster.raft(to);
+        let chunk = SnapshotChunk { bytes: vec![1; bytes], last: true };
+        let refused = cluster
+            .crew
+            .spawn(async move { raft.receive_chunk(leader, Term(term), meta, 0, chunk).await });
+        cluster.crew.run();
+        assert_eq!(refused.take(), Some(Err(ReceiveChunkError::Impossible)), "{words}");
+    }
+    let after = cluster.raft(to).metrics();
+    assert_eq!((after.term, after.last_log), (before.term, before.last_log));
+    cluster.must_write(2);
+    cluster.restart(to);
+    cluster.must_write(3);
+    cluster.assert_alike();
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl Ledger {
         let (after, expected) = match command {
             Command::Config(config::Command::Publish(publish)) => {
                 if publish.cas_md5.is_some_and(|wanted| held != Some(wanted)) {
-                    (before, Err(Refused::Config(config::CommandError::CasMismatch)))
+                    (before, Err(Refused::Config(config::CommandError::CasMismatch.into())))
                 } else {
                     let created = before.is_none();
                     let published = config::Response::Published { created, md5: publish.md5 };

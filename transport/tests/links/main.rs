@@ -1,6 +1,8 @@
 //! Links between real sockets on loopback: what gets through, what is refused, and what comes back
 //! after it broke.
 
+mod crowd;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -485,9 +487,11 @@ fn connections_are_capped_and_a_newer_one_replaces_the_older_of_its_node() {
             silent.push(TcpStream::connect(&b.address).await.unwrap());
         }
         smol::Timer::after(Duration::from_millis(20)).await;
-        let mut refused = TcpStream::connect(&b.address).await.unwrap();
-        assert!(is_closed(&mut refused).await);
+        silent.push(TcpStream::connect(&b.address).await.unwrap());
+        assert!(is_closed(&mut silent.remove(0)).await, "the oldest one goes");
         assert_eq!(b.transport.counters().refused_full, 1);
+        let others = async { is_closed(&mut silent[0]).await };
+        assert!(future::poll_once(others).await.is_none(), "and nobody else");
         // The silent ones are closed in time, and make room.
         for mut stream in silent {
             assert!(is_closed(&mut stream).await);
