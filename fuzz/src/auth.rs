@@ -2,7 +2,7 @@
 
 use nacolet_auth::{Action, Actions, Begin, Command, Kind, Loader, Name, Pattern, Resource, Users};
 
-use crate::replica::{self, Replica, encode};
+use crate::replica::{self, Replica};
 use crate::source::Source;
 
 pub(crate) fn apply(data: &[u8]) {
@@ -48,8 +48,12 @@ impl Replica for Users {
         })
     }
 
-    fn apply(&mut self, index: u64, command: Command) -> Vec<u8> {
-        encode(&Self::apply(self, index, command))
+    fn is_valid(command: &Command) -> bool {
+        command.check().is_ok()
+    }
+
+    fn apply(&mut self, index: u64, command: Command) -> String {
+        format!("{:?}", self.apply_logged(index, command))
     }
 
     fn capture(&self) -> Vec<Vec<u8>> {

@@ -5,7 +5,7 @@ use nacolet_config::{
 };
 use nacolet_model::WallTime;
 
-use crate::replica::{self, Replica, encode};
+use crate::replica::{self, Replica};
 use crate::source::Source;
 use crate::words;
 
@@ -48,12 +48,16 @@ impl Replica for Store {
         })
     }
 
-    fn apply(&mut self, index: u64, command: Command) -> Vec<u8> {
+    fn is_valid(command: &Command) -> bool {
+        command.check().is_ok()
+    }
+
+    fn apply(&mut self, index: u64, command: Command) -> String {
         let mut changes = Vec::new();
-        let answer = Self::apply(self, index, command, &mut changes);
+        let answer = self.apply_logged(index, command, &mut changes);
         assert!(changes.len() <= 1, "one command changes one config");
         assert!(answer.is_ok() || changes.is_empty(), "what is refused changes nothing");
-        encode(&answer)
+        format!("{answer:?}")
     }
 
     fn capture(&self) -> Vec<Vec<u8>> {

@@ -3,7 +3,7 @@
 use nacolet_lock::{Acquire, Command, Loader, Locks, Release, Stamp};
 use nacolet_model::Duration;
 
-use crate::replica::{self, Replica, encode};
+use crate::replica::{self, Replica};
 use crate::source::Source;
 
 pub(crate) fn apply(data: &[u8]) {
@@ -35,8 +35,12 @@ impl Replica for Locks {
         }
     }
 
-    fn apply(&mut self, _index: u64, command: Command) -> Vec<u8> {
-        encode(&Self::apply(self, &command))
+    fn is_valid(command: &Command) -> bool {
+        command.check().is_ok()
+    }
+
+    fn apply(&mut self, _index: u64, command: Command) -> String {
+        format!("{:?}", self.apply_logged(&command))
     }
 
     fn capture(&self) -> Vec<Vec<u8>> {

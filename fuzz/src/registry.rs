@@ -8,7 +8,7 @@ use nacolet_registry::{
     RegistrySettings, Request, Selector, ServiceMeta, Switch,
 };
 
-use crate::replica::{self, Replica, encode};
+use crate::replica::{self, Replica};
 use crate::source::Source;
 use crate::words;
 
@@ -62,8 +62,12 @@ impl Replica for Registry {
         })
     }
 
-    fn apply(&mut self, index: u64, command: Command) -> Vec<u8> {
-        encode(&Self::apply(self, NOW, index, command, &mut Vec::new()))
+    fn is_valid(command: &Command) -> bool {
+        command.check().is_ok()
+    }
+
+    fn apply(&mut self, index: u64, command: Command) -> String {
+        format!("{:?}", Self::apply(self, NOW, index, command, &mut Vec::new()))
     }
 
     fn capture(&self) -> Vec<Vec<u8>> {
