@@ -3,6 +3,8 @@
 //! tags. An entry's name is a key, never a path. Every bound of an archive is checked before anything
 //! is applied.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod metadata;
 mod multipart;
 mod unpack;
@@ -17,7 +19,7 @@ use nacolet_auth::{Action, Kind, Resource};
 use nacolet_config::{
     CommandError, Config, ConfigType, KeyRef, Labels, Operator, Publish, Response, like,
 };
-use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
+use nacolet_model::{ConfigKey, DataId, Group, Namespace, WallTime, limits};
 use serde::{Deserialize, Serialize};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -32,7 +34,7 @@ use crate::search::{bounded, ids};
 use crate::server::State;
 use crate::status::Failure;
 use crate::time::compact;
-use unpack::unpack;
+use unpack::{Unpacked, unpack};
 
 /// Entry with the labels in the format of 2.x and 3.x.
 const METADATA_V2: &str = ".metadata.yml";
@@ -301,13 +303,21 @@ pub(crate) async fn import(
     }
     let policy = Policy::parse(&import.policy)?;
     let operator = operator(&ask, Some(&import.user));
-    let archive = match unpack(&file)? {
-        Ok(archive) => archive,
+    let at = state.now().1;
+    // Unpacking and hashing take long, and others are served meanwhile.
+    let read = smol::unblock(move || -> Result<_, Failure> {
+        Ok(match unpack(&file)? {
+            Ok(Unpacked { portables, mut unrecognized }) => {
+                let publishes = publishes(portables, &namespace, &operator, at, &mut unrecognized)?;
+                Ok((publishes, unrecognized))
+            }
+            Err(nothing) => Err(nothing),
+        })
+    });
+    let (publishes, unrecognized) = match read.await? {
+        Ok(read) => read,
         Err(nothing) => return Ok(nothing.answer()),
     };
-    drop(file);
-    let mut unrecognized = archive.unrecognized;
-    let publishes = publishes(state, archive.portables, &namespace, &operator, &mut unrecognized)?;
     if publishes.is_empty() {
         return Ok(DATA_EMPTY.answer());
     }
@@ -389,7 +399,10 @@ pub(crate) async fn clone(
     let policy = Policy::parse(ask.params.text_or(field::POLICY, ""))?;
     let operator = operator(&ask, ask.params.text(field::SRC_USER_V1));
     let portables = copies(state, &mut by_id);
-    let publishes = publishes(state, portables, &namespace, &operator, &mut Vec::new())?;
+    let at = state.now().1;
+    let publishes =
+        smol::unblock(move || publishes(portables, &namespace, &operator, at, &mut Vec::new()));
+    let publishes = publishes.await?;
     if publishes.is_empty() {
         return Ok(DATA_EMPTY.answer());
     }
@@ -423,10 +436,10 @@ fn exists(state: &State, namespace: &Namespace) -> bool {
 
 /// Checks every config before the first is written.
 fn publishes(
-    state: &State,
     portables: Vec<Portable>,
     namespace: &Namespace,
     operator: &Operator,
+    at: WallTime,
     unrecognized: &mut Vec<String>,
 ) -> Result<Vec<Publish>, Failure> {
     let mut publishes = Vec::with_capacity(portables.len());
@@ -440,7 +453,7 @@ fn publishes(
         let key = ConfigKey { namespace: namespace.clone(), group, data_id };
         let mut labels = portable.labels;
         labels.config_type.get_or_insert(ConfigType::Text);
-        let publish = Publish::new(key, portable.content, operator.clone(), state.now().1)?;
+        let publish = Publish::new(key, portable.content, operator.clone(), at)?;
         publishes.push(publish.with_labels(labels, nacolet_config::Inherit::default())?);
     }
     Ok(publishes)

@@ -12,6 +12,8 @@ mod config;
 mod connection;
 mod dispatch;
 mod flood;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod fuzzy;
 mod lock;
 mod message;

@@ -42,6 +42,10 @@ pub mod connection;
 pub mod feed;
 pub mod grpc;
 
+// What the fuzz targets reach.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 // Configs, namespaces, login.
 mod access;
 mod archive;

@@ -44,6 +44,13 @@ const EDGES: &[(&str, &[&str])] = &[
             "node",
         ],
     ),
+    // Targets are functions over the public faces of the others, and no part of the product.
+    (
+        "fuzz",
+        &["model", "raft", "config", "registry", "lock", "auth", "storage", "transport", "api"],
+    ),
+    // The program that libFuzzer drives, in a package of its own.
+    ("fuzz/targets", &["fuzz"]),
     ("ci", &[]),
 ];
 

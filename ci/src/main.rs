@@ -13,6 +13,7 @@ mod chaos;
 mod check;
 mod edge;
 mod embassy;
+mod fuzz;
 mod interop;
 mod layers;
 mod mutants;
@@ -45,6 +46,9 @@ usage: cargo ci <verb>
              is named), and spring
   chaos [--cycles N] [--nodes N] [--faults F,...] [--seconds S] [--seed S] [--binary PATH]
              real processes under faults: kill pause partition power full slow damage
+  fuzz [--seconds N] [--keep] [target...]
+             libFuzzer on the targets of fuzz/, each for N seconds (60); --keep puts the inputs that
+             lead furthest into the tree
   sim [--seeds N] [--from S] [--nodes V] [--twice] [--planted [--only NAME]]
              simulated clusters from seeds, or the score of the planted bugs
   mutants [--only NAME]
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         ["embassy"] => embassy::run(),
         ["interop", rest @ ..] => interop::run(rest),
         ["chaos", rest @ ..] => chaos::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["sim", rest @ ..] => sim::run(rest),
         ["mutants", rest @ ..] => mutants::run(rest),
         [] | ["help" | "--help" | "-h"] => {

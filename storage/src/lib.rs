@@ -24,6 +24,8 @@ mod aside;
 mod codec;
 pub mod dir;
 mod failpoint;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod log;
 mod recover;
 pub mod snapshot;

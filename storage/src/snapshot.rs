@@ -389,14 +389,14 @@ impl Shared {
 }
 
 /// Reads a snapshot block by block and checks each.
-pub struct SnapshotReader {
-    reader: BufReader<File>,
+pub struct SnapshotReader<R = BufReader<File>> {
+    reader: R,
     path: PathBuf,
     block: u64,
     ended: bool,
 }
 
-impl fmt::Debug for SnapshotReader {
+impl<R> fmt::Debug for SnapshotReader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SnapshotReader({}, block {})", self.path.display(), self.block)
     }
@@ -405,7 +405,13 @@ impl fmt::Debug for SnapshotReader {
 impl SnapshotReader {
     fn open(path: &Path) -> Result<(SnapshotMeta, Self), StorageError> {
         let file = File::open(path).map_err(|e| unusable(path, &e))?;
-        let mut reader = BufReader::with_capacity(64 << 10, file);
+        Self::read(BufReader::with_capacity(64 << 10, file), path)
+    }
+}
+
+impl<R: Read> SnapshotReader<R> {
+    /// Reads the head. `path` is for the words of errors.
+    pub(crate) fn read(mut reader: R, path: &Path) -> Result<(SnapshotMeta, Self), StorageError> {
         match read_head(&mut reader) {
             Ok(Some(meta)) => {
                 Ok((meta, Self { reader, path: path.to_owned(), block: 0, ended: false }))
@@ -494,7 +500,7 @@ fn block_crc(number: u64, block: &[u8]) -> u32 {
     crc.finalize()
 }
 
-fn encode_head(meta: &SnapshotMeta) -> Option<Vec<u8>> {
+pub(crate) fn encode_head(meta: &SnapshotMeta) -> Option<Vec<u8>> {
     let meta = postcard::to_allocvec(meta).ok().filter(|meta| meta.len() <= META_BYTES_MAX)?;
     let mut head = Vec::with_capacity(HEAD_BYTES + meta.len() + 4);
     head.extend_from_slice(MAGIC);
@@ -506,7 +512,7 @@ fn encode_head(meta: &SnapshotMeta) -> Option<Vec<u8>> {
     Some(head)
 }
 
-fn write_block(out: &mut impl Write, number: u64, block: &[u8]) -> io::Result<()> {
+pub(crate) fn write_block(out: &mut impl Write, number: u64, block: &[u8]) -> io::Result<()> {
     let bytes = u32::try_from(block.len()).map_err(io::Error::other)?;
     out.write_all(&bytes.to_le_bytes())?;
     out.write_all(&block_crc(number, block).to_le_bytes())?;

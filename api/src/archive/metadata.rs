@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use nacolet_config::{ConfigType, Labels};
+use nacolet_model::limits;
 
 use super::{Portable, tags_joined, tags_of};
 
@@ -24,11 +25,13 @@ pub(super) fn tilde(data_id: &str) -> String {
     }
 }
 
-/// Lines `group.dataId~ext.app=name`; configs without an application have none.
+/// Lines `group.dataId~ext.app=name`; configs without an application have none. The format knows no
+/// escapes, and a line that ends early makes the whole of it unreadable: a name is kept on its line.
 pub(super) fn write_v1(portables: &[Portable]) -> String {
     let line = |config: &Portable| {
         let (group, data_id) = (&config.group, tilde(&config.data_id));
-        format!("{group}.{data_id}.app={}\r\n", config.labels.app_name)
+        let app_name = config.labels.app_name.replace(char::is_control, " ");
+        format!("{group}.{data_id}.app={app_name}\r\n")
     };
     portables.iter().filter(|config| !config.labels.app_name.is_empty()).map(line).collect()
 }
@@ -39,7 +42,11 @@ pub(super) fn read_v1(text: &str) -> Option<BTreeMap<String, Box<str>>> {
         let (name, app_name) = line.split_once('=')?;
         Some((name.strip_suffix(".app")?.to_owned(), app_name.into()))
     };
-    text.lines().filter(|line| !line.trim().is_empty()).map(|line| pair(line.trim())).collect()
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    if lines.clone().nth(limits::IMPORT_ENTRIES_MAX).is_some() {
+        return None;
+    }
+    lines.map(|line| pair(line.trim())).collect()
 }
 
 /// The list in the order and quoting that any YAML reader takes.
@@ -112,6 +119,9 @@ pub(super) fn read_v2(text: &str) -> Option<Vec<Item>> {
             Some(_) | None => (false, line),
         };
         if is_first {
+            if items.len() >= limits::IMPORT_ENTRIES_MAX {
+                return None;
+            }
             items.push([const { None }; 6]);
         }
         let item = items.last_mut()?;
@@ -124,7 +134,8 @@ pub(super) fn read_v2(text: &str) -> Option<Vec<Item>> {
             let value = item[open?].as_mut()?;
             match value.strip_suffix('\\') {
                 Some(begin) => {
-                    *value = begin.to_owned() + line.strip_prefix('\\').unwrap_or(line);
+                    value.truncate(begin.len());
+                    value.push_str(line.strip_prefix('\\').unwrap_or(line));
                 }
                 None => {
                     value.push(' ');
@@ -258,9 +269,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_application_of_two_lines_stays_on_one() {
+        let labels = Labels { app_name: "a\n\r\nb".into(), ..Labels::default() };
+        let (group, data_id) = ("g".into(), "d.yml".into());
+        let written = write_v1(&[Portable { group, data_id, content: "x".into(), labels }]);
+        let read = read_v1(&written).expect("our own lines");
+        assert_eq!(read.get("g.d~yml").map(|name| &**name), Some("a   b"));
+    }
+
     fn again(item: &Item) -> Portable {
         let (group, data_id) = (item.group.clone(), item.data_id.clone());
         Portable { group, data_id, content: "x".into(), labels: item.labels.clone() }
+    }
+
+    /// A value of many lines once took the square of their number.
+    #[test]
+    fn folded_lines_are_appended_where_they_are() {
+        let count = 200_000;
+        let text = format!(
+            "metadata:\n- dataId: \"a\n{}\"\n  group: g\n  type: text\n",
+            "b\\\n".repeat(count)
+        );
+        let items = read_v2(&text).expect("a good list");
+        assert_eq!(items[0].data_id.len(), "a ".len() + count);
+    }
+
+    #[test]
+    fn as_many_items_as_an_archive_may_have_and_no_more() {
+        let item = "- dataId: d\n  group: g\n  type: text\n";
+        let list = |count: usize| format!("metadata:\n{}", item.repeat(count));
+        assert!(read_v2(&list(limits::IMPORT_ENTRIES_MAX)).is_some());
+        assert!(read_v2(&list(limits::IMPORT_ENTRIES_MAX + 1)).is_none());
+        assert!(read_v1(&"g.d.app=a\n".repeat(limits::IMPORT_ENTRIES_MAX + 1)).is_none());
     }
 
     #[test]

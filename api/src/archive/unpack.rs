@@ -24,14 +24,15 @@ pub(super) struct Unpacked {
 
 /// Reads an archive within its bounds. The inner error is one that Nacos tells with status 200.
 pub(super) fn unpack(bytes: &[u8]) -> Result<Result<Unpacked, Nothing>, Failure> {
-    let Ok(mut archive) = ZipArchive::new(Cursor::new(bytes)) else {
-        return Ok(Err(PARSING_DATA_FAILED));
-    };
-    if archive.len() > limits::IMPORT_ENTRIES_MAX {
+    if entries(bytes) > limits::IMPORT_ENTRIES_MAX {
         let words = format!("the archive has more than {} entries", limits::IMPORT_ENTRIES_MAX);
         return Err(Failure::invalid(words));
     }
-    let mut left = limits::IMPORT_BYTES_MAX;
+    let Ok(mut archive) = ZipArchive::new(Cursor::new(bytes)) else {
+        return Ok(Err(PARSING_DATA_FAILED));
+    };
+    let mut left = u64::try_from(limits::IMPORT_BYTES_MAX).unwrap_or(u64::MAX);
+    let all_packed = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let mut texts: Vec<(String, Arc<str>)> = Vec::new();
     let mut unrecognized = Vec::new();
     let mut metadata = None;
@@ -41,18 +42,18 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Result<Unpacked, Nothing>, Failure>
             continue;
         }
         let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-        let packed = entry.compressed_size();
+        // What is too much is never unpacked, and what an entry says of its size is not believed.
+        let packed = entry.compressed_size().min(all_packed);
+        let room = RATIO_FREE_BYTES.max(packed.saturating_mul(RATIO_MAX)).min(left);
         let mut unpacked = Vec::new();
-        let room = u64::try_from(left).unwrap_or(u64::MAX).saturating_add(1);
-        if entry.take(room).read_to_end(&mut unpacked).is_err() {
+        if entry.take(room.saturating_add(1)).read_to_end(&mut unpacked).is_err() {
             return Ok(Err(PARSING_DATA_FAILED));
         }
         let size = u64::try_from(unpacked.len()).unwrap_or(u64::MAX);
-        let is_bomb = size > RATIO_FREE_BYTES && size > packed.saturating_mul(RATIO_MAX);
-        if unpacked.len() > left || is_bomb {
+        if size > room {
             return Err(Failure::invalid("the archive unpacks to too much"));
         }
-        left -= unpacked.len();
+        left -= size;
         match String::from_utf8(unpacked) {
             Ok(text) if metadata.is_none() && (name == METADATA_V1 || name == METADATA_V2) => {
                 metadata = Some((name, text));
@@ -63,6 +64,13 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Result<Unpacked, Nothing>, Failure>
     }
     let Some(metadata) = Metadata::read(metadata) else { return Ok(Err(METADATA_ILLEGAL)) };
     Ok(Ok(label(texts, metadata, unrecognized)))
+}
+
+/// Entries of an archive, by the heads that each has in its directory: what the end of a directory says of
+/// their number is not believed, and hundreds of thousands are not read to be counted.
+fn entries(bytes: &[u8]) -> usize {
+    const HEAD: &[u8] = b"PK\x01\x02";
+    bytes.windows(HEAD.len()).filter(|four| *four == HEAD).count()
 }
 
 /// What an archive tells about its configs.

@@ -1,0 +1,318 @@
+//! `cargo ci fuzz`: libFuzzer on every target of `fuzz`, for so many seconds each, and what came of it.
+//! The programs are built by cargo-fuzz with the nightly compiler, AddressSanitizer and debug
+//! assertions. Inputs are gathered below `target/fuzz/corpus`; `--keep` puts the few that lead furthest
+//! into the tree, where `cargo test` replays them.
+
+use crate::process::step;
+use crate::tree::{self, Problem};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const FOLDER: &str = "fuzz/targets";
+const TABLE: &str = "fuzz/src/lib.rs";
+const TOOLS: &str =
+    "fuzz wants: rustup toolchain install nightly; cargo install cargo-fuzz --locked";
+
+/// A hang, all memory of the process, and one large allocation are findings too. An import may unpack
+/// to 64 MiB, so that target has a bound of its own (`fuzz/src/archive.rs`) and memory for it.
+const LIMITS: [&str; 4] =
+    ["-timeout=2", "-rss_limit_mb=512", "-malloc_limit_mb=16", "-print_final_stats=1"];
+
+/// Bytes of inputs that `--keep` leaves in the tree for each target; together they stay below the limit
+/// in `fuzz/tests/replay.rs`.
+const KEPT_BYTES_MAX: u64 = 18_000;
+/// An input that is kept is no longer than this: what needs more is found again from shorter ones.
+const KEPT_INPUT_BYTES_MAX: u64 = 1_024;
+
+/// One target: its name, and the longest input worth trying.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    name: String,
+    bytes_max: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Options<'a> {
+    seconds: u64,
+    keep: bool,
+    names: Vec<&'a str>,
+}
+
+/// What became of one target.
+struct Outcome {
+    name: String,
+    executions: u64,
+    per_second: u64,
+    peak_mb: u64,
+    findings: Vec<PathBuf>,
+    /// It ended without any input that shows why.
+    is_broken: bool,
+}
+
+/// Runs the targets; true if nothing was found.
+pub(crate) fn run(words: &[&str]) -> bool {
+    let root = tree::root();
+    let (targets, options) = match targets(&root).and_then(|all| {
+        let options = options(words)?;
+        Ok((chosen(&all, &options.names)?, options))
+    }) {
+        Ok(both) => both,
+        Err(problem) => {
+            println!("fuzz: {problem}");
+            return false;
+        }
+    };
+    let Some(programs) = build(&root, &options.names) else { return false };
+    let place = root.join("target/fuzz");
+    let mut outcomes = Vec::new();
+    for target in &targets {
+        match fuzz(&root, &place, &programs, target, options.seconds) {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(error) => {
+                println!("fuzz: {}: {error}", target.name);
+                return false;
+            }
+        }
+        if options.keep
+            && let Err(error) = keep(&root, &place, &programs, target)
+        {
+            println!("fuzz: {}: {error}", target.name);
+            return false;
+        }
+    }
+    report(&outcomes)
+}
+
+fn options<'a>(words: &[&'a str]) -> Result<Options<'a>, Problem> {
+    let mut options = Options { seconds: 60, keep: false, names: Vec::new() };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--keep" => options.keep = true,
+            "--seconds" => {
+                let seconds = words.next().and_then(|word| word.parse().ok());
+                options.seconds =
+                    seconds.ok_or_else(|| Problem::new("--seconds", "wants a number"))?;
+            }
+            option if option.starts_with('-') => return Err(Problem::new(option, "is no option")),
+            name => options.names.push(name),
+        }
+    }
+    Ok(options)
+}
+
+/// The table in `fuzz/src/lib.rs`, which is the only list of targets.
+fn targets(root: &Path) -> Result<Vec<Target>, Problem> {
+    let text = fs::read_to_string(root.join(TABLE)).map_err(|error| Problem::new(TABLE, error))?;
+    Ok(parse(&text))
+}
+
+fn parse(text: &str) -> Vec<Target> {
+    let line = |line: &str| {
+        let (name, rest) = line.trim().strip_prefix("target(\"")?.split_once('"')?;
+        let bytes_max = rest.strip_prefix(", ")?.split(',').next()?.replace('_', "");
+        Some(Target { name: name.into(), bytes_max })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn chosen(all: &[Target], names: &[&str]) -> Result<Vec<Target>, Problem> {
+    let find = |name: &&str| {
+        let target = all.iter().find(|target| target.name == *name).cloned();
+        target.ok_or_else(|| Problem::new(*name, format!("is no target of {TABLE}")))
+    };
+    if names.is_empty() { Ok(all.to_vec()) } else { names.iter().map(find).collect() }
+}
+
+/// The nightly cargo, whichever one runs this tool.
+fn nightly() -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo", "fuzz"]).env_remove("CARGO").env_remove("RUSTC");
+    command
+}
+
+/// Builds the programs; the folder where they are.
+fn build(root: &Path, names: &[&str]) -> Option<PathBuf> {
+    let quiet = |command: &mut Command| {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
+    };
+    if !quiet(nightly().arg("--version")).is_ok_and(|status| status.success()) {
+        println!("{TOOLS}");
+        return None;
+    }
+    let mut command = nightly();
+    command.current_dir(root.join(FOLDER)).args(["build", "--fuzz-dir", ".", "--release"]);
+    command.arg("--debug-assertions").env("CARGO_TARGET_DIR", root.join("target/fuzz"));
+    if let [one] = names {
+        command.arg(one);
+    }
+    let built = step("fuzz build", &mut command);
+    built.then(|| root.join("target/fuzz/x86_64-unknown-linux-gnu/release"))
+}
+
+fn fuzz(
+    root: &Path,
+    place: &Path,
+    programs: &Path,
+    target: &Target,
+    seconds: u64,
+) -> std::io::Result<Outcome> {
+    let gathered = place.join("corpus").join(&target.name);
+    let found = place.join("artifacts").join(&target.name);
+    fs::create_dir_all(&gathered)?;
+    fs::create_dir_all(&found)?;
+    let before = listed(&found)?;
+    let kept = root.join("fuzz/corpus").join(&target.name);
+    let mut command = Command::new(programs.join(&target.name));
+    command.args(LIMITS).arg(format!("-max_total_time={seconds}"));
+    command.arg(format!("-max_len={}", target.bytes_max));
+    command.arg(format!("-artifact_prefix={}/", found.display())).arg(&gathered);
+    if kept.is_dir() {
+        command.arg(kept);
+    }
+    let output = command.stdin(Stdio::null()).output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    fs::write(place.join(format!("{}.log", target.name)), &*told)?;
+    let findings: Vec<PathBuf> =
+        listed(&found)?.into_iter().filter(|path| !before.contains(path)).collect();
+    Ok(Outcome {
+        name: target.name.clone(),
+        executions: figure(&told, "number_of_executed_units"),
+        per_second: figure(&told, "average_exec_per_sec"),
+        peak_mb: figure(&told, "peak_rss_mb"),
+        is_broken: !output.status.success() && findings.is_empty(),
+        findings,
+    })
+}
+
+/// The files in a folder, in order.
+fn listed(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        files.push(entry?.path());
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A line `stat::NAME: FIGURE` of libFuzzer.
+fn figure(told: &str, name: &str) -> u64 {
+    let prefix = format!("stat::{name}:");
+    let value = told.lines().rev().find_map(|line| line.strip_prefix(&prefix));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+}
+
+fn report(outcomes: &[Outcome]) -> bool {
+    println!("{:<20}{:>14}{:>10}{:>8}  findings", "target", "executions", "per s", "MB");
+    let mut is_clean = true;
+    for outcome in outcomes {
+        let Outcome { name, executions, per_second, peak_mb, findings, is_broken } = outcome;
+        let word = if *is_broken { "ended early: see its log" } else { "" };
+        println!(
+            "{name:<20}{executions:>14}{per_second:>10}{peak_mb:>8}  {}{word}",
+            findings.len()
+        );
+        findings.iter().for_each(|path| println!("    {}", path.display()));
+        is_clean &= findings.is_empty() && !is_broken;
+    }
+    let total: u64 = outcomes.iter().map(|outcome| outcome.executions).sum();
+    println!("fuzz: {total} executions: {}", if is_clean { "ok" } else { "FAILED" });
+    is_clean
+}
+
+/// Puts the shortest inputs that lead as far as all of them do into the tree. What is there already and
+/// is not named by a hash is a finding of the past or made by hand, and stays.
+fn keep(root: &Path, place: &Path, programs: &Path, target: &Target) -> std::io::Result<()> {
+    let gathered = place.join("corpus").join(&target.name);
+    let kept = root.join("fuzz/corpus").join(&target.name);
+    let merged = place.join("merged").join(&target.name);
+    fs::create_dir_all(&kept)?;
+    if merged.exists() {
+        fs::remove_dir_all(&merged)?;
+    }
+    fs::create_dir_all(&merged)?;
+    let mut command = Command::new(programs.join(&target.name));
+    command.args(LIMITS).arg("-set_cover_merge=1");
+    command.arg(format!("-max_len={KEPT_INPUT_BYTES_MAX}")).arg(&merged).args([&kept, &gathered]);
+    let status =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    if !status.success() {
+        return Err(std::io::Error::other("the inputs cannot be merged"));
+    }
+    for old in listed(&kept)?.iter().filter(|path| is_hash(path)) {
+        fs::remove_file(old)?;
+    }
+    let mut sized = Vec::new();
+    for path in listed(&merged)? {
+        sized.push((fs::metadata(&path)?.len(), path));
+    }
+    sized.sort();
+    let mut left = KEPT_BYTES_MAX;
+    for (bytes, path) in sized {
+        if bytes > left {
+            break;
+        }
+        left -= bytes;
+        if let Some(name) = path.file_name() {
+            fs::copy(&path, kept.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether libFuzzer named it, by the SHA-1 of its content.
+fn is_hash(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_target_has_a_program() {
+        let root = tree::root();
+        let names: BTreeSet<String> =
+            targets(&root).unwrap().into_iter().map(|target| target.name).collect();
+        let manifest = fs::read_to_string(root.join(FOLDER).join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let programs = manifest["bin"].as_array().unwrap().iter();
+        let programs = programs.map(|program| program["name"].as_str().unwrap().to_owned());
+        assert_eq!(programs.collect::<BTreeSet<_>>(), names);
+    }
+
+    #[test]
+    fn the_table_is_read() {
+        let text =
+            "const X: [Target; 2] = [\n    // One.\n    target(\"a_b\", 1_024, a::run),\n];\n";
+        let expected = [Target { name: "a_b".into(), bytes_max: "1024".into() }];
+        assert_eq!(parse(text), expected);
+        assert_eq!(chosen(&parse(text), &["a_b"]).unwrap(), expected);
+        assert_eq!(chosen(&parse(text), &["c"]).unwrap_err().place, "c");
+    }
+
+    #[test]
+    fn options_come_in_any_order() {
+        let expected = Options { seconds: 5, keep: true, names: vec!["a", "b"] };
+        assert_eq!(options(&["a", "--seconds", "5", "--keep", "b"]).unwrap(), expected);
+        assert_eq!(options(&["--seconds"]).unwrap_err().place, "--seconds");
+        assert_eq!(options(&["--fast"]).unwrap_err().place, "--fast");
+    }
+
+    #[test]
+    fn figures_are_those_of_the_end() {
+        let told = "#9 pulse\nstat::peak_rss_mb:            250\nstat::average_exec_per_sec: 7\n";
+        assert_eq!(figure(told, "peak_rss_mb"), 250);
+        assert_eq!(figure(told, "average_exec_per_sec"), 7);
+        assert_eq!(figure(told, "number_of_executed_units"), 0);
+    }
+
+    #[test]
+    fn what_people_named_is_kept() {
+        assert!(is_hash(Path::new("x/da39a3ee5e6b4b0d3255bfef95601890afd80709")));
+        assert!(!is_hash(Path::new("x/a-lock-without-a-name")));
+    }
+}

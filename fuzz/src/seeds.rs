@@ -1,0 +1,157 @@
+//! Inputs to begin with, where bytes at random would take long: messages, states and bodies as they
+//! really are. What a fuzzer makes of them is in `corpus`.
+
+use std::io::{Cursor, Write as _};
+
+use nacolet_auth::Users;
+use nacolet_config::Store;
+use nacolet_lock::Locks;
+use nacolet_model::{NodeId, Prng};
+use nacolet_raft::engine::AppendResult;
+use nacolet_raft::{
+    Entry, EntryPayload, LogId, LogIndex, Membership, MembershipChange, Message, MessageBody,
+    SnapshotChunk, SnapshotMeta, Term,
+};
+use nacolet_registry::Registry;
+use nacolet_transport::{Call, Chunk, Reply, StateDigest};
+use serde::Serialize;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use crate::replica::{Replica, encode, joined};
+use crate::source::Source;
+
+/// Inputs for the target of this name.
+#[must_use]
+pub fn of(name: &str) -> Vec<Vec<u8>> {
+    match name {
+        "messages" => messages(),
+        "config_load" => states::<Store>(),
+        "registry_load" => states::<Registry>(),
+        "lock_load" => states::<Locks>(),
+        "auth_load" => states::<Users>(),
+        "snapshot" => snapshots(),
+        "multipart" => vec![multipart()],
+        "archive" => bomb().into_iter().collect(),
+        "archive_metadata" => metadata(),
+        "metadata" => vec![
+            br#"{"zone":"a","n":7,"on":true,"none":null,"x":1.5e3}"#.to_vec(),
+            b"zone=a,preserved.heart.beat.interval=1000".to_vec(),
+        ],
+        _ => stories(),
+    }
+}
+
+/// Bytes at random are stories already.
+fn stories() -> Vec<Vec<u8>> {
+    let mut prng = Prng::new(1);
+    let story = |length: usize| {
+        let bytes = (0..length).map(|_| prng.next_u64().to_le_bytes()[0]);
+        bytes.collect()
+    };
+    [40, 200, 800].into_iter().map(story).collect()
+}
+
+fn last() -> LogId {
+    LogId { term: Term(3), index: LogIndex(200) }
+}
+
+fn membership() -> Membership {
+    let voters = [1, 2, 3].map(|node| (NodeId(node), format!("10.0.0.{node}:7848")));
+    Membership::of_voters(voters)
+}
+
+fn messages() -> Vec<Vec<u8>> {
+    fn kind(kind: u8, value: &impl Serialize) -> Vec<u8> {
+        [&[kind], encode(value).as_slice()].concat()
+    }
+    let entries = vec![
+        Entry { id: last(), payload: EntryPayload::Blank },
+        Entry { id: last(), payload: EntryPayload::Command([7; 40].as_slice().into()) },
+        Entry { id: last(), payload: EntryPayload::Membership(Box::new(membership())) },
+    ];
+    let commit_index = LogIndex(7);
+    let append =
+        MessageBody::AppendEntries { previous: last(), entries: entries.clone(), commit_index };
+    let conflict = AppendResult::Conflict { rejected: LogIndex(9), hint: last() };
+    let bodies = [
+        append,
+        MessageBody::RequestVote { last: last(), transfer: true },
+        MessageBody::AppendEntriesReply { result: conflict },
+        MessageBody::Heartbeat { commit_index, read: 300 },
+    ];
+    let raft = bodies.into_iter().map(|body| kind(0, &Message { term: Term(5), body }));
+    let meta = SnapshotMeta { last: last(), membership: membership(), id: 300 };
+    let chunk = SnapshotChunk { bytes: vec![1; 60], last: true };
+    let chunk = Chunk { term: Term(3), meta: meta.clone(), offset: 300, chunk };
+    let change = MembershipChange::AddLearner { node: NodeId(4), address: "10.0.0.4:7848".into() };
+    let calls = [
+        Call::Chunk(Box::new(chunk)),
+        Call::Write(vec![1, 2, 200]),
+        Call::Join { address: "10.0.0.4:7848".into(), learner: true },
+        Call::Change(change),
+    ];
+    let calls = calls.into_iter().map(|call| kind(1, &(300_u64, call)));
+    let digest = StateDigest { configs: 300, services: 1, locks: 2, users: 3 };
+    let replies = [
+        Reply::Written { answer: vec![9, 200], applied: LogIndex(4) },
+        Reply::NotLeader { leader: Some((NodeId(1), "10.0.0.1:7848".into())) },
+        Reply::StateDigest(Some(digest)),
+    ];
+    let replies = replies.into_iter().map(|reply| kind(2, &(300_u64, reply)));
+    let others = [kind(5, &meta), kind(7, &entries), kind(4, &"10.0.0.1:7848")];
+    raft.chain(calls).chain(replies).chain(others).collect()
+}
+
+/// What some commands of the doors make.
+fn states<R: Replica>() -> Vec<Vec<u8>> {
+    let chunks = (0..4).map(|seed| state::<R>(seed, 60).capture());
+    chunks.map(|chunks| joined(&chunks)).filter(|chunks| !chunks.is_empty()).collect()
+}
+
+fn state<R: Replica>(seed: u64, commands: u64) -> R {
+    let (mut state, mut prng) = (R::empty(), Prng::new(seed));
+    for index in 1..=commands {
+        let bytes: Vec<u8> = (0..80).map(|_| prng.next_u64().to_le_bytes()[0]).collect();
+        if let Some(command) = state.made(&mut Source::new(&bytes)) {
+            state.apply(index, command);
+        }
+    }
+    state
+}
+
+fn snapshots() -> Vec<Vec<u8>> {
+    let section = |tag: u8, chunks: Vec<Vec<u8>>| -> Vec<u8> {
+        // No meta, no bent byte, and one block that is all the rest.
+        [[1, 0, 0, tag].as_slice(), &chunks.concat()].concat()
+    };
+    vec![
+        section(0, Replica::capture(&state::<Store>(1, 30))),
+        section(1, Replica::capture(&state::<Registry>(1, 30))),
+        section(2, Replica::capture(&state::<Locks>(1, 30))),
+        section(3, Replica::capture(&state::<Users>(1, 30))),
+    ]
+}
+
+/// A small archive that would unpack to a thousand times its size.
+fn bomb() -> Option<Vec<u8>> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    archive.start_file("g/d", SimpleFileOptions::default()).ok()?;
+    archive.write_all(&vec![b'a'; 32 << 20]).ok()?;
+    Some([&[0], archive.finish().ok()?.into_inner().as_slice()].concat())
+}
+
+fn multipart() -> Vec<u8> {
+    let body =
+        b"\x02--xx\r\nContent-Disposition: form-data; name=\"policy\"\r\n\r\nSKIP\r\n--xx\r\n\
+        content-disposition: form-data; name=\"file\"; filename=\"a.zip\"\r\n\
+        Content-Type: application/zip\r\n\r\nP\r\nK--x\r\n--xx--\r\n";
+    body.to_vec()
+}
+
+fn metadata() -> Vec<Vec<u8>> {
+    let folded = "metadata:\n- appName: ''\n  dataId: app.yml\n  desc: it's long and\n    folded here\n  \
+        group: DEFAULT_GROUP\n  type: yaml\n- dataId: 'two'\n  group: g\n  type: text\n  configTags: a,b\n  \
+        desc: \"tab\\tand \\u4E2D\\\n    \\ more\"\n";
+    vec![folded.into(), b"g.app~yml.app=shop\r\n".to_vec()]
+}
