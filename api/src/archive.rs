@@ -7,10 +7,10 @@
 pub mod fuzzing;
 mod metadata;
 mod multipart;
+mod pack;
 mod unpack;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Cursor, Write as _};
 use std::sync::Arc;
 
 use hyper::body::Bytes;
@@ -21,8 +21,6 @@ use nacolet_config::{
 };
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, WallTime, limits};
 use serde::{Deserialize, Serialize};
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
 use crate::about::{self, About, Everything, Spelled, Whole};
 use crate::call::{Answer, Ask, Envelope};
@@ -34,6 +32,7 @@ use crate::search::{bounded, ids};
 use crate::server::State;
 use crate::status::Failure;
 use crate::time::compact;
+use pack::Packing;
 use unpack::{Unpacked, unpack};
 
 /// Entry with the labels in the format of 2.x and 3.x.
@@ -53,6 +52,7 @@ pub(crate) enum Format {
 }
 
 /// One config on its way out or in.
+#[derive(Clone)]
 struct Portable {
     group: Box<str>,
     data_id: Box<str>,
@@ -96,66 +96,60 @@ impl About for Chosen {
     }
 }
 
-/// GET `?export=true` and `?exportV2=true`.
-pub(crate) fn export(
+/// GET `?export=true` and `?exportV2=true`. What is chosen is packed while the answer is sent.
+pub(crate) async fn export(
     state: &State,
     params: &Fields,
     chosen: &Chosen,
     format: Format,
 ) -> Result<Answer, Failure> {
-    let portables = portables(state, params, chosen)?;
-    let Ok(bytes) = pack(&portables, format) else {
-        return Err(Failure::unavailable("the archive cannot be written"));
-    };
+    let portables = portables(state, params, chosen).await?;
+    let answer =
+        Answer::pieces("application/octet-stream", Box::new(Packing::new(portables, format)));
+    let answer = answer.map_err(|_full| Failure::unavailable("the archive cannot be written"))?;
     let name = format!("nacos_config_export_{}.zip", compact(state.now().1));
-    Ok(Answer::new("application/octet-stream", bytes)
-        .header(CONTENT_DISPOSITION, &format!("attachment;filename={name}")))
+    Ok(answer.header(CONTENT_DISPOSITION, &format!("attachment;filename={name}")))
 }
 
-/// The configs that an export asks for, shared so that the lock is short. An export is never larger
-/// than what an import takes.
-fn portables(state: &State, params: &Fields, chosen: &Chosen) -> Result<Vec<Portable>, Failure> {
-    let configs = state.all_configs()?;
-    let found: Vec<(KeyRef<'_>, &Config)> = match chosen {
-        Chosen::Ids(ids) => configs.by_ids(ids),
-        Chosen::Like { namespace, data_id, group } => {
+/// The configs that an export asks for, with shared contents. An export is never larger than what an
+/// import takes.
+async fn portables(
+    state: &State,
+    params: &Fields,
+    chosen: &Chosen,
+) -> Result<Vec<Portable>, Failure> {
+    let app_name = params.text(field::APP_NAME);
+    let is_wanted = |key: KeyRef<'_>, config: &Config| match chosen {
+        Chosen::Ids(ids) => ids.contains(&config.id),
+        Chosen::Like { data_id, group, .. } => {
             let is =
                 |wanted: Option<&str>, value: &str| wanted.is_none_or(|text| like(text, value));
-            let app_name = params.text(field::APP_NAME);
-            let is_wanted = |(key, config): &(KeyRef<'_>, &Config)| {
-                is(data_id.as_deref(), key.data_id)
-                    && is(group.as_deref(), key.group)
-                    && is(app_name, config.app_name())
-            };
-            configs.keys(namespace.namespace.as_str()).filter(is_wanted).collect()
+            is(data_id.as_deref(), key.data_id)
+                && is(group.as_deref(), key.group)
+                && is(app_name, config.app_name())
         }
     };
-    bounded(found.iter().map(|(_, config)| *config), limits::IMPORT_BYTES_MAX)?;
-    let portable = |(key, config): (KeyRef<'_>, &Config)| Portable {
-        group: key.group.into(),
-        data_id: key.data_id.into(),
-        content: Arc::clone(&config.content),
-        labels: config.labels(),
+    let namespace = match chosen {
+        Chosen::Ids(_) => None,
+        Chosen::Like { namespace, .. } => Some(namespace.namespace.as_str()),
     };
-    Ok(found.into_iter().map(portable).collect())
-}
-
-fn pack(portables: &[Portable], format: Format) -> zip::result::ZipResult<Vec<u8>> {
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
-    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
-    for config in portables {
-        archive.start_file(format!("{}/{}", config.group, config.data_id), options)?;
-        archive.write_all(config.content.as_bytes())?;
-    }
-    let (name, metadata) = match format {
-        Format::V1 => (METADATA_V1, metadata::write_v1(portables)),
-        Format::V2 => (METADATA_V2, metadata::write_v2(portables)),
-    };
-    if !metadata.is_empty() {
-        archive.start_file(name, options)?;
-        archive.write_all(metadata.as_bytes())?;
-    }
-    Ok(archive.finish()?.into_inner())
+    let (mut portables, mut bytes) = (Vec::new(), 0);
+    state
+        .walk_configs(namespace, |key, config| {
+            if is_wanted(key, config) {
+                bytes += config.content.len();
+                portables.push(Portable {
+                    group: key.group.into(),
+                    data_id: key.data_id.into(),
+                    content: Arc::clone(&config.content),
+                    labels: config.labels(),
+                });
+            }
+            0
+        })
+        .await?;
+    bounded(bytes, limits::IMPORT_BYTES_MAX)?;
+    Ok(portables)
 }
 
 /// What to do with a config that is there already.
@@ -522,6 +516,7 @@ fn tags_joined(labels: &Labels) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::pack::packed;
     use super::*;
 
     fn portable(group: &str, data_id: &str, content: &str) -> Portable {
@@ -538,7 +533,7 @@ mod tests {
     #[test]
     fn what_is_packed_is_unpacked() {
         let all = [portable("g", "app.yml", "a: 1"), portable("g2", "noext", "中文")];
-        let bytes = pack(&all, Format::V2).expect("packs");
+        let bytes = packed(all.to_vec(), Format::V2).expect("packs");
         let unpacked = unpack(&bytes).expect("in bounds").unwrap_or_else(|n| panic!("{}", n.1));
         assert!(unpacked.unrecognized.is_empty(), "{:?}", unpacked.unrecognized);
         assert_eq!(unpacked.portables.len(), 2);
@@ -550,8 +545,23 @@ mod tests {
     }
 
     #[test]
+    fn what_packs_well_and_what_packs_badly_arrives_whole() {
+        let mut random = nacolet_model::Prng::new(3);
+        let noise = |_| char::from(u8::try_from(33 + random.below(90)).expect("ASCII"));
+        let noise: String = (0..700_000).map(noise).collect();
+        let all = [portable("g", "flat", &"a".repeat(900_000)), portable("g", "noise", &noise)];
+        let pieces: Vec<_> = Packing::new(all.to_vec(), Format::V2).collect();
+        assert!(pieces.len() > 5, "{}", pieces.len());
+        let bytes = packed(all.to_vec(), Format::V2).expect("packs");
+        let unpacked = unpack(&bytes).expect("in bounds").unwrap_or_else(|n| panic!("{}", n.1));
+        for (before, after) in all.iter().zip(&unpacked.portables) {
+            assert!(before.content == after.content, "{}", before.data_id);
+        }
+    }
+
+    #[test]
     fn the_first_format_carries_application_names() {
-        let bytes = pack(&[portable("g", "app.yml", "a: 1")], Format::V1).expect("packs");
+        let bytes = packed(vec![portable("g", "app.yml", "a: 1")], Format::V1).expect("packs");
         let unpacked = unpack(&bytes).expect("in bounds").unwrap_or_else(|n| panic!("{}", n.1));
         assert_eq!(&*unpacked.portables[0].labels.app_name, "shop");
     }

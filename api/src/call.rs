@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::access::Login;
 use crate::params::Fields;
+use crate::pieces::Pieces;
 
 /// Content type of plain text, as Nacos writes it.
 pub(crate) const TEXT: &str = "text/plain;charset=UTF-8";
@@ -117,20 +118,30 @@ impl<T> Ask<T> {
 }
 
 /// One response.
-#[derive(Clone, Debug)]
 pub struct Answer {
     /// Its status.
     pub status: StatusCode,
     /// Its headers, without length, date and connection.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Its body, or the beginning of it.
     pub body: Bytes,
+    /// What follows, where the answer is made while it is sent.
+    pub(crate) rest: Option<Pieces>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { status, headers, body, rest } = self;
+        let mut shown = f.debug_struct("Answer");
+        shown.field("status", status).field("headers", headers).field("body", body);
+        shown.field("goes_on", &rest.is_some()).finish()
+    }
 }
 
 impl Answer {
     /// Status 200, no headers, no body.
     pub(crate) fn empty() -> Self {
-        Self { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new() }
+        Self::of(HeaderMap::new(), Bytes::new())
     }
 
     /// Status 200 with a body of this content type.
@@ -138,7 +149,38 @@ impl Answer {
         // Room for the headers of a config, which the hottest answer has.
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self { status: StatusCode::OK, headers, body: body.into() }
+        Self::of(headers, body.into())
+    }
+
+    fn of(headers: HeaderMap, body: Bytes) -> Self {
+        Self { status: StatusCode::OK, headers, body, rest: None }
+    }
+
+    /// Status 200 with a body of this content type that is made while it is sent; a short one is made at
+    /// once, and its length is known.
+    ///
+    /// # Errors
+    /// The first pieces cannot be made.
+    pub(crate) fn pieces(content_type: &'static str, mut pieces: Pieces) -> std::io::Result<Self> {
+        let first = pieces.next().transpose()?.unwrap_or_default();
+        let mut answer = Self::new(content_type, first);
+        if let Some(second) = pieces.next().transpose()? {
+            answer.rest = Some(Box::new(std::iter::once(Ok(second)).chain(pieces)));
+        }
+        Ok(answer)
+    }
+
+    /// The whole body, for those who have the room.
+    ///
+    /// # Errors
+    /// A piece cannot be made.
+    pub fn whole(self) -> std::io::Result<Bytes> {
+        let Some(rest) = self.rest else { return Ok(self.body) };
+        let mut all = self.body.to_vec();
+        for piece in rest {
+            all.extend_from_slice(&piece?);
+        }
+        Ok(all.into())
     }
 
     /// Status 200 with plain text.

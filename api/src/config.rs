@@ -39,7 +39,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     use Permission::{ConfigRead, ConfigWrite};
     routes
         .at_large("/v1/cs/configs", body_bytes_max)
-        .now_or_later(Method::GET, ConfigRead, Get::decode, get, (wants_linear, get_linear))
+        .now_or_later(Method::GET, ConfigRead, Get::decode, get, (is_late, get_late))
         .hot()
         .later(Method::POST, ConfigWrite, Post::decode, post)
         .hot()
@@ -164,23 +164,33 @@ fn get(state: &State, ask: &Ask<Get>) -> Result<Answer, Failure> {
         Get::Read(key) => read(state, ask, key),
         Get::ShowAll(of) => search::show_all(state, of),
         Get::ShowBeta(of) => search::show_beta(state, of),
-        Get::Search(filter) => {
-            let is_blurred = ask.params.is(field::SEARCH, "blur");
-            search::search(state, &ask.params, filter, is_blurred)
-        }
-        Get::Export(chosen, format) => archive::export(state, &ask.params, chosen, *format),
+        // Those look at all configs, and are late.
+        Get::Search(_) | Get::Export(..) => Err(Failure::unavailable("try again later")),
     }
 }
 
-/// `consistency=linear`: the read sees every write that was acknowledged before it, by any member. Not
-/// of Nacos, whose reads are those of the node that is asked.
+/// Whether a call takes long. `consistency=linear`: the read sees every write that was acknowledged before
+/// it, by any member. Not of Nacos, whose reads are those of the node that is asked.
+fn is_late(ask: &Ask<Get>) -> bool {
+    matches!(ask.about, Get::Search(_) | Get::Export(..)) || wants_linear(ask)
+}
+
 fn wants_linear(ask: &Ask<Get>) -> bool {
     ask.params.is(field::CONSISTENCY, "linear")
 }
 
-async fn get_linear(state: Arc<State>, ask: Ask<Get>) -> Result<Answer, Failure> {
-    crate::membership::linearize(&state).await?;
-    get(&state, &ask)
+async fn get_late(state: Arc<State>, ask: Ask<Get>) -> Result<Answer, Failure> {
+    if wants_linear(&ask) {
+        crate::membership::linearize(&state).await?;
+    }
+    match &ask.about {
+        Get::Search(filter) => {
+            let is_blurred = ask.params.is(field::SEARCH, "blur");
+            search::search(&state, &ask.params, filter, is_blurred).await
+        }
+        Get::Export(chosen, format) => archive::export(&state, &ask.params, chosen, *format).await,
+        Get::Read(_) | Get::ShowAll(_) | Get::ShowBeta(_) => get(&state, &ask),
+    }
 }
 
 async fn post(state: Arc<State>, ask: Ask<Post>) -> Result<Answer, Failure> {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use hyper::{Method, StatusCode};
-use nacolet_config::{Caller, Config, ConfigType, GrayKind, KeyRef};
-use nacolet_model::{ConfigKey, limits};
+use nacolet_config::{Caller, Config, ConfigType, GrayKind};
+use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
 use serde::Serialize;
 
 use crate::about;
@@ -27,14 +27,14 @@ pub(crate) fn routes(routes: &mut Routes) {
         .now(Method::GET, ConfigRead, about::config_v1, read)
         .later(Method::POST, ConfigWrite, about::config_v1, publish)
         .later(Method::DELETE, ConfigWrite, about::config_v1, remove);
-    routes.at("/v2/cs/config/searchDetail").now(
+    routes.at("/v2/cs/config/searchDetail").later(
         Method::GET,
         ConfigRead,
         |parts| Filter::decode(parts, Id::TENANT, Id::GROUP),
         search_detail,
     );
     routes.at("/v3/client/cs/config").now(Method::GET, ConfigRead, about::config_v3, client_read);
-    routes.at("/v3/admin/cs/config/list").now(
+    routes.at("/v3/admin/cs/config/list").later(
         Method::GET,
         ConfigRead,
         |parts| Filter::decode(parts, Id::NAMESPACE_ID, Id::GROUP_NAME),
@@ -76,11 +76,11 @@ async fn remove(state: Arc<State>, ask: Ask<ConfigKey>) -> Result<Answer, Failur
 }
 
 /// Not wrapped, and with the parameter names of v1 (Nacos).
-fn search_detail(state: &State, ask: &Ask<Filter>) -> Result<Answer, Failure> {
+async fn search_detail(state: Arc<State>, ask: Ask<Filter>) -> Result<Answer, Failure> {
     let params = &ask.params;
     params.present(Words::V1.detail)?;
     let is_blurred = params.text_or(field::SEARCH, "blur") == "blur";
-    search::search(state, params, &ask.about, is_blurred)
+    search::search(&state, params, &ask.about, is_blurred).await
 }
 
 /// The HTTP read of 3.x. A config that is not there is 200 with a code, not 404.
@@ -125,34 +125,33 @@ fn client_read(state: &State, ask: &Ask<ConfigKey>) -> Result<Answer, Failure> {
 }
 
 /// What the Go SDK's search falls back to.
-fn admin_list(state: &State, ask: &Ask<Filter>) -> Result<Answer, Failure> {
+async fn admin_list(state: Arc<State>, ask: Ask<Filter>) -> Result<Answer, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct ConfigBasicInfo<'a> {
+    struct ConfigBasicInfo {
         id: u64,
-        namespace_id: &'a str,
-        group_name: &'a str,
-        data_id: &'a str,
+        namespace_id: Namespace,
+        group_name: Group,
+        data_id: DataId,
         md5: String,
         #[serde(rename = "type")]
         config_type: Option<&'static str>,
-        app_name: &'a str,
+        app_name: Box<str>,
         create_time: u64,
         modify_time: u64,
     }
     let params = &ask.params;
     let is_blurred = params.text_or(field::SEARCH, "blur") == "blur";
     let asked = Asked::new(params, &ask.about, &Words::V2, Some(PAGE_SIZE))?;
-    let configs = state.all_configs()?;
-    let found = configs.search(&asked.search(is_blurred));
-    let page = PageOf::new(found, |(key, config): (KeyRef<'_>, &Config)| ConfigBasicInfo {
+    let found = search::found(&state, &asked, is_blurred).await?;
+    let page = PageOf::new(found, |(key, config): (ConfigKey, Config)| ConfigBasicInfo {
         id: config.id,
         namespace_id: key.namespace,
         group_name: key.group,
         data_id: key.data_id,
         md5: config.md5.to_string(),
         config_type: config.config_type.map(ConfigType::as_str),
-        app_name: config.app_name(),
+        app_name: config.app_name().into(),
         create_time: config.created.as_millis(),
         modify_time: config.modified.as_millis(),
     });

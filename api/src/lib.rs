@@ -28,6 +28,7 @@ mod about;
 mod browser;
 mod json;
 mod params;
+mod pieces;
 mod router;
 mod server;
 mod status;

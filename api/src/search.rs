@@ -2,6 +2,7 @@
 //! removal by id (http-v1 §2.1, §2.2). Ids are texts in JSON and stable while a config lives.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use nacolet_auth::{Action, Resource};
 use nacolet_config::{Config, ConfigType, KeyRef, Operator, Page, Remove, Search, SearchMode};
@@ -9,9 +10,10 @@ use nacolet_model::{ConfigKey, limits};
 use serde::Serialize;
 
 use crate::about::{About, Spelled, Whole};
-use crate::call::{Answer, Ask};
+use crate::call::{Answer, Ask, JSON};
 use crate::config::Words;
 use crate::params::{Fields, Id, Parts, field};
+use crate::pieces::{joined, json_text};
 use crate::server::State;
 use crate::status::{Code, Failure};
 
@@ -278,28 +280,74 @@ fn split(text: &str) -> Vec<&str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
 }
 
-/// One page of a search with contents, in the words of v1: GET `?search=accurate|blur`.
-pub(crate) fn search(
+/// One page of what is asked for, as it is found, a few configs at a time. Contents are shared.
+pub(crate) async fn found(
+    state: &State,
+    asked: &Asked<'_>,
+    is_blurred: bool,
+) -> Result<Page<(ConfigKey, Config)>, Failure> {
+    let query = asked.search(is_blurred);
+    let (page_no, size) = (query.page_no.max(1), query.page_size.clamp(1, limits::SEARCH_PAGE_MAX));
+    let first = (page_no - 1).saturating_mul(size);
+    let (mut total, mut items, mut bytes) = (0, Vec::new(), 0);
+    let looks_inside = !query.content_contains.is_empty();
+    state
+        .walk_configs(Some(query.namespace), |key, config| {
+            if query.matches(key, config) {
+                if total >= first
+                    && items.len() < size
+                    && let Some(key) = key.to_key()
+                {
+                    bytes += config.content.len();
+                    items.push((key, config.clone()));
+                }
+                total += 1;
+            }
+            if looks_inside { config.content.len() } else { 0 }
+        })
+        .await?;
+    bounded(bytes, limits::SEARCH_BYTES_MAX)?;
+    Ok(Page { total, page_no, pages: total.div_ceil(size), items })
+}
+
+/// One page of a search with contents, in the words of v1: GET `?search=accurate|blur`. What is found is
+/// rendered while the answer is sent.
+pub(crate) async fn search(
     state: &State,
     params: &Fields,
     filter: &Filter,
     is_blurred: bool,
 ) -> Result<Answer, Failure> {
     let asked = Asked::new(params, filter, &Words::V1, None)?;
-    let tenant = &*filter.namespace.tenant;
-    let configs = state.all_configs()?;
-    let found = configs.search(&asked.search(is_blurred));
-    bounded(found.items.iter().map(|(_, config)| *config), limits::SEARCH_BYTES_MAX)?;
-    let page = PageOf::new(found, |(key, config)| config_info(key, config, tenant));
-    Ok(Answer::json(&page))
+    let Page { total, page_no, pages, items } = found(state, &asked, is_blurred).await?;
+    let head = format!(
+        "{{\"totalCount\":{total},\"pageNumber\":{page_no},\"pagesAvailable\":{pages},\"pageItems\":["
+    );
+    let tenant: Arc<str> = filter.namespace.tenant.as_ref().into();
+    let items = items.into_iter().enumerate().flat_map(move |(index, (key, config))| {
+        let (begin, end) = around_content(&key, &config, &tenant);
+        let comma = if index == 0 { "" } else { "," };
+        let begin = [comma.as_bytes(), &begin].concat();
+        std::iter::once(begin).chain(json_text(config.content)).chain(std::iter::once(end))
+    });
+    let parts = std::iter::once(head.into_bytes()).chain(items);
+    let pieces = joined(parts.chain(std::iter::once(b"]}".to_vec())));
+    Answer::pieces(JSON, pieces).map_err(|_never| Failure::unavailable("the page cannot be made"))
 }
 
-/// Refuses an answer whose contents would not fit into memory many times over.
-pub(crate) fn bounded<'s>(
-    configs: impl Iterator<Item = &'s Config>,
-    bytes_max: usize,
-) -> Result<(), Failure> {
-    let bytes: usize = configs.map(|config| config.content.len()).sum();
+/// What the JSON of a `ConfigInfo` has in front of the text of its content, and behind it.
+fn around_content(key: &ConfigKey, config: &Config, tenant: &str) -> (Vec<u8>, Vec<u8>) {
+    const CONTENT: &[u8] = b"\"content\":\"";
+    let info = ConfigInfo { content: "", ..config_info(key.into(), config, tenant) };
+    let mut begin = serde_json::to_vec(&info).unwrap_or_default();
+    // No text in front of it can have a quote that is not escaped.
+    let at = begin.windows(CONTENT.len()).position(|part| part == CONTENT);
+    let end = begin.split_off(at.map_or(begin.len(), |at| at + CONTENT.len()));
+    (begin, end)
+}
+
+/// Refuses an answer whose contents are so many bytes.
+pub(crate) fn bounded(bytes: usize, bytes_max: usize) -> Result<(), Failure> {
     if bytes <= bytes_max {
         return Ok(());
     }

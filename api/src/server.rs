@@ -2,6 +2,7 @@
 //! by the short cut or through tide's router.
 
 use std::net::{SocketAddr, TcpStream};
+use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
@@ -144,6 +145,27 @@ impl State {
     /// The configs, for reading. Never held across an await.
     pub(crate) fn configs(&self) -> RwLockReadGuard<'_, config::Store> {
         self.port.configs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the configs of one namespace, or of all, a few at a time, and lets others have their turn in
+    /// between. `visit` says how much work a config was, in bytes that it looked at.
+    pub(crate) async fn walk_configs(
+        &self,
+        namespace: Option<&str>,
+        mut visit: impl FnMut(KeyRef<'_>, &config::Config) -> usize,
+    ) -> Result<(), Failure> {
+        let mut walk = config::Walk::default();
+        loop {
+            let mut left = limits::WALK_STEP_BYTES;
+            let is_done = self.all_configs()?.walk(namespace, &mut walk, |key, config| {
+                left = left.saturating_sub(limits::WALK_CONFIG_BYTES + visit(key, config));
+                if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if is_done {
+                return Ok(());
+            }
+            smol::future::yield_now().await;
+        }
     }
 
     /// The configs, for a question about all of them or about what is not there.
@@ -449,10 +471,11 @@ impl Server {
             call.ip = address_text(ip);
         }
         call.body = request.body_bytes().await?.into();
-        let answer = self.call(call).await;
+        let mut answer = self.call(call).await;
         let mut response = http::Response::new(answer.status.as_u16());
-        response.set_body(answer.body.to_vec());
-        for (name, value) in &answer.headers {
+        let headers = std::mem::take(&mut answer.headers);
+        response.set_body(answer.whole()?.to_vec());
+        for (name, value) in &headers {
             response.insert_header(name.as_str(), value.to_str()?);
         }
         Ok(response)

@@ -43,6 +43,7 @@ mod namespace;
 mod search;
 mod snapshot;
 mod store;
+mod walk;
 
 pub use command::{
     ApplyError, Command, CommandError, ConfigType, Gray, GrayName, Inherit, Invalid, Labels,
@@ -58,3 +59,4 @@ pub use namespace::NamespaceView;
 pub use search::{Page, Search, SearchMode, like};
 pub use snapshot::Capture;
 pub use store::{Change, Config, Store, View};
+pub use walk::Walk;

@@ -47,7 +47,9 @@ pub struct Search<'a> {
 }
 
 impl Search<'_> {
-    pub(crate) fn matches(&self, key: KeyRef<'_>, config: &Config) -> bool {
+    /// Whether this config of the namespace is looked for.
+    #[must_use]
+    pub fn matches(&self, key: KeyRef<'_>, config: &Config) -> bool {
         self.name_matches(self.data_id, key.data_id)
             && self.name_matches(self.group, key.group)
             && (self.app_name.is_empty() || self.app_name == config.app_name())

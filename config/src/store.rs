@@ -391,6 +391,27 @@ impl Store {
         range.into_iter().flatten().take_while(move |(key, _)| key.is_in(namespace))
     }
 
+    /// The configs of one namespace, or of all, from a key on.
+    pub(crate) fn behind<'s>(
+        &'s self,
+        namespace: Option<&'s str>,
+        after: Bound<&KeyText>,
+    ) -> impl Iterator<Item = (&'s KeyText, &'s Config)> {
+        let prefix = namespace.map(Probe::of_namespace);
+        let range = match (&prefix, after) {
+            // No config has a namespace that is none.
+            (Some(None), _) => None,
+            (Some(Some(prefix)), Bound::Unbounded) => {
+                let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+                Some(self.slots.range::<str, _>(from))
+            }
+            (_, after) => Some(self.slots.range::<KeyText, _>((after, Bound::Unbounded))),
+        };
+        let all = range.into_iter().flatten();
+        all.take_while(move |(key, _)| namespace.is_none_or(|namespace| key.is_in(namespace)))
+            .filter_map(|(key, slot)| Some((key, slot.config.as_ref()?)))
+    }
+
     /// Panics unless the state is consistent. For tests: it looks at everything.
     ///
     /// # Panics

@@ -67,6 +67,11 @@ pub const HISTORY_PAGE_MAX: usize = 500;
 /// Largest page of a config search; Python 1.0 asks for 1000.
 pub const SEARCH_PAGE_MAX: usize = 1_000;
 
+/// Work of one step of a walk over all configs, in bytes that are looked at: some two milliseconds. Beyond:
+/// others have their turn, and the walk goes on.
+pub const WALK_STEP_BYTES: usize = 4 << 20;
+/// What a config is worth in such a step, beside the bytes of it that are looked at.
+pub const WALK_CONFIG_BYTES: usize = 512;
 /// Contents in one page of a search, bytes in all. Beyond: 400, the caller asks for a smaller page.
 pub const SEARCH_BYTES_MAX: usize = 64 << 20;
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use nacolet_config::Labels;
 
-use super::{Format, Portable, metadata, multipart, pack, unpack};
+use super::pack::packed;
+use super::unpack::unpack;
+use super::{Format, Portable, metadata, multipart};
 
 /// One config of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl From<&Packed> for Portable {
 #[must_use]
 pub fn write(configs: &[Packed], v2: bool) -> Option<Vec<u8>> {
     let portables: Vec<Portable> = configs.iter().map(Into::into).collect();
-    pack(&portables, if v2 { Format::V2 } else { Format::V1 }).ok()
+    packed(portables, if v2 { Format::V2 } else { Format::V1 }).ok()
 }
 
 /// The configs of an archive and the names of what is none.
