@@ -188,7 +188,7 @@ impl Access {
 }
 
 /// A token in the headers, in either spelling.
-fn header_token(call: &Call) -> Option<&str> {
+pub(crate) fn header_token(call: &Call) -> Option<&str> {
     let bearer = call.header("authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())

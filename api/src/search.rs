@@ -277,6 +277,7 @@ pub(crate) fn page(
     let configs = state.all_configs()?;
     let found = configs.search(&asked.search(is_blurred));
     bounded(found.items.iter().map(|(_, config)| *config), limits::SEARCH_BYTES_MAX)?;
+    state.check_room(found.items.iter().map(|(_, config)| config.content.len()).sum())?;
     let page = PageOf::new(found, |(key, config)| config_info(key, config, tenant));
     Ok(Answer::json(&page))
 }
