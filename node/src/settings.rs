@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
+use nacolet_api::{Network, NetworkError};
 use nacolet_model::limits;
 use serde::Deserialize;
 
@@ -66,6 +67,15 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "NACOLET_ADMIN_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) admin_password_file: Option<PathBuf>,
 
+    /// Connections of one address that wait for their client, HTTP and gRPC together; half of them before
+    /// login where there is one; loopback is exempt [default: 128]
+    #[arg(long, env = "NACOLET_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    pub(crate) connections_per_address: Option<usize>,
+
+    /// Networks of proxies, whose addresses stand for many clients and have no limit of their own
+    #[arg(long, env = "NACOLET_TRUSTED_PROXY", value_name = "CIDR,...", value_delimiter = ',')]
+    pub(crate) trusted_proxy: Option<Vec<String>>,
+
     /// Probe persistent instances: connect to addresses that clients register, loopback and link-local
     /// ones never
     #[arg(long, env = "NACOLET_PROBE")]
@@ -102,6 +112,8 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// What a node needs where everybody has to log in.
     pub(crate) auth: Option<AuthSettings>,
+    pub(crate) connections_per_address: usize,
+    pub(crate) trusted_proxies: Vec<Network>,
     /// Whether persistent instances are probed.
     pub(crate) probe: bool,
     pub(crate) log_file_bytes: u64,
@@ -164,6 +176,8 @@ pub(crate) enum SettingsError {
     File { path: PathBuf, source: Box<toml::de::Error> },
     #[error("{key} = {value:?} is not an address; write HOST:PORT, for example 127.0.0.1:8848")]
     Address { key: &'static str, value: String },
+    #[error("trusted-proxy = {value:?} is {source}")]
+    Network { value: String, source: NetworkError },
     #[error("{key} = {value} is out of range: {range}")]
     Range { key: &'static str, value: u64, range: &'static str },
     #[error(
@@ -231,6 +245,7 @@ impl ServeArgs {
         let anonymous =
             merge.pick("allow-anonymous", &flag, in_file, || false, ToString::to_string);
         let auth = self.resolve_auth(&mut merge, &file, anonymous)?;
+        let (connections_per_address, trusted_proxies) = self.resolve_doors(&mut merge, &file)?;
         let (flag, in_file) = (self.probe.then_some(true), file.probe.then_some(true));
         let probe = merge.pick("probe", &flag, in_file, || false, ToString::to_string);
         let (log_file_bytes, log_purge_bytes, snapshot_entries) =
@@ -252,6 +267,8 @@ impl ServeArgs {
             cluster,
             threads,
             auth,
+            connections_per_address,
+            trusted_proxies,
             probe,
             log_file_bytes,
             log_purge_bytes,
@@ -281,6 +298,33 @@ impl ServeArgs {
             (false, Some(_)) => Err(SettingsError::NoAuth),
             (false, None) => Ok(None),
         }
+    }
+
+    /// How many connections one address may have, and which addresses are no clients.
+    fn resolve_doors(
+        &self,
+        merge: &mut Merge<'_>,
+        file: &Self,
+    ) -> Result<(usize, Vec<Network>), SettingsError> {
+        let connections = merge.pick(
+            "connections-per-address",
+            &self.connections_per_address,
+            file.connections_per_address,
+            || limits::CONNECTIONS_PER_ADDRESS_MAX,
+            ToString::to_string,
+        );
+        let proxies = merge.pick(
+            "trusted-proxy",
+            &self.trusted_proxy,
+            file.trusted_proxy.clone(),
+            Vec::new,
+            |list| list.join(","),
+        );
+        let network = |value: &String| {
+            let wrong = |source| SettingsError::Network { value: value.clone(), source };
+            value.parse().map_err(wrong)
+        };
+        Ok((connections, proxies.iter().map(network).collect::<Result<_, _>>()?))
     }
 
     /// Sizes of the log: of a file, of all files, and of what a snapshot covers.
@@ -368,6 +412,11 @@ impl Settings {
         };
         let threads = u64::try_from(self.threads).unwrap_or(u64::MAX);
         range("threads", threads, self.threads <= limits::API_THREADS_MAX, "0 to 4")?;
+        let count = u64::try_from(self.connections_per_address).unwrap_or(u64::MAX);
+        range("connections-per-address", count, (2..=100_000).contains(&count), "2 to 100000")?;
+        let count = u64::try_from(self.trusted_proxies.len()).unwrap_or(u64::MAX);
+        let fits = self.trusted_proxies.len() <= limits::TRUSTED_PROXIES_MAX;
+        range("trusted-proxy", count, fits, "at most 64 networks")?;
         let file = self.log_file_bytes;
         range("log-file-bytes", file, (64 << 10..=1 << 30).contains(&file), "64 KiB to 1 GiB")?;
         let purge = self.log_purge_bytes;

@@ -40,6 +40,22 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 }
 
 #[test]
+fn how_many_connections_an_address_has_is_a_setting() {
+    let (settings, _) = resolve(&[]).expect("right");
+    assert_eq!((settings.connections_per_address, settings.trusted_proxies), (128, Vec::new()));
+    let path = file("doors", "connections-per-address = 9\ntrusted-proxy = [\"10.0.0.7\"]\n");
+    let path = path.to_str().expect("the path is text");
+    let given = ["--settings", path, "--trusted-proxy", "10.0.0.0/8,2001:db8::/32"];
+    let (settings, lines) = resolve(&given).expect("right");
+    std::fs::remove_file(path).expect("the file is there");
+    let networks: Vec<String> = settings.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!((settings.connections_per_address, networks.len()), (9, 2));
+    assert_eq!(networks, ["10.0.0.0/8", "2001:db8::/32"]);
+    let line = lines.iter().find(|line| line.key == "trusted-proxy").expect("it is listed");
+    assert_eq!((line.value.as_str(), line.origin), ("10.0.0.0/8,2001:db8::/32", Origin::Flag));
+}
+
+#[test]
 fn nothing_is_probed_unless_asked_for() {
     assert!(!resolve(&[]).expect("right").0.probe);
     let (settings, lines) = resolve(&["--probe"]).expect("right");
@@ -75,7 +91,7 @@ fn a_cluster_key_makes_a_member_of_a_node() {
 fn wrong_settings_are_refused_with_a_reason() {
     let unknown = file("unknown", "htp-addr = \"127.0.0.1:1\"\n");
     let unknown = unknown.to_str().expect("the path is text");
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 17] = [
         (&["--settings", unknown], "htp-addr"),
         (&["--settings", "/nonexistent/x.toml"], "cannot read"),
         (&["--http-addr", "8848"], "HOST:PORT"),
@@ -83,6 +99,8 @@ fn wrong_settings_are_refused_with_a_reason() {
         (&["--auth", "--allow-anonymous"], "opposites"),
         (&["--admin-password-file", "p"], "without auth"),
         (&["--threads", "5"], "0 to 4"),
+        (&["--connections-per-address", "1"], "2 to"),
+        (&["--trusted-proxy", "10.0.0.0/33"], "no address and no network"),
         (&["--log-file-bytes", "1"], "64 KiB"),
         (&["--log-purge-bytes", "70000"], "log-file-bytes to"),
         (&["--join", "127.0.0.1:7848"], "join is given without cluster-key-file"),
