@@ -24,12 +24,13 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use nacolet_model::Instant;
+use nacolet_model::{Instant, limits};
 use smol::{Async, LocalExecutor, Timer};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::call::address_text;
-use crate::server::{Seat, Server};
+use crate::places::Place;
+use crate::server::{Handed, NoSeat, Seat, Server};
 use socket::{Scratch, Socket};
 use watch::Watch;
 
@@ -40,9 +41,9 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Pause before a torn first word is looked at again.
 const TORN_PREFACE_PAUSE: Duration = Duration::from_millis(10);
 /// How often, and how long each time, a connection waits for a place before it is closed.
-const SEAT_TRIES: u32 = 20;
+pub(crate) const SEAT_TRIES: u32 = 20;
 /// See `SEAT_TRIES`.
-const SEAT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const SEAT_PAUSE: Duration = Duration::from_millis(50);
 /// hyper's read buffer beyond the head: what one read of a body may take.
 const BODY_BUFFER_BYTES: usize = 64 << 10;
 
@@ -94,6 +95,8 @@ struct Zone {
     server: Server,
     connections: RefCell<Connections>,
     scratch: RefCell<Scratch>,
+    /// Connections that wait for a place.
+    waiting: Cell<usize>,
     /// The time of the last sweep: good enough for deadlines of seconds, and free.
     time: Cell<Instant>,
     /// Tells the sweeper that a connection came.
@@ -114,6 +117,7 @@ impl Zone {
             server,
             connections: RefCell::default(),
             scratch: RefCell::default(),
+            waiting: Cell::new(0),
             time: Cell::new(Instant::ZERO),
             opened: Bell::new(),
             closed: Bell::new(),
@@ -130,12 +134,12 @@ impl Zone {
         self.time.get()
     }
 
-    fn open(&self) -> Rc<Watch> {
+    fn open(&self, place: &Arc<Place>) -> Rc<Watch> {
         let deadline = self.read_clock() + self.server.state.settings.head_timeout;
         let mut connections = self.connections.borrow_mut();
         connections.last += 1;
         let id = connections.last;
-        let watch = Rc::new(Watch::new(id, deadline));
+        let watch = Rc::new(Watch::new(id, deadline, Arc::clone(place)));
         connections.watches.insert(id, Rc::clone(&watch));
         self.opened.ring();
         watch
@@ -193,20 +197,25 @@ impl Bell {
 
 /// Accepts for ever. An error of one connection is its own; want of descriptors is waited out.
 async fn accept<'e>(listener: &Async<TcpListener>, zone: &Rc<Zone>, executor: &LocalExecutor<'e>) {
-    let mut told = false;
+    let state = &zone.server.state;
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
-                told = false;
-                // The newest is closed when all seats are taken: those inside are being served.
-                let Some(seat) = seat(zone).await else { continue };
-                executor.spawn(run(Rc::clone(zone), stream, address, seat)).detach();
+                let handed = (stream, address);
+                match zone.server.seat(address.ip()) {
+                    Ok(seat) => executor.spawn(run(Rc::clone(zone), handed, seat)).detach(),
+                    Err(NoSeat::Full) if zone.waiting.get() < limits::SEATS_WAITING_MAX => {
+                        zone.waiting.set(zone.waiting.get() + 1);
+                        executor.spawn(wait(Rc::clone(zone), handed)).detach();
+                    }
+                    Err(refused) => state.mention_refused(refused, address.ip()),
+                }
             }
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
-                if !told {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    told = true;
+                // A crowd of strangers can cause it.
+                if state.mentions.descriptors.is_due(state.now().0) {
+                    tracing::info!(%error, "cannot accept a connection; this is told once a minute");
                 }
                 Timer::after(ACCEPT_PAUSE).await;
             }
@@ -214,18 +223,24 @@ async fn accept<'e>(listener: &Async<TcpListener>, zone: &Rc<Zone>, executor: &L
     }
 }
 
-/// A place for the newest connection. When all are taken it waits a moment while the others queue in
-/// the kernel: a crowd of listeners that connect at once turns into long polls, which are counted
-/// apart, and then there are places again.
-async fn seat(zone: &Zone) -> Option<Seat> {
+/// When all places are taken the newest connection waits a moment by itself: a crowd of listeners that connect
+/// at once turns into long polls, which are counted apart, and then there are places again.
+async fn wait(zone: Rc<Zone>, handed: Handed) {
+    let ip = handed.1.ip();
+    let mut seat = Err(NoSeat::Full);
     for _ in 0..SEAT_TRIES {
-        let seat = zone.server.seat();
-        if seat.is_some() {
-            return seat;
-        }
         Timer::after(SEAT_PAUSE).await;
+        seat = zone.server.seat(ip);
+        if !matches!(seat, Err(NoSeat::Full)) {
+            break;
+        }
     }
-    zone.server.seat()
+    zone.waiting.set(zone.waiting.get() - 1);
+    match seat {
+        Ok(seat) => run(zone, handed, seat).await,
+        // It is closed when no seat can be given up: those inside are being served.
+        Err(refused) => zone.server.state.mention_refused(refused, ip),
+    }
 }
 
 /// The client went away before it was accepted.
@@ -240,18 +255,18 @@ pub(crate) fn is_of_the_client(error: &io::Error) -> bool {
 }
 
 /// One connection from its first byte to its last.
-async fn run(zone: Rc<Zone>, stream: Async<TcpStream>, address: SocketAddr, seat: Seat) {
+async fn run(zone: Rc<Zone>, (stream, address): Handed, seat: Seat) {
     // Without it a response in two segments waits 40 ms for an acknowledgement. A socket that cannot
     // take the option is already closed.
     if stream.get_ref().set_nodelay(true).is_err() {
         return;
     }
-    let watch = zone.open();
+    let watch = zone.open(seat.place());
     let state = &zone.server.state;
     if state.port.facts.grpc.is_some() && speaks_http2(&stream, &watch).await {
         zone.close(&watch);
         drop(seat);
-        // Where too many wait the newest is closed, as by the listener of gRPC.
+        // Where too many wait the newest is closed, as by the listener of gRPC, which has its own places.
         if state.handed_over.0.try_send((stream, address)).is_err() {
             tracing::debug!("a gRPC connection of the HTTP port found no place");
         }
@@ -337,7 +352,7 @@ async fn linger(zone: &Zone, stream: &Async<TcpStream>, watch: &Watch) {
     if stream.get_ref().shutdown(std::net::Shutdown::Write).is_err() {
         return;
     }
-    watch.idle(zone.now() + zone.server.state.settings.linger_timeout);
+    watch.idle(zone.now(), zone.server.state.settings.linger_timeout);
     let mut left = zone.server.state.settings.linger_bytes_max;
     poll_fn(|cx| {
         watch.park(cx.waker());
@@ -373,6 +388,7 @@ async fn sweep(zone: Rc<Zone>) {
         Timer::after(settings.tick).await;
         let now = zone.read_clock();
         zone.server.state.ticker.tick(now);
+        zone.server.state.pool.tick(now);
         let watches: Vec<_> = zone.connections.borrow().watches.values().cloned().collect();
         for watch in watches {
             watch.check(now, &settings);

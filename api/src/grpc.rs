@@ -30,7 +30,7 @@ mod wire;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -40,10 +40,11 @@ use nacolet_registry::ClientId;
 use smol::{Async, LocalExecutor, Timer};
 
 use crate::call::address_text;
-use crate::connection::{ACCEPT_PAUSE, Bell, apart, is_of_the_client};
+use crate::connection::{ACCEPT_PAUSE, Bell, SEAT_PAUSE, SEAT_TRIES, apart, is_of_the_client};
 use crate::feed::Feed;
+use crate::places::{Crowd, Hall, Place, Seat};
 use crate::request::Request;
-use crate::server::{Server, State};
+use crate::server::{Handed, NoSeat, Server, State};
 use client::Client;
 
 /// Serves the gRPC connections of one listener until [`Server::stop`], then tells the clients to go
@@ -83,6 +84,8 @@ pub async fn serve(listener: TcpListener, server: Server) -> io::Result<()> {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     connections: Tally,
+    /// Those of them that are not set up.
+    newcomers: Tally,
     listens: Tally,
     subscriptions: Tally,
     watches: Tally,
@@ -100,6 +103,10 @@ impl Tally {
         self.0.fetch_add(count, Ordering::Relaxed)
     }
 
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn give_back(&self, count: usize) {
         self.0.fetch_sub(count, Ordering::Relaxed);
     }
@@ -114,6 +121,8 @@ struct Zone {
     feed: Arc<Feed>,
     clock: Rc<Cell<Instant>>,
     quiet: quiet::Quiet,
+    /// Connections that wait for a place.
+    waiting: Cell<usize>,
     /// What one read brought.
     scratch: RefCell<Box<[u8]>>,
     /// Tells the sweeper that a connection came.
@@ -133,6 +142,7 @@ impl Zone {
             feed: Arc::default(),
             clock,
             quiet: quiet::Quiet::new()?,
+            waiting: Cell::new(0),
             scratch: RefCell::new(vec![0; socket::SCRATCH_BYTES].into()),
             opened: Bell::new(),
             closed: Bell::new(),
@@ -150,7 +160,7 @@ impl Zone {
         self.clients.borrow().get(&id).map(Rc::clone)
     }
 
-    fn open(&self, address: SocketAddr) -> Rc<Client> {
+    fn open(&self, address: SocketAddr, place: &Arc<Place>) -> Rc<Client> {
         let (now, wall) = self.state.now();
         self.clock.set(now);
         let number = self.state.grpc.last_client.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
@@ -158,7 +168,7 @@ impl Zone {
         let ip = address_text(address.ip());
         let name = format!("{}_{ip}_{}", wall.as_millis(), address.port());
         let clock = Rc::clone(&self.clock);
-        let client = Rc::new(Client::new(id, name.into(), ip, clock));
+        let client = Rc::new(Client::new(id, name.into(), ip, Arc::clone(place), clock));
         self.clients.borrow_mut().insert(client.id, Rc::clone(&client));
         self.opened.ring();
         client
@@ -170,7 +180,9 @@ impl Zone {
         fuzzy::forget(self, client);
         self.clients.borrow_mut().remove(&client.id);
         self.state.grpc.connections.give_back(1);
-        if client.is_registered() {
+        if !client.is_registered() {
+            self.state.grpc.newcomers.give_back(1);
+        } else {
             // A full channel is waited for: what a connection published must not outlive it. A closed
             // one means that the node has stopped.
             let gone = Request::Gone { client: client.id };
@@ -198,30 +210,32 @@ impl Zone {
 
 /// Accepts for ever. An error of one connection is its own; want of descriptors is waited out.
 async fn accept<'e>(listener: &Async<TcpListener>, zone: &Rc<Zone>, executor: &LocalExecutor<'e>) {
-    let mut told = false;
+    let state = &zone.state;
     loop {
         // A channel whose both ends live in the state is never closed.
         let handed = async {
-            match zone.state.handed_over.1.recv().await {
+            match state.handed_over.1.recv().await {
                 Ok(handed) => Ok(handed),
                 Err(_) => smol::future::pending().await,
             }
         };
         match smol::future::or(listener.accept(), handed).await {
-            Ok((stream, address)) => {
-                told = false;
-                // The newest is closed when all places are taken: those inside are being served.
-                if zone.state.grpc.connections.grow(1) >= zone.state.settings.grpc_connections_max {
-                    zone.state.grpc.connections.give_back(1);
-                    continue;
+            Ok(handed) => {
+                let ip = handed.1.ip();
+                match seat(state, ip) {
+                    Ok(seat) => executor.spawn(run(Rc::clone(zone), handed, seat)).detach(),
+                    Err(NoSeat::Full) if zone.waiting.get() < limits::SEATS_WAITING_MAX => {
+                        zone.waiting.set(zone.waiting.get() + 1);
+                        executor.spawn(wait(Rc::clone(zone), handed)).detach();
+                    }
+                    Err(refused) => state.mention_refused(refused, ip),
                 }
-                executor.spawn(run(Rc::clone(zone), stream, address)).detach();
             }
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
-                if !told {
-                    tracing::warn!(%error, "cannot accept a gRPC connection");
-                    told = true;
+                // A crowd of strangers can cause it.
+                if state.mentions.descriptors.is_due(state.now().0) {
+                    tracing::info!(%error, "cannot accept a gRPC connection; this is told once a minute");
                 }
                 Timer::after(ACCEPT_PAUSE).await;
             }
@@ -229,9 +243,48 @@ async fn accept<'e>(listener: &Async<TcpListener>, zone: &Rc<Zone>, executor: &L
     }
 }
 
+/// While all places are taken, or too many connections are not set up, the newest waits a moment by itself: a
+/// crowd that comes back at once sets up one after the other.
+async fn wait(zone: Rc<Zone>, handed: Handed) {
+    let ip = handed.1.ip();
+    let mut found = Err(NoSeat::Full);
+    for _ in 0..SEAT_TRIES {
+        Timer::after(SEAT_PAUSE).await;
+        found = seat(&zone.state, ip);
+        if !matches!(found, Err(NoSeat::Full)) {
+            break;
+        }
+    }
+    zone.waiting.set(zone.waiting.get() - 1);
+    match found {
+        Ok(seat) => run(zone, handed, seat).await,
+        // It is closed when no place can be given up: those inside are being served.
+        Err(refused) => zone.state.mention_refused(refused, ip),
+    }
+}
+
+/// A place, if need be that of another connection.
+fn seat(state: &State, ip: IpAddr) -> Result<Seat, NoSeat> {
+    let now = state.now().0;
+    let Shared { connections, newcomers, .. } = &state.grpc;
+    let crowds = [
+        (Crowd::GrpcNewcomers, newcomers, limits::GRPC_NEWCOMERS_MAX),
+        (Crowd::Grpc, connections, state.settings.grpc_connections_max),
+    ];
+    for (crowd, count, max) in crowds {
+        if count.count() >= max && !state.places.make_room(crowd, ip, now) {
+            return Err(NoSeat::Full);
+        }
+    }
+    let seat = state.places.take(Hall::Grpc, ip, now)?;
+    connections.grow(1);
+    newcomers.grow(1);
+    Ok(seat)
+}
+
 /// One connection from its first byte to its last.
-async fn run(zone: Rc<Zone>, stream: Async<TcpStream>, address: SocketAddr) {
-    let client = zone.open(address);
+async fn run(zone: Rc<Zone>, (stream, address): Handed, seat: Seat) {
+    let client = zone.open(address, &seat.place);
     // A socket that cannot take the option is already closed.
     if stream.get_ref().set_nodelay(true).is_ok() {
         connection::converse(&zone, stream, &client).await;
@@ -249,6 +302,7 @@ async fn sweep(zone: Rc<Zone>) {
         let now = zone.state.now().0;
         zone.clock.set(now);
         zone.state.ticker.tick(now);
+        zone.state.pool.tick(now);
         // A check wakes tasks and runs none of them, so nobody comes or goes meanwhile.
         zone.clients.borrow().values().for_each(|client| client.check(now, &zone.state));
     }

@@ -4,8 +4,8 @@
 //!
 //! Reading order: `request` is the port to the node, `router` has every path on one page, `call` is
 //! what a handler gets and gives, `params` and `status` turn Nacos's words into model types and errors
-//! into Nacos's words; then one file per family of paths; `connection` owns the sockets of HTTP, `grpc`
-//! is everything of the other protocol.
+//! into Nacos's words; then one file per family of paths; `places` and `pool` bound what clients hold,
+//! `connection` owns the sockets of HTTP, `grpc` is everything of the other protocol.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -27,8 +27,11 @@ pub mod stage;
 mod about;
 mod browser;
 mod json;
+mod origin;
 mod params;
 mod pieces;
+mod places;
+mod pool;
 mod router;
 mod server;
 mod status;
@@ -83,6 +86,7 @@ mod subscription;
 pub mod udp;
 
 pub use access::{PasswordError, hash as hash_password};
+pub use origin::{Network, NetworkError};
 pub use request::{Facts, NodeStatus, Port, Request, WriteError};
 pub use router::{Permission, RouteInfo};
 pub use server::{Server, Settings};

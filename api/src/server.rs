@@ -1,7 +1,8 @@
 //! One server for all api threads: the state that handlers see, and the way of a call to its handler,
 //! by the short cut or through tide's router.
 
-use std::net::{SocketAddr, TcpStream};
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,11 +22,14 @@ use tide::http;
 
 use crate::access::Access;
 use crate::call::{Answer, Call, address_text};
+use crate::origin::Network;
+use crate::places::{Crowd, Crowded, Hall, Mention, Place, PlaceLimits, Places};
+use crate::pool::{Held, Hold, Pool};
 use crate::request::{Port, Request, WriteError};
 use crate::router::{self, Route, RouteInfo, Routes};
 use crate::status::{Failure, spring_error};
 use crate::ticker::Ticker;
-use crate::{browser, grpc, list, page, subscription};
+use crate::{browser, grpc, list, page, places, subscription};
 
 /// The limits of a server. The defaults are those of `model::limits`; tests shorten them.
 #[derive(Clone, Debug)]
@@ -44,8 +48,14 @@ pub struct Settings {
     pub body_grace: Duration,
     /// Slowest body, bytes per second.
     pub body_bytes_per_second_min: u64,
-    /// Bodies being read or worked on and gRPC answers being sent, bytes in all.
+    /// Bodies being read or worked on and answers not taken yet, bytes in all.
     pub bodies_bytes_max: usize,
+    /// And beyond that for small ones.
+    pub bodies_reserve_bytes: usize,
+    /// Connections of one address that wait for their client.
+    pub connections_per_address: usize,
+    /// Networks whose addresses stand for many clients: no limit by address.
+    pub trusted_proxies: Vec<Network>,
     /// Connections of all threads together, long polls apart.
     pub connections_max: usize,
     /// Requests waiting for the core thread, without long polls.
@@ -91,6 +101,9 @@ impl Default for Settings {
             body_grace: limits::BODY_GRACE,
             body_bytes_per_second_min: limits::BODY_BYTES_PER_SECOND_MIN,
             bodies_bytes_max: limits::BODIES_BYTES_MAX,
+            bodies_reserve_bytes: limits::BODIES_RESERVE_BYTES,
+            connections_per_address: limits::CONNECTIONS_PER_ADDRESS_MAX,
+            trusted_proxies: Vec::new(),
             connections_max: limits::CONNECTIONS_MAX,
             requests_max: limits::REQUESTS_MAX,
             long_polls_max: limits::LONG_POLLS_MAX,
@@ -129,7 +142,11 @@ pub(crate) struct State {
     requests: AtomicUsize,
     long_polls: AtomicUsize,
     connections: AtomicUsize,
-    bodies_bytes: AtomicUsize,
+    /// Who holds which connections.
+    pub(crate) places: Arc<Places>,
+    /// Bytes of bodies and answers.
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) mentions: Mentions,
     /// Connections of the HTTP port that speak HTTP/2, for whichever thread serves gRPC next.
     pub(crate) handed_over: (async_channel::Sender<Handed>, async_channel::Receiver<Handed>),
     /// Closed when the server stops; nothing is ever sent.
@@ -256,9 +273,35 @@ impl State {
         }
     }
 
-    /// Counts the bytes of a body, from none.
-    pub(crate) fn hold_bytes(self: &Arc<Self>) -> HeldBytes {
-        HeldBytes { state: Arc::clone(self), bytes: 0 }
+    /// Counts the bytes of a body or message, from none.
+    pub(crate) fn hold_body(&self, place: &Arc<Place>) -> Held {
+        self.pool.hold(place, Hold::Body)
+    }
+
+    /// Fails when an answer of at least so many bytes has no room: it is asked for before the answer is made.
+    pub(crate) fn check_room(&self, bytes: usize) -> Result<(), Failure> {
+        if bytes <= limits::SMALL_BODY_BYTES_MAX || self.pool.has_room(bytes) {
+            return Ok(());
+        }
+        Err(Failure::unavailable("too many bytes wait for clients"))
+    }
+
+    /// Says in the log that a connection found no place.
+    pub(crate) fn mention_refused(&self, refused: NoSeat, ip: IpAddr) {
+        let Mentions { crowded, full, .. } = &self.mentions;
+        match refused {
+            NoSeat::Full => self.mention(full, "all connections are taken", ip),
+            NoSeat::Crowded => {
+                self.mention(crowded, "an address has as many connections as it may", ip);
+            }
+        }
+    }
+
+    /// Says in the log, once a minute, that a client was refused.
+    pub(crate) fn mention(&self, mention: &Mention, words: &str, ip: impl Display) {
+        if mention.is_due(self.now().0) {
+            tracing::info!(%ip, "{words}; this is told once a minute");
+        }
     }
 
     /// Counts a request in, as long as the permit lives; nothing when there are too many.
@@ -293,35 +336,45 @@ impl Drop for Permit<'_> {
     }
 }
 
+/// What is said in the log once a minute.
+#[derive(Debug, Default)]
+pub(crate) struct Mentions {
+    pub(crate) crowded: Mention,
+    pub(crate) full: Mention,
+    pub(crate) short: Mention,
+    pub(crate) descriptors: Mention,
+}
+
 /// The place of one connection.
-pub(crate) struct Seat(Arc<State>);
+pub(crate) struct Seat {
+    state: Arc<State>,
+    seat: places::Seat,
+}
+
+impl Seat {
+    pub(crate) fn place(&self) -> &Arc<Place> {
+        &self.seat.place
+    }
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.state.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The bytes of one body, counted as long as it lives.
-pub(crate) struct HeldBytes {
-    state: Arc<State>,
-    bytes: usize,
+/// Why a connection gets no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSeat {
+    /// All are taken.
+    Full,
+    /// Its address has enough.
+    Crowded,
 }
 
-impl HeldBytes {
-    /// Counts more bytes; false when all bodies together would be too many.
-    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
-        let before = self.state.bodies_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        before + bytes <= self.state.settings.bodies_bytes_max
-    }
-}
-
-impl Drop for HeldBytes {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.state.bodies_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        }
+impl From<Crowded> for NoSeat {
+    fn from(Crowded::Address: Crowded) -> Self {
+        Self::Crowded
     }
 }
 
@@ -342,10 +395,17 @@ impl Server {
     /// Never: what is expected holds for constants.
     #[must_use]
     pub fn new(port: Arc<Port>, settings: Settings) -> Self {
+        let access = Access::new(&port, settings.login_delay);
+        let per_address = settings.connections_per_address;
+        let strangers = (per_address / limits::STRANGERS_PER_ADDRESS_DIVISOR).max(1);
+        let place_limits = PlaceLimits {
+            waiting_max: per_address,
+            strangers_max: access.is_on().then_some(strangers),
+            trusted: settings.trusted_proxies.clone(),
+        };
         let state = Arc::new(State {
-            access: Access::new(&port, settings.login_delay),
+            access,
             port,
-            settings,
             ticker: Arc::default(),
             lists: list::Shelf::default(),
             leases: subscription::Leases::default(),
@@ -353,7 +413,10 @@ impl Server {
             requests: AtomicUsize::new(0),
             long_polls: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
-            bodies_bytes: AtomicUsize::new(0),
+            places: Arc::new(Places::new(place_limits)),
+            pool: Arc::new(Pool::new(settings.bodies_bytes_max, settings.bodies_reserve_bytes)),
+            mentions: Mentions::default(),
+            settings,
             handed_over: async_channel::bounded(limits::GRPC_HANDED_OVER_MAX),
             stop: async_channel::bounded(1),
         });
@@ -380,13 +443,19 @@ impl Server {
         self.state.stopped().await;
     }
 
-    /// A place for one more connection, if there is one. A connection that waits in a long poll is
-    /// counted there: two thousand quiet listeners must not lock out everybody else.
-    pub(crate) fn seat(&self) -> Option<Seat> {
-        let seat = Seat(Arc::clone(&self.state));
-        let before = self.state.connections.fetch_add(1, Ordering::Relaxed);
-        let busy = before.saturating_sub(self.state.long_polls.load(Ordering::Relaxed));
-        (busy < self.state.settings.connections_max).then_some(seat)
+    /// A place for one more connection, if need be for that of somebody else. A connection that waits in a
+    /// long poll is counted there: two thousand quiet listeners must not lock out everybody else.
+    pub(crate) fn seat(&self, ip: IpAddr) -> Result<Seat, NoSeat> {
+        let state = &self.state;
+        let now = state.now().0;
+        let busy = state.connections.load(Ordering::Relaxed);
+        let busy = busy.saturating_sub(state.long_polls.load(Ordering::Relaxed));
+        if busy >= state.settings.connections_max && !state.places.make_room(Crowd::Http, ip, now) {
+            return Err(NoSeat::Full);
+        }
+        let seat = state.places.take(Hall::Http, ip, now)?;
+        state.connections.fetch_add(1, Ordering::Relaxed);
+        Ok(Seat { state: Arc::clone(state), seat })
     }
 
     /// The largest body that the route of this call takes.

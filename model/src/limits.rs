@@ -265,9 +265,32 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Body of a publish, bytes: 10 MiB of content, percent-encoded at worst threefold. Beyond: 413.
 pub const PUBLISH_BODY_BYTES_MAX: usize = 3 * CONTENT_BYTES_MAX + (1 << 20);
-/// Bodies being read and gRPC answers being sent, bytes in all: what greedy clients may hold together.
-/// Beyond: 503, in gRPC RESOURCE_EXHAUSTED.
-pub const BODIES_BYTES_MAX: usize = 64 << 20;
+/// Bodies being read or worked on and answers that clients have not taken yet, bytes in all, HTTP and gRPC
+/// together: with `BODIES_RESERVE_BYTES`, idle connections and those of gRPC that are not set up it is what
+/// greedy clients may hold, some 64 MiB in all. The largest publish fits. Beyond: who holds more than half while another address needs some, and then whoever is
+/// slower than `SHORT_BYTES_PER_SECOND_MIN`, is cut; nobody like that: 503, in gRPC RESOURCE_EXHAUSTED.
+pub const BODIES_BYTES_MAX: usize = 40 << 20;
+/// Bytes beyond that for bodies and answers of at most `SMALL_BODY_BYTES_MAX`, so that large ones never
+/// shut out ordinary calls. One address has an eighth of it. Beyond: the same.
+pub const BODIES_RESERVE_BYTES: usize = 8 << 20;
+/// A body or an answer up to this many bytes is small.
+pub const SMALL_BODY_BYTES_MAX: usize = 64 << 10;
+/// Answers from this many bytes on are counted: smaller ones fit the buffers of a socket, and 1,024
+/// connections whose clients take nothing hold 16 MiB of them.
+pub const COUNTED_ANSWER_BYTES_MIN: usize = 16 << 10;
+/// While bytes are short, what moves slower than this is cut: a client on a thin line is served as long as
+/// nobody is in need of the memory.
+pub const SHORT_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
+/// That speed is looked at over this time.
+pub const SHORT_GRACE: Duration = Duration::from_secs(1);
+/// Where everybody has to log in: bytes that callers without a valid token hold, all connections of an
+/// address together. Beyond: 403 for a body that is larger alone, 503 otherwise.
+pub const STRANGER_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a head that are not counted as a body is: nearly every head is shorter.
+pub const FREE_HEAD_BYTES: usize = 8 << 10;
+/// What each byte beyond that counts for: the buffer that a head is gathered in doubles, and leaves the smaller
+/// ones to the allocator.
+pub const LONG_HEAD_COST: usize = 3;
 /// Body of an import, bytes.
 pub const IMPORT_BODY_BYTES_MAX: usize = 16 << 20;
 /// A body slower than this many bytes a second, after `BODY_GRACE`, is given up. Answer: 408.
@@ -278,6 +301,27 @@ pub const BODY_GRACE: Duration = Duration::from_secs(5);
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections in all, those that wait in a long poll apart. Beyond: the newest is closed.
 pub const CONNECTIONS_MAX: usize = 1_024;
+/// Connections of one address (of a /64 of IPv6) that wait for their client: idle, in the middle of a request
+/// or of an answer, and gRPC before its set-up; a setting (reliability). Long polls that wait and gRPC
+/// connections that are set up are not among them: hundreds of clients behind one address are ordinary, and
+/// both have bounds of their own. Loopback and trusted proxies are exempt. Beyond: the one of this address that
+/// has been idle for longest is closed, where one has been for `IDLE_SPARED`, and otherwise the newest.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 128;
+/// The part of them, where everybody has to log in, that have not shown a valid token, set up or not: one in
+/// so many. Same answer.
+pub const STRANGERS_PER_ADDRESS_DIVISOR: usize = 2;
+/// A connection that has waited for less than this is not closed for another of its own address.
+pub const IDLE_SPARED: Duration = Duration::from_secs(2);
+/// When all places are taken, the connection goes that has waited for longest, of the address that has most of
+/// them; one that has waited for less than this is not closed for a client of another address.
+pub const WAITING_SPARED: Duration = Duration::from_millis(50);
+/// Connections of one thread and protocol that wait a moment for a place, each by itself. Beyond: the newest is
+/// closed.
+pub const SEATS_WAITING_MAX: usize = 512;
+/// Networks of trusted proxies. Beyond: the node does not start.
+pub const TRUSTED_PROXIES_MAX: usize = 64;
+/// Mistakes of strangers are told in the log once in this time, each kind.
+pub const MENTION_EVERY: Duration = Duration::from_secs(60);
 /// Requests in progress, long polls apart. Beyond: 503 with a retry hint.
 pub const REQUESTS_MAX: usize = 256;
 /// A refused connection is still read from for this long, so that the refusal is not overtaken by a
@@ -305,12 +349,21 @@ pub const GRPC_STREAMS_MAX: u32 = 64;
 /// One message of a client, bytes (Nacos `max-inbound-message-size`). Beyond: RESOURCE_EXHAUSTED.
 pub const GRPC_MESSAGE_BYTES_MAX: usize = 10 << 20;
 /// One message on the stream, which carries set-up and acknowledgements only. Beyond: the same.
-pub const GRPC_STREAM_MESSAGE_BYTES_MAX: usize = 256 << 10;
+pub const GRPC_STREAM_MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Additions of one publish, such as its type and its tags; clients send eleven. Beyond: 502.
 pub const GRPC_ADDITIONS_MAX: usize = 64;
 /// Entries of the metadata of all instances of one batch: each takes ten times the bytes of its text.
 /// Beyond: 502.
 pub const GRPC_METADATA_ENTRIES_MAX: usize = 40_000;
+/// Headers of one message. Beyond: RESOURCE_EXHAUSTED, before any of them is kept.
+pub const GRPC_HEADERS_MAX: usize = 256;
+/// Connections that are not set up yet, of all addresses: an idle one has some 24 KiB. Beyond: the one that has
+/// waited for longest goes, of the address that has most of them; the others queue in the kernel meanwhile.
+pub const GRPC_NEWCOMERS_MAX: usize = 512;
+/// So many of one address are no crowd, and are not hurried with their set-up.
+pub const GRPC_NEWCOMERS_SPARED: usize = 8;
+/// Bytes of all messages that come in at once on a connection that is not set up. Beyond: RESOURCE_EXHAUSTED.
+pub const GRPC_NEWCOMER_BYTES_MAX: usize = 32 << 10;
 /// Bytes a client may send ahead on one call.
 pub const GRPC_WINDOW_BYTES: u32 = 256 << 10;
 /// Bytes a client may send ahead on all its calls.
@@ -319,9 +372,16 @@ pub const GRPC_CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 pub const GRPC_SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Headers of one call, bytes. Beyond: 431.
 pub const GRPC_HEAD_BYTES_MAX: u32 = 16 << 10;
-/// Control frames (settings, pings, resets, empty data, continuations) of one connection within
-/// `GRPC_FLOOD_WINDOW`. gRPC measures bandwidth with a ping every 100 ms at most. Beyond: close.
+/// Frames of one connection within `GRPC_FLOOD_WINDOW`, of every kind, beyond those that its calls pay for.
+/// What is long and no data counts once more for each `GRPC_FRAME_BYTES`. gRPC measures bandwidth with a ping
+/// every 100 ms at most. Beyond: close.
 pub const GRPC_FLOOD_FRAMES_MAX: u32 = 1_000;
+/// Frames that a call pays for when it is answered, and a notice when it is sent: head, data, its end, window
+/// updates, a ping, a reset.
+pub const GRPC_CALL_FRAMES: u32 = 8;
+/// Bytes of a message, or of an answer that was sent, that pay for another frame: data comes in frames of
+/// 16 KiB, and each that goes out is answered with two window updates at most.
+pub const GRPC_FRAME_BYTES: usize = 1 << 10;
 /// See `GRPC_FLOOD_FRAMES_MAX`.
 pub const GRPC_FLOOD_WINDOW: Duration = Duration::from_secs(10);
 /// Silence after which a client is asked whether it lives (Nacos).
@@ -466,6 +526,7 @@ pub const SMALL_RECORD_BYTES_MAX: usize = 64 << 10;
 /// writer refuses and a reader calls the file damaged.
 pub const SNAPSHOT_BLOCK_BYTES_MAX: usize = 16 << 20;
 
+const _: () = assert!(PUBLISH_BODY_BYTES_MAX < BODIES_BYTES_MAX);
 const _: () = assert!(LOG_BATCH_BYTES_MAX + COMMAND_BYTES_MAX + (1 << 20) < 16 << 20);
 const _: () = assert!(COMMAND_BYTES_MAX < SNAPSHOT_BLOCK_BYTES_MAX);
 const _: () = assert!(LOG_FILE_BYTES <= LOG_PURGE_BYTES);

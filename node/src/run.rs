@@ -342,7 +342,12 @@ impl Node<'_> {
 
     /// Opens the doors.
     fn open<'e>(&self, executor: &LocalExecutor<'e>) -> Result<OpenDoors, RunError> {
-        let server = Server::new(Arc::clone(&self.port), nacolet_api::Settings::default());
+        let limits = nacolet_api::Settings {
+            connections_per_address: self.settings.connections_per_address,
+            trusted_proxies: self.settings.trusted_proxies.clone(),
+            ..nacolet_api::Settings::default()
+        };
+        let server = Server::new(Arc::clone(&self.port), limits);
         let open = |address| {
             connection::listen(address).map_err(|source| RunError::Listen { address, source })
         };
@@ -406,8 +411,10 @@ struct OpenDoors {
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
-    const CONNECTIONS: usize =
-        limits::CONNECTIONS_MAX + limits::LONG_POLLS_MAX + limits::GRPC_CONNECTIONS_MAX;
+    const CONNECTIONS: usize = limits::CONNECTIONS_MAX
+        + limits::LONG_POLLS_MAX
+        + limits::GRPC_CONNECTIONS_MAX
+        + 2 * limits::SEATS_WAITING_MAX;
     const WANTED: u64 = (CONNECTIONS + 256) as u64;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= WANTED) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
+use nacolet_api::{Network, NetworkError};
 use nacolet_model::limits;
 use serde::Deserialize;
 
@@ -66,6 +67,15 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "NACOLET_ADMIN_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) admin_password_file: Option<PathBuf>,
 
+    /// Connections of one address that wait for their client, HTTP and gRPC together; half of them before
+    /// login where there is one; loopback is exempt [default: 128]
+    #[arg(long, env = "NACOLET_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    pub(crate) connections_per_address: Option<usize>,
+
+    /// Networks of proxies, whose addresses stand for many clients and have no limit of their own
+    #[arg(long, env = "NACOLET_TRUSTED_PROXY", value_name = "CIDR,...", value_delimiter = ',')]
+    pub(crate) trusted_proxy: Option<Vec<String>>,
+
     /// Probe persistent instances: connect to addresses that clients register, loopback and link-local
     /// ones never
     #[arg(long, env = "NACOLET_PROBE")]
@@ -102,6 +112,8 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// What a node needs where everybody has to log in.
     pub(crate) auth: Option<AuthSettings>,
+    pub(crate) connections_per_address: usize,
+    pub(crate) trusted_proxies: Vec<Network>,
     /// Whether persistent instances are probed.
     pub(crate) probe: bool,
     pub(crate) log_file_bytes: u64,
@@ -164,6 +176,8 @@ pub(crate) enum SettingsError {
     File { path: PathBuf, source: Box<toml::de::Error> },
     #[error("{key} = {value:?} is not an address; write HOST:PORT, for example 127.0.0.1:8848")]
     Address { key: &'static str, value: String },
+    #[error("trusted-proxy = {value:?} is {source}")]
+    Network { value: String, source: NetworkError },
     #[error("{key} = {value} is out of range: {range}")]
     Range { key: &'static str, value: u64, range: &'static str },
     #[error(
@@ -231,6 +245,7 @@ impl ServeArgs {
         let anonymous =
             merge.pick("allow-anonymous", &flag, in_file, || false, ToString::to_string);
         let auth = self.resolve_auth(&mut merge, &file, anonymous)?;
+        let (connections_per_address, trusted_proxies) = self.resolve_doors(&mut merge, &file)?;
         let (flag, in_file) = (self.probe.then_some(true), file.probe.then_some(true));
         let probe = merge.pick("probe", &flag, in_file, || false, ToString::to_string);
         let (log_file_bytes, log_purge_bytes, snapshot_entries) =
@@ -252,6 +267,8 @@ impl ServeArgs {
             cluster,
             threads,
             auth,
+            connections_per_address,
+            trusted_proxies,
             probe,
             log_file_bytes,
             log_purge_bytes,
@@ -281,6 +298,33 @@ impl ServeArgs {
             (false, Some(_)) => Err(SettingsError::NoAuth),
             (false, None) => Ok(None),
         }
+    }
+
+    /// How many connections one address may have, and which addresses are no clients.
+    fn resolve_doors(
+        &self,
+        merge: &mut Merge<'_>,
+        file: &Self,
+    ) -> Result<(usize, Vec<Network>), SettingsError> {
+        let connections = merge.pick(
+            "connections-per-address",
+            &self.connections_per_address,
+            file.connections_per_address,
+            || limits::CONNECTIONS_PER_ADDRESS_MAX,
+            ToString::to_string,
+        );
+        let proxies = merge.pick(
+            "trusted-proxy",
+            &self.trusted_proxy,
+            file.trusted_proxy.clone(),
+            Vec::new,
+            |list| list.join(","),
+        );
+        let network = |value: &String| {
+            let wrong = |source| SettingsError::Network { value: value.clone(), source };
+            value.parse().map_err(wrong)
+        };
+        Ok((connections, proxies.iter().map(network).collect::<Result<_, _>>()?))
     }
 
     /// Sizes of the log: of a file, of all files, and of what a snapshot covers.
@@ -368,6 +412,11 @@ impl Settings {
         };
         let threads = u64::try_from(self.threads).unwrap_or(u64::MAX);
         range("threads", threads, self.threads <= limits::API_THREADS_MAX, "0 to 4")?;
+        let count = u64::try_from(self.connections_per_address).unwrap_or(u64::MAX);
+        range("connections-per-address", count, (2..=100_000).contains(&count), "2 to 100000")?;
+        let count = u64::try_from(self.trusted_proxies.len()).unwrap_or(u64::MAX);
+        let fits = self.trusted_proxies.len() <= limits::TRUSTED_PROXIES_MAX;
+        range("trusted-proxy", count, fits, "at most 64 networks")?;
         let file = self.log_file_bytes;
         range("log-file-bytes", file, (64 << 10..=1 << 30).contains(&file), "64 KiB to 1 GiB")?;
         let purge = self.log_purge_bytes;
@@ -493,108 +542,4 @@ impl Merge<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::{Command, FromArgMatches};
-
-    use super::*;
-
-    fn resolve(arguments: &[&str]) -> Result<(Settings, Vec<Line>), SettingsError> {
-        let command = ServeArgs::augment_args(Command::new("serve").no_binary_name(true));
-        let matches = command.get_matches_from(arguments);
-        let args = ServeArgs::from_arg_matches(&matches).unwrap_or_default();
-        args.resolve(&matches)
-    }
-
-    fn file(name: &str, text: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("nacolet-{}-{name}.toml", std::process::id()));
-        std::fs::write(&path, text).expect("the temporary folder is writable");
-        path
-    }
-
-    #[test]
-    fn defaults_are_the_documented_ones() {
-        let (settings, lines) = resolve(&[]).expect("defaults are right");
-        assert_eq!(settings.data_dir, Path::new("nacolet-data"));
-        assert_eq!(settings.http_addr, "127.0.0.1:8848".parse().expect("an address"));
-        assert_eq!(settings.grpc_addr, "127.0.0.1:9848".parse().expect("an address"));
-        assert!(lines.iter().all(|line| line.origin == Origin::Default));
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let path = file("merge", "threads = 1\nhttp-addr = \"127.0.0.1:9000\"\n");
-        let path = path.to_str().expect("the path is text");
-        let (settings, lines) =
-            resolve(&["--settings", path, "--http-addr", "localhost:9001"]).expect("right");
-        std::fs::remove_file(path).expect("the file is there");
-        assert_eq!((settings.threads, settings.http_addr.port()), (1, 9001));
-        let origin = |key| lines.iter().find(|l| l.key == key).map(|l| l.origin);
-        assert_eq!(origin("threads"), Some(Origin::File));
-        assert_eq!(origin("http-addr"), Some(Origin::Flag));
-    }
-
-    #[test]
-    fn nothing_is_probed_unless_asked_for() {
-        assert!(!resolve(&[]).expect("right").0.probe);
-        let (settings, lines) = resolve(&["--probe"]).expect("right");
-        let line = lines.iter().find(|line| line.key == "probe").expect("it is listed");
-        assert!(settings.probe);
-        assert_eq!((line.value.as_str(), line.origin), ("true", Origin::Flag));
-        let path = file("probe", "probe = true\n");
-        let (settings, _) =
-            resolve(&["--settings", path.to_str().expect("the path is text")]).expect("right");
-        std::fs::remove_file(path).expect("the file is there");
-        assert!(settings.probe);
-    }
-
-    #[test]
-    fn a_cluster_key_makes_a_member_of_a_node() {
-        let (alone, _) = resolve(&["--advertise-host", "box"]).expect("right");
-        assert_eq!((alone.advertise_host.as_deref(), alone.cluster), (Some("box"), None));
-        let key = ["--cluster-key-file", "k"];
-        let (settings, _) = resolve(&key).expect("right");
-        let cluster = settings.cluster.expect("a member");
-        assert_eq!(cluster.peer_addr, "127.0.0.1:7848".parse().expect("an address"));
-        assert_eq!((cluster.host.as_str(), cluster.learner), ("127.0.0.1", false));
-        let more = ["--join", "a:1,b:2", "--learner", "--advertise-host", "::1"];
-        let (settings, lines) = resolve(&[key.as_slice(), &more].concat()).expect("right");
-        let cluster = settings.cluster.expect("a member");
-        assert_eq!(cluster.join, ["a:1", "b:2"]);
-        assert_eq!((cluster.host.as_str(), cluster.learner), ("[::1]", true));
-        let line = lines.iter().find(|line| line.key == "join").expect("it is listed");
-        assert_eq!((line.value.as_str(), line.origin), ("a:1,b:2", Origin::Flag));
-    }
-
-    #[test]
-    fn wrong_settings_are_refused_with_a_reason() {
-        let unknown = file("unknown", "htp-addr = \"127.0.0.1:1\"\n");
-        let unknown = unknown.to_str().expect("the path is text");
-        let cases: [(&[&str], &str); 15] = [
-            (&["--settings", unknown], "htp-addr"),
-            (&["--settings", "/nonexistent/x.toml"], "cannot read"),
-            (&["--http-addr", "8848"], "HOST:PORT"),
-            (&["--http-addr", "0.0.0.0:8848"], "--allow-anonymous"),
-            (&["--auth", "--allow-anonymous"], "opposites"),
-            (&["--admin-password-file", "p"], "without auth"),
-            (&["--threads", "5"], "0 to 4"),
-            (&["--log-file-bytes", "1"], "64 KiB"),
-            (&["--log-purge-bytes", "70000"], "log-file-bytes to"),
-            (&["--join", "127.0.0.1:7848"], "join is given without cluster-key-file"),
-            (&["--learner"], "learner is given without"),
-            (&["--peer-addr", "127.0.0.1:7848"], "peer-addr is given without"),
-            (&["--cluster-key-file", "k", "--peer-addr", "0.0.0.0:1"], "--advertise-host"),
-            (&["--cluster-key-file", "k", "--http-addr", "127.0.0.1:900"], "give --peer-addr"),
-            (&["--advertise-host", "a b"], "no host name"),
-        ];
-        for (arguments, part) in cases {
-            let error = resolve(arguments).expect_err(part).to_string();
-            assert!(error.contains(part), "{error}");
-        }
-        std::fs::remove_file(unknown).expect("the file is there");
-        assert!(resolve(&["--http-addr", "0.0.0.0:8848", "--allow-anonymous"]).is_ok());
-        let (settings, _) = resolve(&["--http-addr", "0.0.0.0:8848", "--auth"]).expect("right");
-        assert_eq!(settings.auth, Some(AuthSettings { password_file: None }));
-        let exposed = resolve(&["--grpc-addr", "0.0.0.0:9848"]).expect_err("exposed").to_string();
-        assert!(exposed.starts_with("grpc-addr"), "{exposed}");
-    }
-}
+mod tests;

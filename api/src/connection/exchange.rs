@@ -3,19 +3,25 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
-use hyper::{Request, Response, StatusCode};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
+use hyper::{Request, Response, StatusCode, Version};
+use nacolet_model::limits;
 
 use super::Zone;
 use super::watch::Watch;
 use crate::call::{Answer, Call};
-use crate::server::HeldBytes;
+use crate::params::Fields;
+use crate::pieces::Pieces;
+use crate::places::Place;
+use crate::pool::{Held, Hold, Pool, Short};
+use crate::server::State;
 use crate::status::spring_error;
 
 /// Serves one request. Never fails: a refusal is an answer too.
@@ -24,10 +30,11 @@ pub(super) async fn exchange(
     watch: Rc<Watch>,
     ip: Arc<str>,
     request: Request<Incoming>,
-) -> Result<Response<Once>, Infallible> {
+) -> Result<Response<Outgoing>, Infallible> {
     let state = &zone.server.state;
-    let mut held = state.hold_bytes();
+    let mut held = state.hold_body(watch.place());
     let mut is_last = watch.is_stopping();
+    let is_hosted = request.version() != Version::HTTP_11 || hosts(request.headers()) == 1;
     let (parts, incoming) = request.into_parts();
     let mut call = Call {
         method: parts.method,
@@ -36,7 +43,14 @@ pub(super) async fn exchange(
         ip,
         body: Bytes::new(),
     };
-    let refused = if incoming.is_end_stream() {
+    // Bytes of the body that came with the head are counted as such from here on.
+    let _head = watch.take_head().filter(|_| head_bytes(&call) > limits::FREE_HEAD_BYTES);
+    if watch.place().is_stranger() && shows_token(state, &call) {
+        watch.place().logged_in();
+    }
+    let refused = if !is_hosted {
+        Some((StatusCode::BAD_REQUEST, "HTTP/1.1 wants one Host header"))
+    } else if incoming.is_end_stream() {
         None
     } else {
         // Length beside chunks is the oldest smuggling trick. hyper closes after any such request;
@@ -58,38 +72,108 @@ pub(super) async fn exchange(
     };
     watch.working();
     let answer = match refused {
-        None => zone.server.call(call).await,
-        Some((status, message)) => {
+        None => serve(&zone, &watch, call).await,
+        Some(refusal) => {
             is_last = true;
             watch.linger();
-            let answer = spring_error(status, message, call.path(), state.now().1);
-            if status == StatusCode::SERVICE_UNAVAILABLE {
-                answer.header_static(RETRY_AFTER, "1")
-            } else {
-                answer
+            if refusal.0 == StatusCode::SERVICE_UNAVAILABLE {
+                state.mention(
+                    &state.mentions.short,
+                    "a body is refused: bytes are short",
+                    &call.ip,
+                );
             }
+            refuse(&zone, refusal, call.path())
         }
     };
-    watch.idle(zone.now() + state.settings.idle_timeout);
-    Ok(respond(answer, is_last))
+    watch.idle(zone.now(), state.settings.idle_timeout);
+    let held = answer.rest.is_some().then(|| Room(Arc::clone(&state.pool), watch.place().clone()));
+    Ok(respond(answer, is_last, held))
+}
+
+/// Makes the call. Its answer counts until the client has taken it.
+async fn serve(zone: &Zone, watch: &Watch, call: Call) -> Answer {
+    let path = call.uri.clone();
+    let mut answer = zone.server.call(call).await;
+    if answer.body.len() < limits::COUNTED_ANSWER_BYTES_MIN {
+        return answer;
+    }
+    let mut held = zone.server.state.pool.hold(watch.place(), Hold::Answer);
+    if held.grow(answer.body.len()).is_err() {
+        return refuse(zone, TOO_MUCH, path.path());
+    }
+    let body = std::mem::take(&mut answer.body);
+    answer.body = Bytes::from_owner(Counted { body, _held: held });
+    answer
+}
+
+/// The bytes of an answer, counted until the last of them is with the kernel.
+struct Counted {
+    body: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+fn refuse(zone: &Zone, (status, message): Refusal, path: &str) -> Answer {
+    let answer = spring_error(status, message, path, zone.server.state.now().1);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.header_static(RETRY_AFTER, "1")
+    } else {
+        answer
+    }
+}
+
+fn hosts(headers: &HeaderMap) -> usize {
+    headers.get_all(HOST).iter().count()
+}
+
+/// Bytes of the head of a call, about.
+fn head_bytes(call: &Call) -> usize {
+    let lines = call.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    lines.sum::<usize>() + call.uri.query().map_or(0, str::len) + call.path().len()
+}
+
+/// Whether the head has a valid token, in a header or in the query: a token in the body is looked at too late
+/// to say how large that body may be.
+fn shows_token(state: &State, call: &Call) -> bool {
+    let query = call.uri.query().unwrap_or_default();
+    let fields = Fields::parse(query.as_bytes(), &[]).unwrap_or_default();
+    state.access.shown(state.now(), &call.headers, &fields).is_some()
 }
 
 type Refusal = (StatusCode, &'static str);
+
+const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+const BROKEN: Refusal = (StatusCode::BAD_REQUEST, "the body is broken");
+const TOO_SLOW: Refusal = (StatusCode::REQUEST_TIMEOUT, "the body is too slow");
+const TOO_MUCH: Refusal =
+    (StatusCode::SERVICE_UNAVAILABLE, "too many bytes wait for clients, or come from them");
+const NO_TOKEN: Refusal = (
+    StatusCode::FORBIDDEN,
+    "a body of more than 1 MiB needs its token in a header or in the query",
+);
 
 /// Reads a body of at most `bytes_max` bytes. One that announces more is refused unread.
 async fn read(
     mut incoming: Incoming,
     bytes_max: usize,
     watch: &Watch,
-    held: &mut HeldBytes,
+    held: &mut Held,
 ) -> Result<Bytes, Refusal> {
-    const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
-    const BROKEN: Refusal = (StatusCode::BAD_REQUEST, "the body is broken");
-    const TOO_SLOW: Refusal = (StatusCode::REQUEST_TIMEOUT, "the body is too slow");
-    const TOO_MUCH: Refusal = (StatusCode::SERVICE_UNAVAILABLE, "too many bodies at once");
     let announced = incoming.size_hint().exact();
-    if announced.is_some_and(|bytes| usize::try_from(bytes).map_or(true, |b| b > bytes_max)) {
+    let announced = announced.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let longest = announced.unwrap_or(bytes_max);
+    if longest > bytes_max {
         return Err(TOO_LARGE);
+    }
+    let is_stranger = watch.place().is_stranger();
+    if is_stranger && announced.is_some_and(|bytes| bytes > limits::STRANGER_BYTES_MAX) {
+        return Err(NO_TOKEN);
     }
     // A body that fits one frame, as nearly all do, is taken as it is.
     let mut first: Option<Bytes> = None;
@@ -97,7 +181,7 @@ async fn read(
     let mut length = 0_usize;
     loop {
         let frame = poll_fn(|cx| {
-            if watch.is_body_over() {
+            if watch.is_body_over() || held.poll_cut(cx) {
                 return Poll::Ready(Err(TOO_SLOW));
             }
             Pin::new(&mut incoming).poll_frame(cx).map(Ok)
@@ -115,20 +199,36 @@ async fn read(
         if length > bytes_max {
             return Err(TOO_LARGE);
         }
-        if !held.grow(data.len()) {
-            return Err(TOO_MUCH);
-        }
+        held.grow(data.len()).map_err(|short| match short {
+            Short::Stranger if length > limits::STRANGER_BYTES_MAX => NO_TOKEN,
+            Short::Stranger | Short::Pool => TOO_MUCH,
+            Short::Cut => TOO_SLOW,
+        })?;
         match (&first, rest.is_empty()) {
             (None, true) => first = Some(data),
             (Some(begin), true) => {
-                rest.reserve(begin.len() + data.len());
-                rest.extend_from_slice(begin);
-                rest.extend_from_slice(&data);
+                append(&mut rest, begin, longest);
+                append(&mut rest, &data, longest);
             }
-            _ => rest.extend_from_slice(&data),
+            _ => append(&mut rest, &data, longest),
         }
     }
+    held.set_waiting(false);
+    if length > limits::BODY_BYTES_MAX {
+        // A handler copies the content out of it.
+        held.add(length.min(limits::CONTENT_BYTES_MAX));
+    }
     Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.into() })
+}
+
+/// Appends to a body of at most `longest` bytes, without room for more than that.
+fn append(body: &mut Vec<u8>, bytes: &[u8], longest: usize) {
+    let needed = body.len() + bytes.len();
+    if needed > body.capacity() {
+        let room = body.capacity().saturating_mul(2).min(longest).max(needed);
+        body.reserve_exact(room - body.len());
+    }
+    body.extend_from_slice(bytes);
 }
 
 /// Whether the head with `Transfer-Encoding` also had `Content-Length`. hyper drops the latter, but
@@ -158,8 +258,9 @@ fn starts_with(line: &[u8], name: &[u8]) -> bool {
     line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
 }
 
-fn respond(answer: Answer, is_last: bool) -> Response<Once> {
-    let mut response = Response::new(Once(Some(answer.body)));
+fn respond(answer: Answer, is_last: bool, room: Option<Room>) -> Response<Outgoing> {
+    let body = Outgoing { next: Some(answer.body), rest: answer.rest, room, has_yielded: false };
+    let mut response = Response::new(body);
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     if is_last {
@@ -168,28 +269,67 @@ fn respond(answer: Answer, is_last: bool) -> Response<Once> {
     response
 }
 
-/// A body that is one piece.
-pub(super) struct Once(Option<Bytes>);
+/// Where the pieces of an answer are counted, and for whom.
+struct Room(Arc<Pool>, Arc<Place>);
 
-impl Body for Once {
+/// A body that is one piece, or is made piece by piece as the client takes them.
+pub(super) struct Outgoing {
+    next: Option<Bytes>,
+    rest: Option<Pieces>,
+    room: Option<Room>,
+    has_yielded: bool,
+}
+
+impl Outgoing {
+    /// Makes the next piece, which counts as long as it waits.
+    fn make(&mut self) -> Option<io::Result<Bytes>> {
+        let piece = self.rest.as_mut()?.next()?;
+        let (Ok(body), Some(Room(pool, place))) = (&piece, &self.room) else { return Some(piece) };
+        let mut held = pool.hold(place, Hold::Answer);
+        if held.grow(body.len()).is_err() {
+            return Some(Err(io::Error::other("too many bytes wait for clients")));
+        }
+        Some(piece.map(|body| Bytes::from_owner(Counted { body, _held: held })))
+    }
+}
+
+impl Body for Outgoing {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let bytes = self.0.take().filter(|bytes| !bytes.is_empty());
-        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(bytes) = self.next.take().filter(|bytes| !bytes.is_empty()) {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        // A piece is some milliseconds of work: everybody else has a turn between two of them.
+        if self.rest.is_some() && !std::mem::replace(&mut self.has_yielded, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.has_yielded = false;
+        let piece = self.make();
+        if !matches!(piece, Some(Ok(_))) {
+            self.rest = None;
+        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Bytes::is_empty)
+        self.rest.is_none() && self.next.as_ref().is_none_or(Bytes::is_empty)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let length = self.0.as_ref().map_or(0, Bytes::len);
-        SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+        let length = self.next.as_ref().map_or(0, Bytes::len);
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
+        if self.rest.is_none() {
+            return SizeHint::with_exact(length);
+        }
+        let mut hint = SizeHint::new();
+        hint.set_lower(length);
+        hint
     }
 }
 

@@ -70,6 +70,16 @@ impl Socket {
         Self { stream, watch, zone, is_drained: false }
     }
 
+    /// Bytes of a head came: too many of them together end the connection.
+    fn head_came(&self, bytes: usize) -> io::Result<()> {
+        let state = &self.zone.server.state;
+        let counted = self.watch.head_grows(bytes, |place| state.hold_body(place));
+        counted.map_err(|_short| {
+            tracing::trace!("the head is one byte too many");
+            io::ErrorKind::OutOfMemory.into()
+        })
+    }
+
     fn poll_io(
         &self,
         cx: &mut Context<'_>,
@@ -79,7 +89,7 @@ impl Socket {
             match write(self.stream.get_ref()) {
                 Ok(count) => {
                     let settings = &self.zone.server.state.settings;
-                    self.watch.sent(|| self.zone.now() + settings.idle_timeout);
+                    self.watch.sent(count, || self.zone.now() + settings.idle_timeout);
                     return Poll::Ready(Ok(count));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -109,7 +119,10 @@ impl Read for Socket {
                 Ok(count) => {
                     this.is_drained = count < room;
                     let settings = &this.zone.server.state.settings;
-                    this.watch.received(count, || this.zone.now() + settings.head_timeout);
+                    let now = || this.zone.now();
+                    if this.watch.received(count, now, settings.head_timeout) {
+                        this.head_came(count)?;
+                    }
                     buffer.put_slice(scratch.last_read(this.watch.id).unwrap_or_default());
                     return Poll::Ready(Ok(()));
                 }

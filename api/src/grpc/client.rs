@@ -17,9 +17,11 @@ use nacolet_config::{Caller, Md5};
 use nacolet_model::{ConfigKey, Duration, Instant, ServiceKey, limits};
 use nacolet_registry::ClientId;
 
+use super::flood::Paid;
 use super::outbox::Outbox;
 use super::pattern::{Pattern, Watch};
 use crate::access::Login;
+use crate::places::{Place, Wait};
 use crate::server::State;
 
 /// What a client said when it set the connection up.
@@ -87,10 +89,16 @@ pub(super) struct Client {
     /// `milliseconds_ip_port`, as in Nacos.
     pub(super) connection_id: Box<str>,
     pub(super) ip: Arc<str>,
+    /// What others see of the connection.
+    pub(super) place: Arc<Place>,
     pub(super) listens: RefCell<BTreeMap<Rc<ConfigKey>, Listen>>,
     pub(super) subscriptions: RefCell<BTreeMap<Rc<Subscription>, By>>,
     pub(super) watches: RefCell<BTreeMap<Rc<Pattern>, (Watch, By)>>,
     pub(super) outbox: RefCell<Outbox<Subject>>,
+    /// Bytes of messages that are coming in.
+    incoming_bytes: Cell<usize>,
+    /// Frames that were paid for since the last read.
+    paid: Cell<Paid>,
     orders: RefCell<VecDeque<Order>>,
     last_notice: Cell<u64>,
     setup: RefCell<Option<Setup>>,
@@ -115,12 +123,16 @@ impl Client {
         id: ClientId,
         connection_id: Box<str>,
         ip: Arc<str>,
+        place: Arc<Place>,
         clock: Rc<Cell<Instant>>,
     ) -> Self {
         Self {
             id,
             connection_id,
             ip,
+            place,
+            incoming_bytes: Cell::new(0),
+            paid: Cell::default(),
             listens: RefCell::default(),
             subscriptions: RefCell::default(),
             watches: RefCell::default(),
@@ -184,6 +196,7 @@ impl Client {
         let mut known = self.setup.borrow_mut();
         known.is_none() && {
             *known = Some(setup);
+            self.place.waits(Wait::Life, self.now());
             true
         }
     }
@@ -205,7 +218,22 @@ impl Client {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.over.get()
+        self.over.get() || self.place.is_dismissed()
+    }
+
+    /// Counts the bytes of a message that begins.
+    pub(super) fn takes(&self) -> Taken<'_> {
+        Taken { client: self, bytes: 0 }
+    }
+
+    /// Something was done for it that pays for frames.
+    pub(super) fn pays(&self, paid: Paid) {
+        self.paid.set(self.paid.get().and(paid));
+    }
+
+    /// Frames that were paid for since the last time.
+    pub(super) fn take_paid(&self) -> Paid {
+        self.paid.take()
     }
 
     /// Lets calls finish, tells the client to go elsewhere and ends the stream.
@@ -272,6 +300,11 @@ impl Client {
         self.outbox.borrow_mut().owe(self.now() + limits::GRPC_SUBSCRIBED_PUSH, subject);
     }
 
+    /// Whether the next notice to send is a list of instances.
+    pub(super) fn owes_list(&self) -> bool {
+        matches!(self.outbox.borrow().due(self.now()), Some(Subject::Service(_)))
+    }
+
     /// The next notice to send and its number.
     pub(super) fn next_notice(&self) -> Option<(u64, Subject)> {
         let id = self.last_notice.get() + 1;
@@ -305,7 +338,13 @@ impl Client {
         }
     }
 
+    /// A notice is not sent for want of room: it comes again.
+    pub(super) fn put_off(&self, id: u64) {
+        self.outbox.borrow_mut().answered(self.now(), id, false);
+    }
+
     pub(super) fn park_connection(&self, waker: &Waker) {
+        self.place.park(waker);
         park(&self.connection, waker);
     }
 
@@ -314,7 +353,8 @@ impl Client {
     }
 
     /// Bytes went out.
-    pub(super) fn wrote(&self) {
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.place.moves(bytes);
         self.blocked.set(None);
     }
 
@@ -358,6 +398,29 @@ impl Client {
         } else if is_due {
             wake(&self.writer);
         }
+    }
+}
+
+/// Bytes of a message that comes in, counted as long as this lives.
+pub(super) struct Taken<'c> {
+    client: &'c Client,
+    bytes: usize,
+}
+
+impl Taken<'_> {
+    /// Counts more bytes; false when the connection is not set up and sends too many.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let sum = self.client.incoming_bytes.get().saturating_add(bytes);
+        self.client.incoming_bytes.set(sum);
+        sum <= limits::GRPC_NEWCOMER_BYTES_MAX || self.client.is_registered()
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let left = self.client.incoming_bytes.get().saturating_sub(self.bytes);
+        self.client.incoming_bytes.set(left);
     }
 }
 

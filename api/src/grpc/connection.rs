@@ -19,9 +19,11 @@ use nacolet_model::{Instant, limits};
 use smol::{Async, future};
 
 use super::client::Client;
+use super::flood::Paid;
 use super::socket::Socket;
 use super::wire::{FrameError, Frames, PREFIX_BYTES, Payload};
 use super::{Zone, dispatch, stream};
+use crate::pool::{Held, Hold};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -36,12 +38,14 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) const OK: Self = Self { code: 0, message: Cow::Borrowed("") };
-    const TOO_SLOW: Self = Self { code: 4, message: Cow::Borrowed("message took too long") };
+    pub(super) const TOO_SLOW: Self =
+        Self { code: 4, message: Cow::Borrowed("message took too long") };
     const UNKNOWN_METHOD: Self = Self { code: 12, message: Cow::Borrowed("no such method") };
     const TORN: Self = Self { code: 13, message: Cow::Borrowed("message ended early") };
     pub(super) const SECOND_STREAM: Self =
         Self { code: 9, message: Cow::Borrowed("the connection has its stream already") };
-    const OVERLOADED: Self = Self { code: 8, message: Cow::Borrowed("too many bytes are waiting") };
+    pub(super) const OVERLOADED: Self =
+        Self { code: 8, message: Cow::Borrowed("too many bytes are waiting") };
 
     fn trailers(&self) -> HeaderMap {
         let mut trailers = HeaderMap::with_capacity(2);
@@ -58,7 +62,7 @@ impl Status {
 impl From<FrameError> for Status {
     fn from(error: FrameError) -> Self {
         let code = match error {
-            FrameError::TooLarge { .. } => 8,
+            FrameError::TooLarge { .. } | FrameError::TooManyHeaders => 8,
             FrameError::Compressed => 12,
             FrameError::Malformed => 13,
         };
@@ -197,61 +201,131 @@ async fn unary(
     let patience = state.settings.body_timeout;
     let deadline = client.now() + patience;
     let read = state.ticker.within(deadline, read_message(zone, client, &mut body)).await;
-    let message = match read.unwrap_or(Err(Status::TOO_SLOW)) {
-        Ok(message) => message,
-        Err(status) => return only_status(respond, &status),
+    let (message, held) = match read.unwrap_or(Err(Status::TOO_SLOW)) {
+        Ok(read) => read,
+        Err(status) => {
+            if status == Status::OVERLOADED {
+                let words = "a gRPC message is refused: bytes are short";
+                state.mention(&state.mentions.short, words, &client.ip);
+            }
+            return only_status(respond, &status);
+        }
     };
-    let answer = dispatch::answer(zone, client, &message).await;
-    drop(message);
-    let mut held = state.hold_bytes();
-    if !held.grow(answer.len()) {
-        return only_status(respond, &Status::OVERLOADED);
-    }
-    let mut sink = begin(respond)?;
-    send(zone, &mut sink, answer, client.now() + patience).await?;
-    finish(&mut sink, &Status::OK)?;
+    let work = async {
+        let answer = dispatch::answer(zone, client, &message).await;
+        drop((message, held));
+        let mut sink = begin(respond)?;
+        let (bytes, deadline) = (answer.len(), client.now() + patience);
+        match send_held(zone, client, &mut sink, answer, deadline).await? {
+            Sent::All => client.pays(Paid::sent(bytes)),
+            Sent::Nothing => return finish(&mut sink, &Status::OVERLOADED),
+        }
+        finish(&mut sink, &Status::OK)
+    };
+    // What follows the message is thrown away as it comes, so that it does not gather meanwhile.
+    let meanwhile = async {
+        swallow(&mut body).await;
+        future::pending().await
+    };
+    future::or(work, meanwhile).await?;
     // Without its end h2 resets the call, and takes an end that crosses the reset for a mistake of the
     // client: after a thousand of them it closes the connection.
-    let ended = async { while let Some(Ok(_)) = poll_fn(|cx| body.poll_data(cx)).await {} };
-    state.ticker.within(client.now() + patience, ended).await;
+    state.ticker.within(client.now() + patience, swallow(&mut body)).await;
     Ok(())
 }
 
-/// The one message of a unary call.
+/// Throws away what comes up to the end. The window is not opened again for it.
+async fn swallow(body: &mut RecvStream) {
+    while let Some(Ok(_)) = poll_fn(|cx| body.poll_data(cx)).await {}
+}
+
+/// The one message of a unary call, and what is counted for it.
 async fn read_message(
     zone: &Zone,
     client: &Client,
     body: &mut RecvStream,
-) -> Result<Payload, Status> {
+) -> Result<(Payload, Held), Status> {
     let mut frames = Frames::new(limits::GRPC_MESSAGE_BYTES_MAX);
-    let mut held = zone.state.hold_bytes();
+    let mut held = zone.state.hold_body(&client.place);
+    let mut taken = client.takes();
+    let (mut length, mut has_looked) = (0_usize, false);
     loop {
-        let Some(Ok(bytes)) = poll_fn(|cx| body.poll_data(cx)).await else {
-            return Err(Status::TORN);
-        };
-        if !held.grow(bytes.len()) {
+        let data = poll_fn(|cx| {
+            if held.poll_cut(cx) {
+                return Poll::Ready(Err(Status::TOO_SLOW));
+            }
+            body.poll_data(cx).map(Ok)
+        });
+        let Some(Ok(bytes)) = data.await? else { return Err(Status::TORN) };
+        if !taken.grow(bytes.len()) || held.grow(bytes.len()).is_err() {
             return Err(Status::OVERLOADED);
         }
+        length += bytes.len();
+        client.pays(Paid::received(bytes.len()));
         frames.push(&bytes);
         // The window is opened again at once: what is held is counted here.
         if body.flow_control().release_capacity(bytes.len()).is_err() {
             return Err(Status::TORN);
         }
         if let Some(message) = frames.next()? {
-            return Ok(message);
+            log_in(zone, client, &mut held, message.header("accessToken"));
+            held.set_waiting(false);
+            if length > limits::BODY_BYTES_MAX {
+                // A handler copies the content out of it.
+                held.add(length.min(limits::CONTENT_BYTES_MAX));
+            }
+            return Ok((message, held));
+        }
+        if !has_looked && length > limits::FREE_HEAD_BYTES {
+            has_looked = true;
+            if client.place.is_stranger() {
+                let token = frames.early_header("accessToken");
+                log_in(zone, client, &mut held, token.as_deref());
+            }
         }
         client.act();
     }
 }
 
-/// Sends bytes as the client takes them. One that has not taken them at the deadline gets no more.
-pub(super) async fn send(
+/// Notes that a client has shown a valid token: it may hold more from then on.
+fn log_in(zone: &Zone, client: &Client, held: &mut Held, token: Option<&str>) {
+    if client.place.is_stranger()
+        && let Some(token) = token
+        && zone.state.access.login_of(zone.state.now(), token).is_ok()
+    {
+        client.place.logged_in();
+        held.logged_in();
+    }
+}
+
+/// What became of an answer or a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    All,
+    /// There was no room to wait for the client.
+    Nothing,
+}
+
+/// Sends bytes as the client takes them, and counts them meanwhile. One that has not taken them at the deadline
+/// gets no more, and neither does one that is too slow while bytes are short.
+pub(super) async fn send_held(
     zone: &Zone,
+    client: &Client,
     sink: &mut SendStream<Bytes>,
     bytes: Bytes,
     deadline: Instant,
-) -> Result<(), Gone> {
-    zone.state.ticker.within(deadline, send_all(sink, bytes)).await.unwrap_or(Err(Gone))
+) -> Result<Sent, Gone> {
+    let mut held = zone.state.pool.hold(&client.place, Hold::Reply);
+    if held.grow(bytes.len()).is_err() {
+        return Ok(Sent::Nothing);
+    }
+    let cut = async {
+        held.cut().await;
+        Err(Gone)
+    };
+    let sending = future::or(send_all(sink, bytes), cut);
+    let outcome = zone.state.ticker.within(deadline, sending).await;
+    outcome.unwrap_or(Err(Gone)).map(|()| Sent::All)
 }
 
 async fn send_all(sink: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), Gone> {

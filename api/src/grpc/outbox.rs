@@ -59,10 +59,7 @@ impl<S: Ord + Clone> Outbox<S> {
         if self.sent.len() >= limits::GRPC_NOTICES_UNDER_WAY_MAX {
             return None;
         }
-        let (at, _) = self.due.first()?;
-        if *at > now {
-            return None;
-        }
+        self.due(now)?;
         let (_, subject) = self.due.pop_first()?;
         let debt = self.debts.get_mut(&subject)?;
         debt.attempts += 1;
@@ -117,9 +114,14 @@ impl<S: Ord + Clone> Outbox<S> {
         !self.debts.values().any(is_hopeless)
     }
 
+    /// What is to be sent next, if that is now.
+    pub(super) fn due(&self, now: Instant) -> Option<&S> {
+        self.due.first().filter(|(at, _)| *at <= now).map(|(_, subject)| subject)
+    }
+
     /// Whether there is something to send now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.due.first().is_some_and(|(at, _)| *at <= now)
+        self.due(now).is_some()
     }
 
     fn put(&mut self, subject: S, at: Instant, attempts: u32) {

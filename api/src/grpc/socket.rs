@@ -84,7 +84,7 @@ impl Socket {
         loop {
             match write(self.stream.get_ref()) {
                 Ok(count) => {
-                    self.client.wrote();
+                    self.client.wrote(count);
                     return Poll::Ready(Ok(count));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -123,7 +123,8 @@ impl AsyncRead for Socket {
                 Ok(count) => {
                     this.is_drained = count < size && !this.client.is_ending();
                     let seen = scratch.get(..count).unwrap_or_default();
-                    if !this.flood.allows(seen, this.client.now()) {
+                    this.client.place.moves(count);
+                    if !this.flood.allows(seen, this.client.take_paid(), this.client.now()) {
                         return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
                     }
                     buffer.put_slice(seen);

@@ -12,7 +12,8 @@ use nacolet_model::limits;
 use smol::future;
 
 use super::client::{Client, Order, Setup, Subject};
-use super::connection::{Gone, Status, begin, finish, only_status, send};
+use super::connection::{Gone, Sent, Status, begin, finish, only_status, send_held};
+use super::flood::Paid;
 use super::message::{Acknowledgement, ConnectionSetup};
 use super::wire::{Frames, Payload};
 use super::{Zone, message, watch};
@@ -29,7 +30,7 @@ pub(super) async fn serve(
     }
     // At once: clients wait for the head before they send their first message.
     let mut sink = begin(respond)?;
-    let reading = async { Ok(read(client, body).await) };
+    let reading = async { Ok(read(zone, client, body).await) };
     let status = future::or(reading, write(zone, client, &mut sink)).await;
     if let Ok(status) = &status {
         finish(&mut sink, status)?;
@@ -41,25 +42,46 @@ pub(super) async fn serve(
 }
 
 /// Takes what the client sends until it ends the stream.
-async fn read(client: &Client, mut body: RecvStream) -> Status {
+async fn read(zone: &Zone, client: &Client, mut body: RecvStream) -> Status {
+    let state = &zone.state;
     let mut frames = Frames::new(limits::GRPC_STREAM_MESSAGE_BYTES_MAX);
     loop {
-        let Some(Ok(bytes)) = poll_fn(|cx| body.poll_data(cx)).await else { return Status::OK };
-        frames.push(&bytes);
-        if body.flow_control().release_capacity(bytes.len()).is_err() {
-            return Status::OK;
-        }
-        loop {
-            match frames.next() {
-                Ok(Some(payload)) => take(client, &payload),
-                Ok(None) => break,
-                Err(error) => return error.into(),
+        let mut held = state.hold_body(&client.place);
+        let mut taken = client.takes();
+        let mut deadline = None;
+        while deadline.is_none() || !frames.is_empty() {
+            let data = poll_fn(|cx| body.poll_data(cx));
+            let data = match deadline {
+                // Nothing has come of the next message.
+                None => data.await,
+                Some(deadline) => match state.ticker.within(deadline, data).await {
+                    Some(data) => data,
+                    None => return Status::TOO_SLOW,
+                },
+            };
+            let Some(Ok(bytes)) = data else { return Status::OK };
+            if deadline.is_none() {
+                deadline = Some(client.now() + state.settings.body_timeout);
+            }
+            if !taken.grow(bytes.len()) || held.grow(bytes.len()).is_err() {
+                return Status::OVERLOADED;
+            }
+            frames.push(&bytes);
+            if body.flow_control().release_capacity(bytes.len()).is_err() {
+                return Status::OK;
+            }
+            loop {
+                match frames.next() {
+                    Ok(Some(payload)) => take(zone, client, &payload),
+                    Ok(None) => break,
+                    Err(error) => return error.into(),
+                }
             }
         }
     }
 }
 
-fn take(client: &Client, payload: &Payload) {
+fn take(zone: &Zone, client: &Client, payload: &Payload) {
     if payload.kind() == "ConnectionSetupRequest" {
         client.touch();
         // A set-up that cannot be read is one that says nothing (Nacos reads no field it needs).
@@ -68,8 +90,11 @@ fn take(client: &Client, payload: &Payload) {
         let is_negotiating = setup.is_negotiating();
         let known =
             Setup { tag: label("Vipserver-Tag"), app: label("AppName").unwrap_or_default() };
-        if client.set_up(known) && is_negotiating {
-            client.order(Order::SetupAck);
+        if client.set_up(known) {
+            zone.state.grpc.newcomers.give_back(1);
+            if is_negotiating {
+                client.order(Order::SetupAck);
+            }
         }
         return;
     }
@@ -100,6 +125,10 @@ async fn write(
             if client.is_draining() {
                 return Poll::Ready(Next::End);
             }
+            // While there is no room, lists wait here, where they are not rendered yet.
+            if client.owes_list() && !zone.state.pool.poll_room(&client.place, cx) {
+                return Poll::Pending;
+            }
             match client.next_notice() {
                 Some((number, subject)) => Poll::Ready(Next::Notice(number, subject)),
                 None => Poll::Pending,
@@ -108,12 +137,19 @@ async fn write(
         .await;
         let message = match next {
             Next::End => return Ok(Status::OK),
-            Next::Order(order) => Some(message::order(client, order)),
-            Next::Notice(number, subject) => watch::notice(zone, client, number, &subject),
+            Next::Order(order) => Some((None, message::order(client, order))),
+            Next::Notice(number, subject) => {
+                let notice = watch::notice(zone, client, number, &subject);
+                notice.map(|notice| (Some(number), notice))
+            }
         };
-        if let Some(message) = message {
+        if let Some((number, message)) = message {
             let deadline = client.now() + zone.state.settings.grpc_blocked_timeout;
-            Box::pin(send(zone, sink, message, deadline)).await?;
+            let bytes = message.len();
+            match Box::pin(send_held(zone, client, sink, message, deadline)).await? {
+                Sent::All => client.pays(Paid::sent(bytes)),
+                Sent::Nothing => number.into_iter().for_each(|number| client.put_off(number)),
+            }
         }
     }
 }

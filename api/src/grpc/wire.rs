@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use hyper::body::Bytes;
+use nacolet_model::limits;
 use prost::Message;
+use prost::encoding::{self, WireType};
 
 /// Bytes ahead of every message.
 pub(super) const PREFIX_BYTES: usize = 5;
@@ -82,6 +84,9 @@ pub(super) enum FrameError {
     /// The message is compressed, which nobody offered.
     #[error("compressed messages are not supported")]
     Compressed,
+    /// The message has too many headers.
+    #[error("message has more than {} headers", limits::GRPC_HEADERS_MAX)]
+    TooManyHeaders,
     /// The message is no `Payload`.
     #[error("message is not a Payload")]
     Malformed,
@@ -102,13 +107,31 @@ impl Frames {
 
     /// Takes what arrived. The caller asks [`Self::next`] until there is nothing before it takes more.
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        let needed = self.bytes.len() + bytes.len();
+        if needed > self.bytes.capacity() {
+            // Room grows with what has come, and never beyond the message.
+            let longest = self.announced().map_or(0, |length| length.saturating_add(PREFIX_BYTES));
+            let room = self.bytes.capacity().saturating_mul(2).min(longest).max(needed);
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
         self.bytes.extend_from_slice(bytes);
     }
 
     /// Whether no byte waits for the rest of its message.
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// One header of a message whose head has come, while its body may still be under way: every client
+    /// writes the fields of a message in their order.
+    pub(super) fn early_header(&self, name: &str) -> Option<String> {
+        let mut message = self.bytes.get(PREFIX_BYTES..)?;
+        let metadata = match encoding::decode_key(&mut message).ok()? {
+            (METADATA, WireType::LengthDelimited) => text(&mut message)?,
+            _ => return None,
+        };
+        (count_headers(metadata)? <= limits::GRPC_HEADERS_MAX)
+            .then(|| Metadata::decode(metadata).ok()?.headers.remove(name))?
     }
 
     /// The next message that is there completely.
@@ -116,24 +139,71 @@ impl Frames {
         let Some((prefix, rest)) = self.bytes.split_first_chunk::<PREFIX_BYTES>() else {
             return Ok(None);
         };
-        let [flag, length @ ..] = *prefix;
-        if flag != 0 {
+        if prefix[0] != 0 {
             return Err(FrameError::Compressed);
         }
-        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        let length = self.announced().unwrap_or(usize::MAX);
         if length > self.bytes_max {
             return Err(FrameError::TooLarge { bytes_max: self.bytes_max });
         }
-        let Some(message) = rest.get(..length) else { return Ok(None) };
-        let payload = Payload::decode(message).ok().ok_or(FrameError::Malformed)?;
-        let used = PREFIX_BYTES + length;
-        if used == self.bytes.len() {
-            self.bytes = Vec::new();
-        } else {
-            self.bytes.drain(..used);
+        if rest.len() < length {
+            return Ok(None);
         }
-        Ok(Some(payload))
+        let next = self.bytes.split_off(PREFIX_BYTES + length);
+        let message = Bytes::from(std::mem::replace(&mut self.bytes, next)).slice(PREFIX_BYTES..);
+        // Each header costs many times its bytes, so they are counted before any of them is read.
+        let headers = headers_of(&message).ok_or(FrameError::Malformed)?;
+        if headers > limits::GRPC_HEADERS_MAX {
+            return Err(FrameError::TooManyHeaders);
+        }
+        Ok(Some(Payload::decode(message).ok().ok_or(FrameError::Malformed)?))
     }
+
+    /// What the prefix says of the length of the message.
+    fn announced(&self) -> Option<usize> {
+        let [_, length @ ..] = *self.bytes.first_chunk::<PREFIX_BYTES>()?;
+        Some(usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
+    }
+}
+
+/// Field numbers of `Payload.metadata` and `Metadata.headers`.
+const METADATA: u32 = 2;
+const HEADERS: u32 = 7;
+
+/// How many headers a `Payload` has; nothing when it is none.
+fn headers_of(payload: &[u8]) -> Option<usize> {
+    each_text(payload, METADATA, count_headers)
+}
+
+fn count_headers(metadata: &[u8]) -> Option<usize> {
+    each_text(metadata, HEADERS, |_| Some(1))
+}
+
+/// The sum of what `count` says of each text of this field.
+fn each_text(
+    mut message: &[u8],
+    field: u32,
+    count: impl Fn(&[u8]) -> Option<usize>,
+) -> Option<usize> {
+    let mut sum = 0_usize;
+    while !message.is_empty() {
+        let (number, kind) = encoding::decode_key(&mut message).ok()?;
+        if (number, kind) == (field, WireType::LengthDelimited) {
+            sum = sum.saturating_add(count(text(&mut message)?)?);
+        } else {
+            let context = encoding::DecodeContext::default();
+            encoding::skip_field(kind, number, &mut message, context).ok()?;
+        }
+    }
+    Some(sum)
+}
+
+/// Takes a text with its length.
+fn text<'m>(message: &mut &'m [u8]) -> Option<&'m [u8]> {
+    let length = usize::try_from(encoding::decode_varint(message).ok()?).ok()?;
+    let (text, rest) = message.split_at_checked(length)?;
+    *message = rest;
+    Some(text)
 }
 
 #[cfg(test)]
@@ -185,6 +255,56 @@ mod tests {
         check(&[0, 255, 255, 255, 255], FrameError::TooLarge { bytes_max: 9 });
         check(&[1, 0, 0, 0, 1], FrameError::Compressed);
         check(&[0, 0, 0, 0, 1, 255], FrameError::Malformed);
+    }
+
+    /// A message with so many headers, `{"0": "v", "1": "v", …}`, and a body behind them.
+    fn with_headers(count: usize) -> Vec<u8> {
+        let headers = (0..count).map(|number| (number.to_string(), "v".to_owned())).collect();
+        let metadata = Metadata { kind: "T".to_owned(), client_ip: String::new(), headers };
+        let body = Any { type_url: String::new(), value: b"{}".to_vec().into() };
+        let payload = Payload { metadata: Some(metadata), body: Some(body) };
+        let length = u32::try_from(payload.encoded_len()).expect("short");
+        [&[0], &length.to_be_bytes()[..], &payload.encode_to_vec()].concat()
+    }
+
+    #[test]
+    fn as_many_headers_are_read_as_may_be_and_no_more() {
+        let next = |count| {
+            let mut frames = Frames::new(1 << 20);
+            frames.push(&with_headers(count));
+            frames.next().map(|payload| payload.expect("complete").header("0").map(str::to_owned))
+        };
+        assert_eq!(next(limits::GRPC_HEADERS_MAX), Ok(Some("v".to_owned())));
+        assert_eq!(next(limits::GRPC_HEADERS_MAX + 1), Err(FrameError::TooManyHeaders));
+    }
+
+    #[test]
+    fn a_header_is_known_as_soon_as_it_is_there() {
+        let message = with_headers(3);
+        let mut frames = Frames::new(100);
+        let mut since = None;
+        for (at, byte) in message.iter().enumerate() {
+            frames.push(&[*byte]);
+            assert_eq!(frames.early_header("x"), None);
+            if frames.early_header("1").is_some() {
+                since.get_or_insert(at);
+            }
+        }
+        // The body is its tag, its length, and the two of the JSON with its two bytes.
+        assert_eq!(since, Some(message.len() - 1 - 6));
+    }
+
+    #[test]
+    fn room_for_a_message_follows_what_has_come_of_it() {
+        let mut frames = Frames::new(10 << 20);
+        frames.push(&[0, 0, 160, 0, 0]);
+        assert!(frames.bytes.capacity() < 1 << 10);
+        for _ in 0..160 {
+            frames.push(&[7; 16 << 10]);
+            assert!(frames.bytes.capacity() <= 2 * frames.bytes.len());
+        }
+        frames.push(&[7; (10 << 20) - (160 << 14) - 1]);
+        assert!(frames.bytes.capacity() <= (10 << 20) + PREFIX_BYTES);
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn pour(stream: &mut TcpStream, bytes: &[u8]) {
 #[test]
 fn a_head_that_is_too_large_is_431() {
     let wire = Wire::start(Settings { head_bytes_max: 8 << 10, ..short() });
-    let just = format!("GET /nacos/v1/cs/health HTTP/1.1\r\nA: {}\r\n\r\n", "a".repeat(8_000));
+    let just = format!("GET /nacos/v1/cs/health HTTP/1.1\r\nHost: {}\r\n\r\n", "a".repeat(8_000));
     let mut stream = wire.connect();
     stream.write_all(just.as_bytes()).expect("sends");
     assert_eq!(status(&read_response(&mut stream)), "200");
@@ -40,8 +40,9 @@ fn a_head_that_is_too_large_is_431() {
 fn a_head_with_too_many_headers_is_431() {
     let wire = Wire::start(short());
     let head = |count: usize| {
-        let headers: String = (1..count).map(|n| format!("A{n}: b\r\n")).collect();
-        format!("GET /nacos/v1/cs/health HTTP/1.1\r\nConnection: close\r\n{headers}\r\n")
+        let headers: String = (2..count).map(|n| format!("A{n}: b\r\n")).collect();
+        let line = "GET /nacos/v1/cs/health HTTP/1.1\r\nHost: x";
+        format!("{line}\r\nConnection: close\r\n{headers}\r\n")
     };
     assert_eq!(status(&wire.exchange(head(64).as_bytes())), "200");
     assert_eq!(status(&wire.exchange(head(65).as_bytes())), "431");
@@ -149,7 +150,11 @@ fn a_client_that_does_not_take_its_response_is_let_go() {
 
 #[test]
 fn bodies_have_a_memory_together() {
-    let wire = Wire::start(Settings { bodies_bytes_max: 100_000, ..Settings::default() });
+    let wire = Wire::start(Settings {
+        bodies_bytes_max: 100_000,
+        bodies_reserve_bytes: 0,
+        ..Settings::default()
+    });
     let mut greedy = wire.connect();
     let head = |length: usize| {
         format!("POST /nacos/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
@@ -231,4 +236,69 @@ fn many_half_open_connections_cost_a_healthy_client_nothing() {
     for mut stream in half_open {
         assert_eq!(read_all(&mut stream), "");
     }
+}
+
+#[test]
+fn http_1_1_wants_one_host_and_http_1_0_none() {
+    let wire = Wire::start(short());
+    for (lines, expected) in [
+        ("1.1\r\nHost: x\r\n", "200"),
+        ("1.1\r\n", "400"),
+        ("1.1\r\nHost: x\r\nHost: x\r\n", "400"),
+        ("1.1\r\nHost: x\r\nhost: y\r\n", "400"),
+        ("1.0\r\n", "200"),
+        ("1.0\r\nHost: x\r\n", "200"),
+    ] {
+        let head = format!("GET /nacos/v1/cs/health HTTP/{lines}Connection: close\r\n\r\n");
+        assert_eq!(status(&wire.exchange(head.as_bytes())), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn large_bodies_do_not_take_the_room_of_small_ones() {
+    let wire = Wire::start(Settings {
+        bodies_bytes_max: 400_000,
+        bodies_reserve_bytes: 800_000,
+        ..Settings::default()
+    });
+    let head = |length: usize| {
+        format!("POST /nacos/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
+    };
+    let mut greedy = wire.connect();
+    greedy.write_all(head(500_000).as_bytes()).expect("sends");
+    greedy.write_all(&[b'x'; 390_000]).expect("sends");
+    let body = |length: usize| {
+        let mut stream = wire.connect();
+        stream.write_all(head(length).as_bytes()).expect("sends");
+        pour(&mut stream, &vec![b'x'; length]);
+        status(&read_response(&mut stream)).to_owned()
+    };
+    eventually("there is no room for a large one", || body(100_000) == "503");
+    assert_eq!(body(50_000), "200");
+    drop(greedy);
+    eventually("there is room again", || body(100_000) == "200");
+}
+
+#[test]
+fn a_body_that_stands_still_goes_when_another_one_needs_its_room() {
+    let wire = Wire::start(Settings {
+        bodies_bytes_max: 400_000,
+        bodies_reserve_bytes: 0,
+        ..Settings::default()
+    });
+    let head = |length: usize| {
+        format!("POST /nacos/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
+    };
+    let mut greedy = wire.connect();
+    greedy.write_all(head(500_000).as_bytes()).expect("sends");
+    greedy.write_all(&[b'x'; 390_000]).expect("sends");
+    let body = || {
+        let mut stream = wire.connect();
+        stream.write_all(head(100_000).as_bytes()).expect("sends");
+        pour(&mut stream, &[b'x'; 100_000]);
+        status(&read_response(&mut stream)).to_owned()
+    };
+    eventually("it is there", || body() == "503");
+    eventually("it is given up, long before its time is over", || body() == "200");
+    assert_eq!(status(&read_response(&mut greedy)), "408");
 }

@@ -145,3 +145,41 @@ fn a_client_that_takes_nothing_of_its_stream_is_closed() {
         assert!(client.is_closed_soon().await);
     });
 }
+
+#[test]
+fn a_connection_that_is_not_set_up_may_say_little() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::connect(world.address).await;
+        let sized = |size: usize| {
+            let body = format!(r#"{{"x":"{}"}}"#, "x".repeat(size));
+            encode("ServerCheckRequest", &[], body.as_bytes())
+        };
+        let most = limits::GRPC_NEWCOMER_BYTES_MAX;
+        for _ in 0..3 {
+            assert_eq!(client.call_raw(UNARY, sized(most - 100)).await.status, "0");
+        }
+        let answer = client.call_raw(UNARY, sized(most)).await;
+        assert_eq!((answer.status.as_str(), answer.message), ("8", None));
+        let mut client = Client::set_up(world.address).await;
+        assert_eq!(client.call_raw(UNARY, sized(4 * most)).await.status, "0");
+    });
+}
+
+#[test]
+fn a_message_has_a_bounded_number_of_headers() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        for (count, status) in
+            [(limits::GRPC_HEADERS_MAX, "0"), (limits::GRPC_HEADERS_MAX + 1, "8")]
+        {
+            let names: Vec<String> = (0..count).map(|number| format!("h{number}")).collect();
+            let headers: Vec<(&str, &str)> =
+                names.iter().map(|name| (name.as_str(), "v")).collect();
+            let bytes = encode("HealthCheckRequest", &headers, b"{}");
+            assert_eq!(client.call_raw(UNARY, bytes).await.status, status, "{count}");
+        }
+        client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
+    });
+}

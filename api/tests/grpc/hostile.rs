@@ -23,8 +23,12 @@ const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const PUSH_PROMISE: u8 = 5;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
+const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 
 /// Why a call was not even begun (RFC 9113 §7).
@@ -51,6 +55,10 @@ fn a_flood_of_control_frames_ends_the_connection_and_no_other() {
         [frame(HEADERS, END_HEADERS, number, HEAD), frame(RST_STREAM, 0, number, &[0, 0, 0, 8])]
             .concat()
     };
+    // No such method: it is answered at once, and a call that is refused pays for nothing.
+    let elsewhere = b"\x83\x86\x04\x02/x\x0f\x10\x10application/grpc";
+    let refused = |index| frame(HEADERS, END_HEADERS | END_STREAM, stream(index), elsewhere);
+    let over = [frame(HEADERS, END_HEADERS, 1, HEAD), frame(RST_STREAM, 0, 1, &[0; 4])].concat();
     run(async {
         let mut client = Client::set_up(world.address).await;
         for (name, first, flood) in [
@@ -60,6 +68,13 @@ fn a_flood_of_control_frames_ends_the_connection_and_no_other() {
             ("rapid resets", b"", &reset),
             ("empty data", &call, &|_| frame(DATA, 0, 1, b"")),
             ("continuations", &open, &|_| frame(CONTINUATION, 0, 1, b"")),
+            ("window updates", b"", &|_| frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+            ("window updates of a call", &call, &|_| frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])),
+            ("unknown frames", b"", &|_| frame(200, 0, 0, b"abc")),
+            ("farewells", b"", &|_| frame(GOAWAY, 0, 0, &[0; 8])),
+            ("promises", b"", &|_| frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 2])),
+            ("heads that are refused", b"", &refused),
+            ("data of a call that is over", &over, &|_| frame(DATA, 0, 1, b"x")),
         ] {
             let flood: Vec<u8> = (0..=limits::GRPC_FLOOD_FRAMES_MAX).flat_map(flood).collect();
             assert!(closes_on(world.address, &[PREFACE, first, &flood].concat()), "{name}");

@@ -49,8 +49,17 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node and waits for its line; `None` when it ends before it is ready.
     pub(crate) fn try_start(data: &Path, environment: &[(&str, &str)]) -> Option<Self> {
+        Self::try_start_at("127.0.0.1:0", data, environment)
+    }
+
+    /// As [`Self::try_start`], at another address.
+    pub(crate) fn try_start_at(
+        address: &str,
+        data: &Path,
+        environment: &[(&str, &str)],
+    ) -> Option<Self> {
         let mut child = nacolet()
-            .args(["serve", "--http-addr", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--http-addr", address, "--data-dir"])
             .arg(data)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
@@ -82,6 +91,15 @@ impl Node {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
         self.child.wait().expect("the node ended")
+    }
+
+    /// A figure of `/proc/PID/status`, such as `VmRSS`, in KiB.
+    pub(crate) fn kib(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the node runs");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("it is told");
+        let figure = line.split_whitespace().nth(1).expect("a figure");
+        figure.parse().expect("a number")
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
