@@ -1,4 +1,4 @@
-//! What came in, what a handler gets and what it gives: a [`Call`] is a request as it was read, an [`Ask`] is
+//! What came in, what a handler gets and what it gives: a [`Call`] is a request as it was read, an `Ask` is
 //! what its decoder made of it, an [`Answer`] has status, headers and bytes. All are independent of how the
 //! request came in, so that a handler serves tide's router, the short cut ahead of it and tests alike.
 

@@ -33,7 +33,8 @@ pub(crate) fn json_text(text: Arc<str>) -> impl Iterator<Item = Vec<u8>> + Send 
     let mut at = 0;
     std::iter::from_fn(move || {
         let rest = text.get(at..).filter(|rest| !rest.is_empty())?;
-        let end = rest.ceil_char_boundary(TEXT_BYTES);
+        let mut ends = TEXT_BYTES.min(rest.len())..=rest.len();
+        let end = ends.find(|end| rest.is_char_boundary(*end))?;
         let part = rest.get(..end)?;
         at += end;
         let quoted = serde_json::to_vec(part).unwrap_or_default();

@@ -149,16 +149,6 @@ impl Pool {
         }
     }
 
-    /// Whether an answer of so many bytes has room now, if need be by cutting others.
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        while self.total.load(Ordering::Relaxed).saturating_add(bytes) > self.bytes_max {
-            if !self.cut_one(None) {
-                return false;
-            }
-        }
-        true
-    }
-
     /// Cuts somebody for the sake of `account`; false when nobody deserves it.
     fn cut_one(&self, account: Option<&Arc<Account>>) -> bool {
         let large = self.lock();
@@ -484,7 +474,8 @@ mod tests {
         let mut body = world.body(&other);
         assert_eq!(body.grow(MIB), Ok(()));
         assert!(reader.place.is_dismissed() && !other.place.is_dismissed());
-        assert!(world.pool.has_room(MIB) && !world.pool.has_room(8 * MIB));
+        assert_eq!(body.grow(MIB), Ok(()));
+        assert_eq!(body.grow(8 * MIB), Err(Short::Pool));
     }
 
     #[test]

@@ -278,14 +278,6 @@ impl State {
         self.pool.hold(place, Hold::Body)
     }
 
-    /// Fails when an answer of at least so many bytes has no room: it is asked for before the answer is made.
-    pub(crate) fn check_room(&self, bytes: usize) -> Result<(), Failure> {
-        if bytes <= limits::SMALL_BODY_BYTES_MAX || self.pool.has_room(bytes) {
-            return Ok(());
-        }
-        Err(Failure::unavailable("too many bytes wait for clients"))
-    }
-
     /// Says in the log that a connection found no place.
     pub(crate) fn mention_refused(&self, refused: NoSeat, ip: IpAddr) {
         let Mentions { crowded, full, .. } = &self.mentions;

@@ -2,10 +2,16 @@
 //! reached. Worst-case memory is a sum over this page. A new queue, batch, retry or body adds a line
 //! here first; tests go one beyond each.
 //!
+//! `cluster` has those of Raft, of storage and of the links between members; all are read under one name.
+//!
 //! Sources: `reliability` stands for the B4 table of the reliability programme, `Nacos` for the limit
 //! of Nacos 2.5 under the same name.
 
+mod cluster;
+
 use core::time::Duration;
+
+pub use cluster::*;
 
 // ---- identifiers (Nacos ParamChecker); beyond: 400 ----
 
@@ -439,152 +445,7 @@ pub const FUZZY_WATCHES_MAX: usize = 2_000;
 /// Names of changed configs or services that wait for one api thread. Beyond: it looks at everything.
 pub const FEED_KEYS_MAX: usize = 4_096;
 
-// ---- Raft ----
-
-/// Messages that RaftCore takes in one turn; one fsync serves them all.
-pub const RAFT_TURN_MESSAGES_MAX: usize = 256;
-/// Slots of the RaftMsg channel. Beyond: the handle answers `Overloaded`.
-pub const RAFT_QUEUE_MAX: usize = 1_024;
-/// Uncommitted bytes a leader holds. Beyond: proposals are refused.
-pub const RAFT_UNCOMMITTED_BYTES_MAX: usize = 16 << 20;
-/// Entries of one AppendEntries message.
-pub const RAFT_APPEND_ENTRIES_MAX: usize = 256;
-/// Bytes of one AppendEntries message; one entry may be larger alone.
-pub const RAFT_APPEND_BYTES_MAX: usize = 1 << 20;
-/// AppendEntries messages in flight to one follower.
-pub const RAFT_INFLIGHT_MAX: usize = 64;
-/// Entries of the log tail kept in memory behind the applied index.
-pub const RAFT_TAIL_ENTRIES_MAX: usize = 1_024;
-/// Bytes of the log tail kept in memory behind the applied index.
-pub const RAFT_TAIL_BYTES_MAX: usize = 1 << 20;
-/// Entries of the tail kept while a follower is fed a Raft snapshot, so that it can go on behind it.
-/// Beyond: the follower gets another snapshot.
-pub const RAFT_HELD_TAIL_ENTRIES_MAX: usize = 16 * RAFT_TAIL_ENTRIES_MAX;
-/// Bytes of that tail.
-pub const RAFT_HELD_TAIL_BYTES_MAX: usize = 8 * RAFT_TAIL_BYTES_MAX;
-/// Entries a learner may be behind when it becomes a voter: one message. Beyond: refused.
-pub const RAFT_PROMOTE_LAG_MAX: u64 = 256;
-/// Applied entries after which a Raft snapshot is taken.
-pub const RAFT_SNAPSHOT_EVERY_ENTRIES: u64 = 10_000;
-/// Applied bytes after which a Raft snapshot is taken, so that the log on disk stays small too.
-pub const RAFT_SNAPSHOT_EVERY_BYTES: u64 = 8 << 20;
-/// One chunk of a Raft snapshot, bytes (reliability).
-pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 256 << 10;
-/// Slots of the queue of messages from peers, allocated at start: 26 KB. Beyond: the message is
-/// dropped, as messages may be.
-pub const RAFT_RECEIVE_QUEUE_MAX: usize = 256;
-/// First pause before a record that a full disk refused is written again; doubles up to the next.
-pub const RAFT_FULL_RETRY_MIN: Duration = Duration::from_millis(100);
-/// Longest pause before a record that a full disk refused is written again.
-pub const RAFT_FULL_RETRY_MAX: Duration = Duration::from_secs(5);
-/// Attempts for one snapshot chunk before the transfer is given up; the engine orders another one.
-pub const RAFT_CHUNK_ATTEMPTS_MAX: u32 = 5;
-/// Pause between two attempts for one snapshot chunk.
-pub const RAFT_CHUNK_RETRY: Duration = Duration::from_millis(200);
-/// Linearizable reads waiting for a confirmation.
-pub const RAFT_READS_MAX: usize = 1_024;
-/// Times by which an election timeout grows while candidacies bring no leader: 9.6 s at most.
-pub const RAFT_ELECTION_GROWTH_MAX: u32 = 8;
-/// Highest term, and so far below the end of the type that one more is always a number: an election in
-/// every nanosecond reaches it in 146 years. Beyond: a message is dropped, a data directory refused, and
-/// nobody campaigns.
-pub const RAFT_TERM_MAX: u64 = (1 << 62) - 1;
-/// Highest log index, for the same reason. Beyond: the same, and proposals are refused.
-pub const RAFT_INDEX_MAX: u64 = (1 << 62) - 1;
-/// How many terms a message may be ahead and still be believed. A term grows by one with an election,
-/// which takes 600 ms at least: so many are eleven hours of nothing else. Beyond: dropped; and a member
-/// that has no leader goes this far towards it, so that one that slept through more elections (a new
-/// one, an old backup) gets there with some heartbeats, from any term to any other. Whoever has the key
-/// and lies needs 2^46 messages to get a term to its end: 22 years with 100,000 a second.
-pub const RAFT_TERM_AHEAD_MAX: u64 = 1 << 16;
-/// Members of a cluster, learners included.
-pub const MEMBERS_MAX: usize = 16;
-/// Largest command, bytes: the largest content and its fields.
-pub const COMMAND_BYTES_MAX: usize = CONTENT_BYTES_MAX + (1 << 20);
-
-// ---- storage ----
-
-/// Tries to lock the data directory, 25 ms apart. Beyond: another process is said to use it.
-pub const LOCK_TRIES: usize = 40;
-/// raft-engine file size, bytes: small, so that an SD card is not filled by preallocation.
-pub const LOG_FILE_BYTES: u64 = 1 << 20;
-/// raft-engine size from which old files are purged, bytes.
-pub const LOG_PURGE_BYTES: u64 = 4 << 20;
-/// Batches waiting for the log thread. RaftCore stops taking messages while it is full.
-pub const LOG_QUEUE_MAX: usize = 64;
-/// Bytes from which the log thread starts another engine batch. A single entry may be larger; both
-/// together stay under 16 MiB, where the engine's batch header ends on 32-bit machines.
-pub const LOG_BATCH_BYTES_MAX: usize = 2 << 20;
-/// Free space that must remain after an append, bytes, so that votes and purging still find room.
-/// Beyond: the append is refused with nothing kept, and tried again later.
-pub const DISK_FREE_BYTES_MIN: u64 = 2 << 20;
-/// Size of the file that may be deleted when a start finds no space at all, bytes (reliability A4).
-pub const RESERVE_BYTES: usize = 1 << 20;
-/// Largest small durable record (identity, clock ceiling), bytes. Beyond: refused.
-pub const SMALL_RECORD_BYTES_MAX: usize = 64 << 10;
-/// Largest block of a Raft snapshot file, bytes: the largest command and its neighbours. Beyond: the
-/// writer refuses and a reader calls the file damaged.
-pub const SNAPSHOT_BLOCK_BYTES_MAX: usize = 16 << 20;
-
 const _: () = assert!(PUBLISH_BODY_BYTES_MAX < BODIES_BYTES_MAX);
-const _: () = assert!(LOG_BATCH_BYTES_MAX + COMMAND_BYTES_MAX + (1 << 20) < 16 << 20);
-const _: () = assert!(COMMAND_BYTES_MAX < SNAPSHOT_BLOCK_BYTES_MAX);
-const _: () = assert!(LOG_FILE_BYTES <= LOG_PURGE_BYTES);
-
-// ---- peers (reliability) ----
-
-/// Peer frame before authentication, bytes.
-pub const PEER_HELLO_BYTES_MAX: usize = 64;
-/// Peer frame after authentication, bytes. An entry above it travels alone in a larger frame.
-pub const PEER_FRAME_BYTES_MAX: usize = COMMAND_BYTES_MAX + (1 << 20);
-/// Frames waiting per peer and kind of traffic. Beyond: the oldest of a kind that repeats is dropped.
-pub const PEER_QUEUE_MAX: usize = 256;
-/// Distro messages that wait for one peer. Beyond: not sent, the registry is told and repairs.
-pub const DISTRO_QUEUE_MAX: usize = 256;
-/// Their bytes; a larger message goes alone. Same answer.
-pub const DISTRO_QUEUE_BYTES_MAX: usize = 4 << 20;
-/// Log entries between two digests of the state that members compare (reliability A7).
-pub const STATE_DIGEST_EVERY: u64 = 1_000;
-/// Digests that a member remembers for others that are behind or ahead: those of some seconds of the
-/// heaviest load.
-pub const STATE_DIGESTS_KEPT: usize = 64;
-/// Times that others are asked for one.
-pub const STATE_DIGEST_ATTEMPTS: usize = 5;
-/// Before each time.
-pub const STATE_DIGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Distro messages from all peers that wait for the core thread. Beyond: dropped and counted; the
-/// digests find what is missing.
-pub const DISTRO_INBOX_MAX: usize = 1_024;
-/// Their bytes as they came; same answer.
-pub const DISTRO_INBOX_BYTES_MAX: usize = 8 << 20;
-/// Incoming peer connections. Beyond: the newest is closed.
-pub const PEER_CONNECTIONS_MAX: usize = 16;
-/// Incoming peer connections from addresses of no known peer that have not proved yet that they hold the
-/// cluster key. Beyond: the oldest that has said nothing is closed, or else the oldest, so that strangers
-/// cannot keep the place of one that joins.
-pub const PEER_HANDSHAKES_MAX: usize = 8;
-/// The same from each address of a known peer, which shares no place with others: as many members as may
-/// call from one host at a time. Same answer.
-pub const PEER_HANDSHAKES_KNOWN_MAX: usize = 4;
-/// A stranger that says nothing for this long is no member: those speak first, and at once. Beyond: close.
-pub const PEER_SILENCE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time for a handshake, both to call and to be called. Beyond: close.
-pub const PEER_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
-/// A peer that takes none of what is sent to it for this long is not there any more: longer than an
-/// election timeout, shorter than a client's patience. Beyond: close, and connect anew.
-pub const PEER_STALL_TIMEOUT: Duration = Duration::from_secs(3);
-/// First pause before a peer is called again; doubles up to the next, with jitter.
-pub const PEER_RETRY_MIN: Duration = Duration::from_millis(50);
-/// Longest pause before a peer is called again.
-pub const PEER_RETRY_MAX: Duration = Duration::from_secs(1);
-/// Calls in progress per link and direction. Beyond: answered busy.
-pub const PEER_CALLS_MAX: usize = 256;
-/// An answer of a peer takes no longer than this. Beyond: its outcome is unknown.
-pub const PEER_CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes gathered for one write to a peer; a larger frame goes alone.
-pub const PEER_WRITE_BYTES: usize = 64 << 10;
-/// Longest address that a peer says it listens at, bytes.
-pub const PEER_ADDRESS_BYTES_MAX: usize = 300;
 
 // ---- shell ----
 
