@@ -16,14 +16,11 @@ const TOOLS: &str =
 
 /// A hang, all memory of the process, and one large allocation are findings too. An import may unpack
 /// to 64 MiB, so that target has a bound of its own (`fuzz/src/archive.rs`) and memory for it.
-/// Leaks are not looked for: nothing here manages memory by hand, and threads that end later look like one.
-const LIMITS: [&str; 5] = [
-    "-timeout=2",
-    "-rss_limit_mb=512",
-    "-malloc_limit_mb=16",
-    "-detect_leaks=0",
-    "-print_final_stats=1",
-];
+const LIMITS: [&str; 4] =
+    ["-timeout=2", "-rss_limit_mb=512", "-malloc_limit_mb=16", "-print_final_stats=1"];
+/// Leaks are not looked for: nothing here manages memory by hand, and a thread that ends later than the
+/// program looks like one.
+const SANITIZER: (&str, &str) = ("ASAN_OPTIONS", "detect_leaks=0");
 
 /// Inputs that `--keep` leaves in the tree for each target: enough to come to every part of it, few enough
 /// to be listed.
@@ -173,7 +170,8 @@ fn fuzz(
     let before = listed(&found)?;
     let kept = root.join("fuzz/corpus").join(&target.name);
     let mut command = Command::new(programs.join(&target.name));
-    command.args(LIMITS).arg(format!("-max_total_time={seconds}"));
+    command.env(SANITIZER.0, SANITIZER.1).args(LIMITS);
+    command.arg(format!("-max_total_time={seconds}"));
     command.arg(format!("-max_len={}", target.bytes_max));
     command.arg(format!("-artifact_prefix={}/", found.display())).arg(&gathered);
     if kept.is_dir() {
@@ -241,7 +239,7 @@ fn keep(root: &Path, place: &Path, programs: &Path, target: &Target) -> std::io:
     }
     fs::create_dir_all(&merged)?;
     let mut command = Command::new(programs.join(&target.name));
-    command.args(LIMITS).arg("-set_cover_merge=1");
+    command.env(SANITIZER.0, SANITIZER.1).args(LIMITS).arg("-set_cover_merge=1");
     command.arg(format!("-max_len={KEPT_INPUT_BYTES_MAX}")).arg(&merged).args([&kept, &gathered]);
     let status =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
