@@ -296,7 +296,7 @@ pub(crate) async fn import(
         return Ok(NAMESPACE_NOT_EXIST.answer());
     }
     let policy = Policy::parse(&import.policy)?;
-    let operator = operator(&ask, Some(&import.user));
+    let operator = operator(&ask, Some(&import.user))?;
     let at = state.now().1;
     // Unpacking and hashing take long, and others are served meanwhile.
     let read = smol::unblock(move || -> Result<_, Failure> {
@@ -391,7 +391,7 @@ pub(crate) async fn clone(
         return Ok(NAMESPACE_NOT_EXIST.answer());
     }
     let policy = Policy::parse(ask.params.text_or(field::POLICY, ""))?;
-    let operator = operator(&ask, ask.params.text(field::SRC_USER_V1));
+    let operator = operator(&ask, ask.params.text(field::SRC_USER_V1))?;
     let portables = copies(state, &mut by_id);
     let at = state.now().1;
     let publishes =

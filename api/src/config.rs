@@ -245,13 +245,13 @@ async fn delete(state: Arc<State>, ask: Ask<Delete>) -> Result<Answer, Failure> 
     let (key, gray, is_beta) = match &ask.about {
         Delete::Ids(ids) => {
             let keys = search::keys_of_ids(&state, ids)?;
-            let operator = operator(&ask, ask.params.text(Words::V1.user));
+            let operator = operator(&ask, ask.params.text(Words::V1.user))?;
             return search::remove_all(&state, operator, keys).await;
         }
         Delete::Beta(key) => (key, Some(GrayName::Beta), true),
         Delete::One(key) => (key, gray_of(&ask.params)?, false),
     };
-    let remove = remove_of(&state, &ask, key.clone(), &Words::V1, gray);
+    let remove = remove_of(&state, &ask, key.clone(), &Words::V1, gray)?;
     state.write_config(remove.into()).await?;
     Ok(if is_beta {
         Answer::rest_result_with("stop beta ok", &true)
@@ -399,7 +399,7 @@ pub(crate) fn publish_of<T>(
 ) -> Result<Publish, Failure> {
     let params = &ask.params;
     let content = params.present(field::CONTENT)?;
-    let operator = operator(ask, params.text(words.user));
+    let operator = operator(ask, params.text(words.user))?;
     let publish = Publish::new(key, content.into(), operator, state.now().1)?;
     let inherit = Inherit {
         app_name: params.raw(field::APP_NAME).is_none(),
@@ -439,15 +439,17 @@ pub(crate) fn remove_of<T>(
     key: ConfigKey,
     words: &Words,
     gray: Option<GrayName>,
-) -> Remove {
-    let operator = operator(ask, ask.params.text(words.user));
-    Remove { key, gray, operator, at: state.now().1 }
+) -> Result<Remove, Failure> {
+    let operator = operator(ask, ask.params.text(words.user))?;
+    Ok(Remove { key, gray, operator, at: state.now().1 })
 }
 
 /// Who calls, for history: the user that is known, else the one that the call names.
-pub(crate) fn operator<T>(ask: &Ask<T>, user: Option<&str>) -> Operator {
+pub(crate) fn operator<T>(ask: &Ask<T>, user: Option<&str>) -> Result<Operator, Failure> {
     let user = ask.user_name().or(user);
-    Operator { user: user.unwrap_or_default().into(), ip: (*ask.ip).into() }
+    let operator = Operator { user: user.unwrap_or_default().into(), ip: (*ask.ip).into() };
+    operator.check()?;
+    Ok(operator)
 }
 
 /// A checked tag (Nacos `ParamUtils.checkParam(tag)`).

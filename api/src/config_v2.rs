@@ -70,7 +70,7 @@ async fn publish(state: Arc<State>, ask: Ask<ConfigKey>) -> Result<Answer, Failu
 
 async fn remove(state: Arc<State>, ask: Ask<ConfigKey>) -> Result<Answer, Failure> {
     let gray = gray_of(&ask.params)?;
-    let remove = remove_of(&state, &ask, ask.about.clone(), &Words::V2, gray);
+    let remove = remove_of(&state, &ask, ask.about.clone(), &Words::V2, gray)?;
     state.write_config(remove.into()).await?;
     Ok(Answer::result(&true))
 }

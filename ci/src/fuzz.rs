@@ -18,9 +18,14 @@ const TOOLS: &str =
 /// to 64 MiB, so that target has a bound of its own (`fuzz/src/archive.rs`) and memory for it.
 const LIMITS: [&str; 4] =
     ["-timeout=2", "-rss_limit_mb=512", "-malloc_limit_mb=16", "-print_final_stats=1"];
+/// Leaks are not looked for: nothing here manages memory by hand, and a thread that ends later than the
+/// program looks like one.
+const SANITIZER: (&str, &str) = ("ASAN_OPTIONS", "detect_leaks=0");
 
-/// Bytes of inputs that `--keep` leaves in the tree for each target; together they stay below the limit
-/// in `fuzz/tests/replay.rs`.
+/// Inputs that `--keep` leaves in the tree for each target: enough to come to every part of it, few enough
+/// to be listed.
+const KEPT_INPUTS_MAX: usize = 30;
+/// Their bytes; all targets together stay below the limit in `fuzz/tests/replay.rs`.
 const KEPT_BYTES_MAX: u64 = 18_000;
 /// An input that is kept is no longer than this: what needs more is found again from shorter ones.
 const KEPT_INPUT_BYTES_MAX: u64 = 1_024;
@@ -165,7 +170,8 @@ fn fuzz(
     let before = listed(&found)?;
     let kept = root.join("fuzz/corpus").join(&target.name);
     let mut command = Command::new(programs.join(&target.name));
-    command.args(LIMITS).arg(format!("-max_total_time={seconds}"));
+    command.env(SANITIZER.0, SANITIZER.1).args(LIMITS);
+    command.arg(format!("-max_total_time={seconds}"));
     command.arg(format!("-max_len={}", target.bytes_max));
     command.arg(format!("-artifact_prefix={}/", found.display())).arg(&gathered);
     if kept.is_dir() {
@@ -221,7 +227,7 @@ fn report(outcomes: &[Outcome]) -> bool {
     is_clean
 }
 
-/// Puts the shortest inputs that lead as far as all of them do into the tree. What is there already and
+/// Puts some of the inputs that together lead as far as all of them do into the tree. What is there already and
 /// is not named by a hash is a finding of the past or made by hand, and stays.
 fn keep(root: &Path, place: &Path, programs: &Path, target: &Target) -> std::io::Result<()> {
     let gathered = place.join("corpus").join(&target.name);
@@ -233,7 +239,7 @@ fn keep(root: &Path, place: &Path, programs: &Path, target: &Target) -> std::io:
     }
     fs::create_dir_all(&merged)?;
     let mut command = Command::new(programs.join(&target.name));
-    command.args(LIMITS).arg("-set_cover_merge=1");
+    command.env(SANITIZER.0, SANITIZER.1).args(LIMITS).arg("-set_cover_merge=1");
     command.arg(format!("-max_len={KEPT_INPUT_BYTES_MAX}")).arg(&merged).args([&kept, &gathered]);
     let status =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
@@ -247,18 +253,26 @@ fn keep(root: &Path, place: &Path, programs: &Path, target: &Target) -> std::io:
     for path in listed(&merged)? {
         sized.push((fs::metadata(&path)?.len(), path));
     }
-    sized.sort();
-    let mut left = KEPT_BYTES_MAX;
-    for (bytes, path) in sized {
-        if bytes > left {
-            break;
-        }
-        left -= bytes;
+    for path in selected(sized) {
         if let Some(name) = path.file_name() {
             fs::copy(&path, kept.join(name))?;
         }
     }
     Ok(())
+}
+
+/// Some of all sizes, inside the limits: short inputs are easy to read, long ones lead far.
+fn selected(mut sized: Vec<(u64, PathBuf)>) -> Vec<PathBuf> {
+    sized.sort();
+    let step = sized.len().div_ceil(KEPT_INPUTS_MAX).max(1);
+    let mut left = KEPT_BYTES_MAX;
+    let mut selected = Vec::new();
+    for (bytes, path) in sized.into_iter().step_by(step) {
+        let Some(rest) = left.checked_sub(bytes) else { break };
+        left = rest;
+        selected.push(path);
+    }
+    selected
 }
 
 /// Whether libFuzzer named it, by the SHA-1 of its content.
@@ -308,6 +322,18 @@ mod tests {
         assert_eq!(figure(told, "peak_rss_mb"), 250);
         assert_eq!(figure(told, "average_exec_per_sec"), 7);
         assert_eq!(figure(told, "number_of_executed_units"), 0);
+    }
+
+    #[test]
+    fn inputs_of_all_sizes_are_kept_inside_the_limits() {
+        let inputs = |count: u64, bytes: u64| -> Vec<(u64, PathBuf)> {
+            (0..count).map(|number| (number * bytes, number.to_string().into())).collect()
+        };
+        assert_eq!(selected(inputs(3, 10)).len(), 3);
+        let some = selected(inputs(300, 4));
+        assert_eq!(some.len(), KEPT_INPUTS_MAX);
+        assert_eq!((&some[0], &some[29]), (&"0".into(), &"290".into()));
+        assert!(selected(inputs(30, 1_000)).len() < 10, "bytes count too");
     }
 
     #[test]

@@ -32,8 +32,10 @@ impl Replica for Store {
             5 | 6 => {
                 let gray = gray(source).map(|gray| gray.name());
                 let gray = gray.filter(|_| source.flag());
-                Remove { key: words::config_key(source)?, gray, operator: operator(source), at }
-                    .into()
+                let (key, operator) = (words::config_key(source)?, operator(source));
+                gray.iter().try_for_each(GrayName::check).ok()?;
+                operator.check().ok()?;
+                Remove { key, gray, operator, at }.into()
             }
             7 | 8 => {
                 let (name, desc) = (source.text(), source.text());

@@ -73,12 +73,24 @@ impl Story {
         })
     }
 
+    /// Whoever says it, an instance is inside its limits.
+    fn check_instances(&self) {
+        for instance in self.registry.all_services().flat_map(|service| service.instances()) {
+            let mut spec = InstanceSpec::new(instance.ip(), instance.port());
+            spec.weight = instance.weight();
+            spec.app = instance.app().into();
+            spec.metadata = instance.metadata().clone();
+            assert_eq!(spec.check(), Ok(()), "{spec:?}");
+        }
+    }
+
     fn step(&mut self, input: Input, bytes: usize) {
         let mut out = Vec::new();
         self.registry.step(self.now, input, &mut out);
         self.registry.flush(&mut out);
         let _ = self.registry.take_changed();
         self.registry.invariants();
+        self.check_instances();
         let mut told = 0;
         for output in &out {
             if let Output::ReserveRefTime { until } = output {

@@ -3,11 +3,27 @@
 use std::time::Duration;
 
 use nacolet_api::Settings;
+use nacolet_model::limits;
 use serde_json::{Value, json};
 
 use crate::world::{Mood, World, request};
 
 const MD5_OF_HELLO: &str = "5d41402abc4b2a76b9719d911017c592";
+
+#[test]
+fn a_user_name_that_is_too_long_is_refused_before_anything_is_written() {
+    let world = World::new();
+    let user = "u".repeat(limits::LABEL_CHARS_MAX + 1);
+    for (method, target) in [
+        ("POST", "/nacos/v1/cs/configs?dataId=d&group=g&content=x&src_user="),
+        ("DELETE", "/nacos/v1/cs/configs?dataId=d&group=g&src_user="),
+        ("DELETE", "/nacos/v1/cs/configs?dataId=d&group=g&delType=ids&ids=1&src_user="),
+        ("DELETE", "/nacos/v2/cs/config?dataId=d&group=g&srcUser="),
+    ] {
+        let reply = world.call(method, &format!("{target}{user}"));
+        assert_eq!(reply.status, 400, "{method} {target}: {}", reply.text());
+    }
+}
 
 #[test]
 fn a_config_lives_from_publish_to_remove() {

@@ -66,6 +66,11 @@ impl Durability {
         }
     }
 
+    /// Whether a crash would leave this node in `term`, or in a later one.
+    pub(super) fn is_durable(&self, term: Term) -> bool {
+        term <= self.durable_term
+    }
+
     /// Whether a term or a vote is on its way to the disk.
     pub(super) fn is_deciding(&self) -> bool {
         self.pending.iter().any(|pending| pending.decided)

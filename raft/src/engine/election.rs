@@ -165,8 +165,14 @@ impl Engine {
 
     /// An answer in this term to a request for votes.
     pub(super) fn receive_vote_reply(&mut self, from: NodeId, granted: bool) {
-        if matches!(self.role, Role::Candidate(_)) {
+        if !matches!(self.role, Role::Candidate(_)) {
+            return;
+        }
+        // Nobody was asked before the term was durable, and the own vote with it.
+        if self.durability.is_durable(self.term) {
             self.count_vote(from, granted);
+        } else {
+            self.drop_message();
         }
     }
 

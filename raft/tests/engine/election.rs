@@ -47,6 +47,23 @@ fn a_candidate_counts_its_own_vote_when_it_is_durable() {
 }
 
 #[test]
+fn votes_that_nobody_was_asked_for_do_not_count() {
+    let mut rig = Rig::new(&[1, 2, 3], &[]);
+    rig.wake();
+    rig.receive(2, 1, PRE_GRANTED);
+    // Its own vote is being written, so no request has left. Who led now would have to lead again in this
+    // term after a crash, or another one would.
+    for voter in [2, 3] {
+        assert_eq!(sent(&rig.receive(voter, 1, GRANTED)), []);
+    }
+    assert_eq!(rig.engine.role(), RoleKind::Candidate);
+    rig.persist();
+    assert_eq!(rig.engine.role(), RoleKind::Candidate);
+    rig.receive_settled(2, 1, GRANTED);
+    assert_eq!(rig.engine.role(), RoleKind::Leader);
+}
+
+#[test]
 fn a_voter_is_counted_once_and_a_repeated_request_is_granted_again() {
     // Anchor 2.
     let mut rig = Rig::new(&[1, 2, 3, 4, 5], &[]);
