@@ -13,7 +13,7 @@ use nacolet_config::{
     Caller, ConfigType, Gray, GrayKind, GrayName, Inherit, KeyRef, Labels, Md5, Operator, Publish,
     Remove, Store, View,
 };
-use nacolet_model::{ConfigKey, DataId, limits};
+use nacolet_model::{ConfigKey, DataId, WallTime, limits};
 
 use crate::about::{self, About, Everything, Spelled};
 use crate::call::{Answer, Ask, Call, TEXT};
@@ -200,7 +200,7 @@ async fn post(state: Arc<State>, ask: Ask<Post>) -> Result<Answer, Failure> {
         Post::Import(import) => Box::pin(archive::import(&state, *import, with(params))).await,
         Post::Clone(clone) => Box::pin(archive::clone(&state, clone, with(params))).await,
         Post::Publish(key) => {
-            let publish = publish_of(&state, &with(params), key, &Words::V1)?;
+            let publish = publish_of(&state, with(params), key, &Words::V1).await?;
             state.write_config(publish.into()).await?;
             Ok(Answer::new(crate::call::JSON, "true"))
         }
@@ -390,17 +390,26 @@ pub(crate) fn shared(content: &Arc<str>) -> Bytes {
     Bytes::from_owner(Content(Arc::clone(content)))
 }
 
-/// The command of a publish call.
-pub(crate) fn publish_of<T>(
+/// The command of a publish call. A long content is hashed on a thread of its own.
+pub(crate) async fn publish_of(
     state: &State,
-    ask: &Ask<T>,
+    ask: Ask<()>,
     key: ConfigKey,
-    words: &Words,
+    words: &'static Words,
 ) -> Result<Publish, Failure> {
+    let at = state.now().1;
+    let length = ask.params.raw(field::CONTENT).map_or(0, str::len);
+    if length > limits::INLINE_BYTES_MAX {
+        return smol::unblock(move || publish(&ask, key, words, at)).await;
+    }
+    publish(&ask, key, words, at)
+}
+
+fn publish(ask: &Ask<()>, key: ConfigKey, words: &Words, at: WallTime) -> Result<Publish, Failure> {
     let params = &ask.params;
     let content = params.present(field::CONTENT)?;
     let operator = operator(ask, params.text(words.user))?;
-    let publish = Publish::new(key, content.into(), operator, state.now().1)?;
+    let publish = Publish::new(key, content.into(), operator, at)?;
     let inherit = Inherit {
         app_name: params.raw(field::APP_NAME).is_none(),
         tags: params.raw(words.tags).is_none(),

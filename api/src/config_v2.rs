@@ -61,9 +61,9 @@ fn read(state: &State, ask: &Ask<ConfigKey>) -> Result<Answer, Failure> {
 }
 
 async fn publish(state: Arc<State>, ask: Ask<ConfigKey>) -> Result<Answer, Failure> {
-    let publish = publish_of(&state, &ask, ask.about.clone(), &Words::V2)?;
-    // It may hold ten megabytes, and is not needed while the disk works.
-    drop(ask);
+    let Ask { about: key, params, headers, ip, user, is_v3 } = ask;
+    let ask = Ask { about: (), params, headers, ip, user, is_v3 };
+    let publish = publish_of(&state, ask, key, &Words::V2).await?;
     state.write_config(publish.into()).await?;
     Ok(Answer::result(&true))
 }

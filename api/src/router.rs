@@ -165,10 +165,13 @@ impl Route {
             user = access.user_of_headers(state.now(), &call.headers)?;
         }
         let form = call.take_form();
-        let query = call.uri.query().unwrap_or_default();
-        let fields = Fields::parse(query.as_bytes(), &form)?;
-        // Its fields are a copy, and it may be thirty megabytes.
-        drop(form);
+        // Its fields are a copy, and it may be thirty megabytes: it goes as soon as they are made.
+        let fields = if form.len() > limits::INLINE_BYTES_MAX {
+            let uri = call.uri.clone();
+            smol::unblock(move || Fields::of(&uri, &form)).await?
+        } else {
+            Fields::of(&call.uri, &form)?
+        };
         if needs_user && user.is_none() {
             // Large, and rare: clients show a token.
             let identified = Box::pin(access.identify(state.now(), &call, &fields)).await;

@@ -260,6 +260,9 @@ pub const TOKEN_BYTES_MAX: usize = 1_024;
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Headers of one request. Beyond: 431.
 pub const HEADERS_MAX: usize = 64;
+/// Bytes of a form or a content that are parsed or hashed where they came in: a millisecond. Beyond: on a thread
+/// of their own, and others are served meanwhile.
+pub const INLINE_BYTES_MAX: usize = 256 << 10;
 /// Parameters of one request, in query and form together: four times what the longest call of Nacos has.
 /// Beyond: 400, before any is read.
 pub const PARAMETERS_MAX: usize = 256;

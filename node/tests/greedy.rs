@@ -420,6 +420,123 @@ fn readers_that_take_nothing() {
     siege.end(strangers);
 }
 
+/// The most that one call takes, beside three times its bytes: more is as good as an attack.
+const CALL_KIB: u64 = 1 << 10;
+
+/// Runs one call against a node of its own, and compares what it took with its bytes.
+fn one_call(name: &str, bytes: usize, call: impl FnOnce(&Node)) {
+    let data = TempDir::new("greedy");
+    let node = Node::try_start(data.path(), &[]).expect("the node becomes ready");
+    // What the first call of all brings into being is nobody's.
+    Grpc::connect(&node.address).register("first", "10.0.0.1");
+    assert_eq!(node.http().post("/nacos/v1/cs/configs", "dataId=d&group=g&content=x").0, 200);
+    let before = node.kib("VmHWM");
+    let healthy = Healthy::start(node.address.parse().expect("an address"));
+    call(&node);
+    let healthy = healthy.stop();
+    let taken = node.kib("VmHWM").saturating_sub(before);
+    let sent = u64::try_from(bytes >> 10).expect("small");
+    println!("{name}: {sent} KiB, takes {taken} KiB; others longest {:?}", healthy.longest());
+    assert!(taken <= 3 * sent + CALL_KIB, "{name}: {sent} KiB take {taken} KiB");
+    assert_eq!(healthy.failed, 0, "{name}: others are served");
+}
+
+fn many(one: &str, bytes: usize) -> String {
+    one.repeat(bytes / one.len())
+}
+
+/// As long as may be, of as many small things as fit in.
+#[test]
+fn one_call_takes_three_times_its_bytes_at_most() {
+    let _alone = alone();
+    for (name, path, form, expected) in [
+        ("parameters", "/nacos/v1/cs/configs", many("a&", 31 * MIB), 400),
+        (
+            "tags",
+            "/nacos/v1/cs/configs",
+            format!("dataId=d&group=g&content=x&config_tags={}", many("a,", 30 * MIB)),
+            400,
+        ),
+        (
+            "an escaped content",
+            "/nacos/v1/cs/configs",
+            format!("dataId=d&group=g&content={}", many("%61", 30 * MIB)),
+            200,
+        ),
+        (
+            "keys of a long poll",
+            "/nacos/v1/cs/configs/listener",
+            format!("Listening-Configs={}", many("a%02b%02%01", 4 * MIB - 64)),
+            200,
+        ),
+        (
+            "metadata as JSON",
+            "/nacos/v1/ns/instance",
+            format!("serviceName=s&ip=1.1.1.1&port=1&metadata={{{}}}", many("\"a\":1,", MIB - 128)),
+            400,
+        ),
+        (
+            "metadata as pairs",
+            "/nacos/v1/ns/instance",
+            format!("serviceName=s&ip=1.1.1.1&port=1&metadata={}", many("a=1,", MIB - 128)),
+            400,
+        ),
+        (
+            "instances of a batch",
+            "/nacos/v1/ns/instance/metadata/batch",
+            format!("serviceName=s&metadata=a=1&instances=[{}{{}}]", many("{},", MIB - 128)),
+            405,
+        ),
+    ] {
+        one_call(name, form.len(), |node| {
+            let (status, _) = node.http().call("POST", path, &form).expect("an answer");
+            assert_eq!(status, expected, "{name}");
+        });
+    }
+}
+
+/// As [`one_call_takes_three_times_its_bytes_at_most`].
+#[test]
+fn one_message_takes_three_times_its_bytes_at_most() {
+    let _alone = alone();
+    let list = |one: &str| format!("[{}{one}]", many(&format!("{one},"), 10 * MIB - 1_024));
+    for (name, kind, json) in [
+        (
+            "configs to listen to",
+            "ConfigBatchListenRequest",
+            format!("{{\"listen\":true,\"configListenContexts\":{}}}", list("{}")),
+        ),
+        (
+            "instances",
+            "BatchInstanceRequest",
+            format!("{{\"serviceName\":\"s\",\"instances\":{}}}", list("{}")),
+        ),
+        (
+            "instances with metadata",
+            "BatchInstanceRequest",
+            format!(
+                "{{\"serviceName\":\"s\",\"instances\":{}}}",
+                list(r#"{"metadata":{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1}}"#)
+            ),
+        ),
+        (
+            "names that are known",
+            "ConfigFuzzyWatchRequest",
+            format!("{{\"receivedGroupKeys\":{}}}", list("\"\"")),
+        ),
+        (
+            "additions",
+            "ConfigPublishRequest",
+            format!("{{\"additionMap\":{{{}\"a\":\"\"}}}}", many("\"a\":\"\",", 10 * MIB - 1_024)),
+        ),
+    ] {
+        one_call(name, json.len(), |node| {
+            let answer = Grpc::connect(&node.address).ask(kind, &json);
+            assert!(answer.contains("\"success\":false"), "{name}: {answer}");
+        });
+    }
+}
+
 #[test]
 fn heads_that_never_end() {
     let siege = Siege::begin("2,000 heads of 60 KB", &[]);

@@ -141,8 +141,7 @@ fn head_bytes(call: &Call) -> usize {
 /// Whether the head has a valid token, in a header or in the query: a token in the body is looked at too late
 /// to say how large that body may be.
 fn shows_token(state: &State, call: &Call) -> bool {
-    let query = call.uri.query().unwrap_or_default();
-    let fields = Fields::parse(query.as_bytes(), &[]).unwrap_or_default();
+    let fields = Fields::of(&call.uri, &[]).unwrap_or_default();
     state.access.shown(state.now(), &call.headers, &fields).is_some()
 }
 

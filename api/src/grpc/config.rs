@@ -7,7 +7,7 @@ use hyper::body::Bytes;
 use nacolet_config::{
     ConfigType, Gray, GrayKind, GrayName, Inherit, Labels, Md5, Operator, Publish, Remove,
 };
-use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
+use nacolet_model::{ConfigKey, DataId, Group, Namespace, WallTime, limits};
 use serde::{Deserialize, Serialize};
 
 use super::dispatch::{From, Unread};
@@ -160,10 +160,9 @@ impl Publishing {
         text(self.additions.0.get(name)?.as_ref())
     }
 
-    fn command(&self, from: &From<'_>) -> Result<Publish, Refusal> {
+    fn command(&self, operator: Operator, at: WallTime) -> Result<Publish, Refusal> {
         let (key, content) = (self.key.clone(), Arc::clone(&self.content));
-        let operator = operator(from, self.addition("src_user"));
-        let publish = Publish::new(key, content, operator, from.zone.state.now().1)?;
+        let publish = Publish::new(key, content, operator, at)?;
         let inherit = Inherit {
             app_name: self.addition("appName").is_none(),
             tags: self.addition("config_tags").is_none(),
@@ -209,9 +208,15 @@ fn operator(from: &From<'_>, said: Option<&str>) -> Operator {
 }
 
 pub(super) async fn publish(from: &From<'_>, request: Publishing) -> Bytes {
-    let command = request.command(from).map(Into::into);
-    let id = request.id;
-    write(from.zone, PUBLISHED, id.as_deref(), command).await
+    let operator = operator(from, request.addition("src_user"));
+    let (id, at) = (request.id.clone(), from.zone.state.now().1);
+    let command = if request.content.len() > limits::INLINE_BYTES_MAX {
+        // Hashing takes a while.
+        smol::unblock(move || request.command(operator, at)).await
+    } else {
+        request.command(operator, at)
+    };
+    write(from.zone, PUBLISHED, id.as_deref(), command.map(Into::into)).await
 }
 
 /// `ConfigRemoveRequest`

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hyper::body::Bytes;
 use nacolet_auth::Action;
+use nacolet_model::limits;
 use serde::Deserialize;
 
 use super::client::Client;
@@ -101,7 +102,7 @@ pub(super) async fn answer(zone: &Rc<Zone>, client: &Rc<Client>, payload: &Paylo
         // Java logs in again for the answer of its request only, and not for a bare error.
         Err(denied) => return permission::denied(kind, request_id(payload).as_deref(), denied),
     };
-    let asked = match Asked::read(kind, payload.json()) {
+    let asked = match read(kind, payload).await {
         Ok(asked) => asked,
         Err(Unread::Undecodable(error)) => return refused(Refusal::undecodable(&error)),
         Err(Unread::Refused(answer)) => return answer,
@@ -112,6 +113,16 @@ pub(super) async fn answer(zone: &Rc<Zone>, client: &Rc<Client>, payload: &Paylo
     let tag = payload.header("Vipserver-Tag");
     let from = From { zone, client, tag, user };
     handle(&from, asked).await
+}
+
+/// Reads a request. A long content is read on a thread of its own.
+async fn read(kind: Kind, payload: &Payload) -> Result<Asked<'_>, Unread> {
+    if kind == Kind::ConfigPublish && payload.json().len() > limits::INLINE_BYTES_MAX {
+        let json = payload.shared_json();
+        let publishing = smol::unblock(move || config::Publishing::read(&json)).await?;
+        return Ok(Asked::ConfigPublish(publishing));
+    }
+    Asked::read(kind, payload.json())
 }
 
 /// Where a request comes from.

@@ -52,6 +52,11 @@ impl Payload {
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// The JSON it carries, shared; empty where it carries none.
+    pub(super) fn shared_json(&self) -> Bytes {
+        self.body.as_ref().map(|body| body.value.clone()).unwrap_or_default()
+    }
+
     /// The JSON it carries; an absent one is an object without fields.
     pub(super) fn json(&self) -> &[u8] {
         let value = self.body.as_ref().map_or(&[][..], |body| &body.value);

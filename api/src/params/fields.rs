@@ -2,6 +2,7 @@
 //! carry the words of Nacos. The first value of a repeated name counts; the query comes before the form.
 //! What they hold is at most as long as what came, and their number is bounded before any is read.
 
+use hyper::Uri;
 use nacolet_model::limits;
 
 use super::field::{self, Field};
@@ -23,6 +24,11 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
+    /// The parameters in the query of a target and in a form. See [`Self::parse`].
+    pub(crate) fn of(uri: &Uri, form: &[u8]) -> Result<Self, Failure> {
+        Self::parse(uri.query().unwrap_or_default().as_bytes(), form)
+    }
+
     /// Parses query and form; broken escapes stay as they are, broken UTF-8 is replaced.
     ///
     /// # Errors

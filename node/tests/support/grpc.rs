@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use nacolet_model::limits;
+
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
@@ -12,11 +14,16 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+/// Bytes of one frame.
+const FRAME_BYTES: usize = 16 << 10;
 
 /// An open connection; what it registered goes with it.
 pub(crate) struct Grpc {
     stream: TcpStream,
     last_id: u32,
+    /// Bytes that the member takes now: in all, and of the last call.
+    windows: [usize; 2],
 }
 
 fn field(number: u8, value: &[u8], out: &mut Vec<u8>) {
@@ -47,7 +54,7 @@ impl Grpc {
         let stream = TcpStream::connect(address).expect("the member accepts connections");
         stream.set_nodelay(true).expect("the socket is open");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("the socket is open");
-        let mut grpc = Self { stream, last_id: 1 };
+        let mut grpc = Self { stream, last_id: 1, windows: [65_535, 0] };
         grpc.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("it is taken");
         grpc.frame(SETTINGS, 0, 0, &[]);
         grpc.head(1, "/BiRequestStream/requestBiStream");
@@ -91,11 +98,21 @@ impl Grpc {
     }
 
     /// One unary call, and what came back as text.
-    fn ask(&mut self, kind: &str, json: &str) -> String {
+    pub(crate) fn ask(&mut self, kind: &str, json: &str) -> String {
         self.last_id += 2;
         let id = self.last_id;
         self.head(id, "/Request/request");
-        self.frame(DATA, END_STREAM, id, &message(kind, json));
+        self.windows[1] = usize::try_from(limits::GRPC_WINDOW_BYTES).expect("it is small");
+        let message = message(kind, json);
+        let mut chunks = message.chunks(FRAME_BYTES).peekable();
+        while let Some(chunk) = chunks.next() {
+            while self.windows.iter().any(|window| *window < chunk.len()) {
+                self.read();
+            }
+            self.windows = self.windows.map(|window| window - chunk.len());
+            let flags = if chunks.peek().is_none() { END_STREAM } else { 0 };
+            self.frame(DATA, flags, id, chunk);
+        }
         let mut body = Vec::new();
         loop {
             let (kind, flags, of, payload) = self.read();
@@ -144,6 +161,15 @@ impl Grpc {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let mut payload = vec![0; usize::try_from(length).expect("it is small")];
         self.stream.read_exact(&mut payload).expect("the connection stays open");
+        let of = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        if let (WINDOW_UPDATE, Ok(bytes)) = (head[3], <[u8; 4]>::try_from(&*payload)) {
+            let bytes = usize::try_from(u32::from_be_bytes(bytes)).expect("it is small");
+            if of == 0 {
+                self.windows[0] += bytes;
+            } else if of == self.last_id {
+                self.windows[1] += bytes;
+            }
+        }
         (head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
     }
 }
