@@ -255,6 +255,38 @@ fn service_key(namespace: &str, group: &str, name: &str) -> Result<ServiceKey, F
     })
 }
 
+/// Decoders of identifiers over a query. Only with the feature `fuzzing`.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    use hyper::Uri;
+    use hyper::body::Bytes;
+    use hyper::header::HeaderMap;
+
+    use super::*;
+    use crate::params::Fields;
+
+    /// What calls with this query are about: the config of v1 and v2, that of v3, the service of v1, that of v2
+    /// and v3.
+    #[must_use]
+    pub fn decoded(query: &[u8]) -> [Option<[String; 3]>; 4] {
+        let Ok(fields) = Fields::parse(query, b"") else { return [const { None }; 4] };
+        let (uri, headers, body) = (Uri::default(), HeaderMap::new(), Bytes::new());
+        let parts = Parts { fields: &fields, uri: &uri, headers: &headers, body: &body };
+        let config = |key: ConfigKey| {
+            [key.namespace.to_string(), key.group.to_string(), key.data_id.to_string()]
+        };
+        let service = |key: ServiceKey| {
+            [key.namespace.to_string(), key.group.to_string(), key.name.to_string()]
+        };
+        [
+            config_v1(&parts).ok().map(config),
+            config_v3(&parts).ok().map(config),
+            service_grouped(&parts).ok().map(service),
+            service_apart(&parts).ok().map(service),
+        ]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,9 @@ mod stream;
 mod watch;
 mod wire;
 
+#[cfg(feature = "fuzzing")]
+pub use dispatch::requests;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;

@@ -326,6 +326,20 @@ fn told_listeners(status: BTreeMap<String, String>) -> Answer {
     Answer::json(&Listeners { collect_status: 200, lisenters_groupkey_status: status })
 }
 
+/// The list of a long poll. Only with the feature `fuzzing`.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    /// dataId, group, tenant and md5 of each entry, where the list is one.
+    #[must_use]
+    pub fn parse(list: &str) -> Option<Vec<[String; 4]>> {
+        let texts = |entry: super::Entry| {
+            let md5 = super::md5_text(entry.md5);
+            [entry.data_id.into(), entry.group.into(), entry.tenant.into(), md5]
+        };
+        super::parse(list).ok().map(|entries| entries.into_iter().map(texts).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use nacolet_model::Prng;

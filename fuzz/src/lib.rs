@@ -26,6 +26,7 @@ mod messages;
 mod metadata;
 mod registry;
 mod replica;
+mod requests;
 pub mod seeds;
 mod source;
 mod words;
@@ -46,7 +47,7 @@ const fn target(name: &'static str, bytes_max: usize, run: fn(&[u8])) -> Target 
 }
 
 /// All of them.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 27] = [
     // Other members: everything behind the handshake, and the handshake.
     target("handshake", 512, handshake::run),
     target("frames", 2_048, frames::run),
@@ -66,13 +67,19 @@ pub const TARGETS: [Target; 22] = [
     target("registry_load", 8_192, registry::load),
     target("lock_load", 4_096, lock::load),
     target("auth_load", 4_096, auth::load),
-    // What clients send, the parts that are no HTTP.
+    // What clients send, parts of bodies.
     target("multipart", 4_096, archive::multipart),
     target("archive", 8_192, archive::unpack),
     target("archive_roundtrip", 1_024, archive::roundtrip),
     target("archive_metadata", 4_096, archive::metadata),
     target("fuzzy_watch", 512, fuzzy::run),
     target("metadata", 4_096, metadata::run),
+    // Requests.
+    target("parameters", 2_048, requests::parameters_of),
+    target("identifiers", 1_024, requests::identifiers),
+    target("listening", 2_048, requests::list),
+    target("grpc_messages", 4_096, requests::messages),
+    target("grpc_json", 4_096, requests::json),
 ];
 
 /// The target of this name. Decided when the program for it is compiled, so that the others are no part

@@ -38,8 +38,43 @@ pub fn of(name: &str) -> Vec<Vec<u8>> {
             br#"{"zone":"a","n":7,"on":true,"none":null,"x":1.5e3}"#.to_vec(),
             b"zone=a,preserved.heart.beat.interval=1000".to_vec(),
         ],
+        "parameters" => {
+            vec![b"\x20dataId=a&group=g&tenant=%E4%B8%ADcontent=x+y%20z&dataId=b&%zz=".to_vec()]
+        }
+        "identifiers" => vec![
+            b"dataId=d&group=g&groupName=g&tenant=a&namespaceId=b&serviceName=g%40%40s".to_vec(),
+            b"dataId=d&dataId=e&group=g&group=g&serviceName=s&namespaceId=".to_vec(),
+        ],
+        "listening" => {
+            vec![b"d\x02g\x025eb63bbbe01eeed093cb22bb8f5acdc3\x02t\x01e%02g%02%01".to_vec()]
+        }
+        "grpc_messages" => vec![b"\x04\0\0\0\0\x0c\x12\x03\x1a\x01A\x1a\x05\x12\x03{ }".to_vec()],
+        "grpc_json" => grpc_json(),
         _ => stories(),
     }
+}
+
+/// A request of each type, and an array in place of one.
+fn grpc_json() -> Vec<Vec<u8>> {
+    const CONFIG: &str = r#"{"requestId":"1","dataId":"d","group":"g","tenant":"a","content":"x",
+        "casMd5":"","tag":null,"additionMap":{"type":"text","betaIps":""},"listen":true,
+        "configListenContexts":[{"dataId":"d","group":"g","tenant":"a","md5":""}]}"#;
+    const SERVICE: &str = r#"{"requestId":"1","namespace":"a","serviceName":"s","groupName":"g",
+        "type":"registerInstance","instance":{"ip":"1.1.1.1","port":80,"metadata":{"k":1}},
+        "instances":[{"ip":"1.1.1.1","port":80}],"subscribe":true,"clusters":"","pageNo":1,
+        "pageSize":10,"healthyOnly":false,"cluster":""}"#;
+    const LOCK: &str = r#"{"lockInstance":{"key":"k","expiredTime":1,"lockType":"NACOS_LOCK"},
+        "lockOperationEnum":"ACQUIRE"}"#;
+    const WATCH: &str = r#"{"groupKeyPattern":"a>>*>>*","receivedGroupKeys":["d+g+a"],
+        "watchType":"WATCH","initializing":true}"#;
+    let texts = (0..14_u8).map(|kind| match kind {
+        0..=4 => (kind, CONFIG),
+        5..=10 => (kind, SERVICE),
+        11 => (kind, LOCK),
+        _ => (kind, WATCH),
+    });
+    let array = [(1, r#"[null,"d","g","a"]"#)];
+    texts.chain(array).map(|(kind, text)| [&[kind], text.as_bytes()].concat()).collect()
 }
 
 /// Bytes at random are stories already.

@@ -249,3 +249,36 @@ struct Numbered {
 fn request_id(payload: &Payload) -> Option<String> {
     object::<Numbered>(payload.json()).unwrap_or_default().request_id
 }
+
+/// Requests without connections. Only with the feature `fuzzing`.
+#[cfg(feature = "fuzzing")]
+pub mod requests {
+    use super::super::wire::Frames;
+    use super::{Asked, Kind};
+
+    /// Whether the JSON of a request of this type is read; none where no type has this name.
+    #[must_use]
+    pub fn is_read(kind: &str, json: &[u8]) -> Option<bool> {
+        Kind::of(kind).map(|kind| Asked::read(kind, json).is_ok())
+    }
+
+    /// Type and JSON of the messages in a stream of bytes that arrive in two parts, up to the first that is
+    /// none.
+    #[must_use]
+    pub fn messages(first: &[u8], second: &[u8], bytes_max: usize) -> Vec<(String, Vec<u8>)> {
+        let (mut frames, mut messages) = (Frames::new(bytes_max), Vec::new());
+        for part in [first, second] {
+            frames.push(part);
+            loop {
+                match frames.next() {
+                    Ok(Some(payload)) => {
+                        messages.push((payload.kind().to_owned(), payload.json().to_vec()));
+                    }
+                    Ok(None) => break,
+                    Err(_) => return messages,
+                }
+            }
+        }
+        messages
+    }
+}

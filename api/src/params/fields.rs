@@ -54,6 +54,14 @@ impl Fields {
         Ok(Self { text, pairs })
     }
 
+    /// All of them, in the order in which they came.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn pairs(&self) -> Vec<(String, String)> {
+        let pair =
+            |(name, value): &(Span, Span)| (self.at(*name).to_owned(), self.at(*value).to_owned());
+        self.pairs.iter().map(pair).collect()
+    }
+
     fn at(&self, span: Span) -> &str {
         self.text.get(span.start..span.end).unwrap_or_default()
     }
@@ -249,13 +257,9 @@ mod tests {
             let piece = |_| pieces[usize::try_from(random.below(16)).expect("small")];
             let bytes: Vec<u8> = (0..count).flat_map(piece).copied().collect();
             let params = Fields::parse(&bytes, b"").expect("few");
-            let found = params
-                .pairs
-                .iter()
-                .map(|(name, value)| (params.at(*name).to_owned(), params.at(*value).to_owned()));
             let expected: Vec<(String, String)> =
                 form_urlencoded::parse(&bytes).into_owned().collect();
-            assert_eq!(found.collect::<Vec<_>>(), expected, "{bytes:?}");
+            assert_eq!(params.pairs(), expected, "{bytes:?}");
         }
     }
 
