@@ -12,16 +12,15 @@ use crate::status::{Code, Failure};
 /// Any, in a question about many things at once.
 const ANY: &str = "*";
 
+/// Says of each resource whether this may be done with it.
+pub(crate) type Permits<'a> = dyn Fn(Action, &Resource<'_>) -> bool + 'a;
+
 /// What a caller must be permitted to touch.
 pub(crate) trait About: Send + Sync + 'static {
     /// Whether all of it may be touched with `action`, where `permits` says of each resource whether it
     /// may. What no permission on configs or services can speak of is never permitted by one: only a route
     /// for administrators, for every user or for anybody can be about it.
-    fn is_permitted(
-        &self,
-        _action: Action,
-        _permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, _action: Action, _permits: &Permits<'_>) -> bool {
         false
     }
 }
@@ -30,32 +29,20 @@ pub(crate) trait About: Send + Sync + 'static {
 impl About for () {}
 
 impl About for ConfigKey {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         permits(action, &config(self))
     }
 }
 
 impl About for ServiceKey {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         permits(action, &service(self))
     }
 }
 
 /// All of them.
 impl About for Vec<ConfigKey> {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         self.iter().all(|key| key.is_permitted(action, permits))
     }
 }
@@ -70,11 +57,7 @@ pub(crate) struct GroupOfServices {
 }
 
 impl About for GroupOfServices {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         let all = whole(self.namespace.as_str(), Kind::Naming);
         permits(action, &Resource { group: self.group.as_str(), ..all })
     }
@@ -90,11 +73,7 @@ pub(crate) struct Whole {
 }
 
 impl About for Whole {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         permits(action, &whole(self.namespace.as_str(), self.kind))
     }
 }
@@ -104,11 +83,7 @@ impl About for Whole {
 pub(crate) struct Everything(pub(crate) Kind);
 
 impl About for Everything {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         permits(action, &everything(self.0))
     }
 }
@@ -123,11 +98,7 @@ pub(crate) struct Spelled<T> {
 }
 
 impl<T: About> About for Spelled<T> {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         self.of.is_permitted(action, permits)
     }
 }

@@ -15,14 +15,14 @@ use std::sync::Arc;
 
 use hyper::body::Bytes;
 use hyper::header::CONTENT_DISPOSITION;
-use nacolet_auth::{Action, Kind, Resource};
+use nacolet_auth::{Action, Kind};
 use nacolet_config::{
     CommandError, Config, ConfigType, KeyRef, Labels, Operator, Publish, Response, like,
 };
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, WallTime, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::about::{self, About, Everything, Spelled, Whole};
+use crate::about::{self, About, Everything, Permits, Spelled, Whole};
 use crate::call::{Answer, Ask, Envelope};
 use crate::config::{list, operator};
 use crate::json::AtMost;
@@ -84,11 +84,7 @@ impl Chosen {
 }
 
 impl About for Chosen {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         match self {
             Self::Ids(_) => Everything(Kind::Config).is_permitted(action, permits),
             Self::Like { namespace, .. } => namespace.is_permitted(action, permits),
@@ -275,11 +271,7 @@ impl Import {
 }
 
 impl About for Import {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         self.into.is_permitted(action, permits)
     }
 }
@@ -366,11 +358,7 @@ impl CloneOf {
 }
 
 impl About for CloneOf {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         // The ids may be of any namespace.
         permits(Action::Read, &about::everything(Kind::Config))
             && self.into.is_permitted(action, permits)

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
-use nacolet_auth::{Action, Kind, Resource};
+use nacolet_auth::{Action, Kind};
 use nacolet_config::{
     Caller, ConfigType, Gray, GrayKind, GrayName, Inherit, KeyRef, Labels, Md5, Operator, Publish,
     Remove, Store, View,
 };
 use nacolet_model::{ConfigKey, DataId, WallTime, limits};
 
-use crate::about::{self, About, Everything, Spelled};
+use crate::about::{self, About, Everything, Permits, Spelled};
 use crate::call::{Answer, Ask, Call, TEXT};
 use crate::params::{Field, Fields, Id, Parts, field, query_has};
 use crate::router::{Permission, Routes};
@@ -100,11 +100,7 @@ impl Post {
 }
 
 impl About for Post {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         match self {
             Self::Publish(key) => key.is_permitted(action, permits),
             Self::Import(import) => import.is_permitted(action, permits),
@@ -143,11 +139,7 @@ impl Get {
 }
 
 impl About for Get {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         match self {
             Self::Read(key) => key.is_permitted(action, permits),
             Self::ShowAll(spelled) | Self::ShowBeta(spelled) => {
@@ -228,11 +220,7 @@ impl Delete {
 }
 
 impl About for Delete {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         match self {
             Self::One(key) | Self::Beta(key) => key.is_permitted(action, permits),
             // They may be of any namespace.

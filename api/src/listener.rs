@@ -9,12 +9,12 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use hyper::Method;
 use hyper::header::HeaderName;
-use nacolet_auth::{Action, Kind, Resource};
+use nacolet_auth::{Action, Kind};
 use nacolet_config::{Caller, ListenKey, Md5};
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
 use serde::Serialize;
 
-use crate::about::{self, About, Everything, Spelled, Whole, spelling};
+use crate::about::{self, About, Everything, Permits, Spelled, Whole, spelling};
 use crate::call::{Answer, Ask};
 use crate::config::no_cache;
 use crate::params::{Id, Parts, field};
@@ -58,11 +58,7 @@ impl Listening {
 }
 
 impl About for Listening {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         self.keys.is_permitted(action, permits)
     }
 }
@@ -80,11 +76,7 @@ impl Watched {
 }
 
 impl About for Watched {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         match &self.0 {
             Some(namespace) => namespace.is_permitted(action, permits),
             None => Everything(Kind::Config).is_permitted(action, permits),

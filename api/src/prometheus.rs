@@ -10,7 +10,7 @@ use nacolet_registry::probe::Counts;
 use nacolet_registry::{DistroView, Instance, Registry};
 use serde_json::{Map, Value, json};
 
-use crate::about::{self, About, Everything, Whole};
+use crate::about::{self, About, Everything, Permits, Whole};
 use crate::call::{Answer, JSON};
 use crate::members;
 use crate::params::Parts;
@@ -60,11 +60,7 @@ fn whole(parts: &Parts<'_>) -> Result<Whole, Failure> {
 struct Named(Whole, Box<str>);
 
 impl About for Named {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         let all = about::whole(self.0.namespace.as_str(), Kind::Naming);
         permits(action, &Resource { name: &self.1, ..all })
     }

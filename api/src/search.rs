@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use nacolet_auth::{Action, Resource};
+use nacolet_auth::Action;
 use nacolet_config::{Config, ConfigType, KeyRef, Operator, Page, Remove, Search, SearchMode};
 use nacolet_model::{ConfigKey, limits};
 use serde::Serialize;
 
-use crate::about::{About, Spelled, Whole};
+use crate::about::{About, Permits, Spelled, Whole};
 use crate::call::{Answer, Ask, JSON};
 use crate::config::Words;
 use crate::params::{Fields, Id, Parts, field};
@@ -211,11 +211,7 @@ impl Filter {
 }
 
 impl About for Filter {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         self.namespace.is_permitted(action, permits)
     }
 }

@@ -1,7 +1,7 @@
 //! Services: create, update, remove, describe, list, and who subscribes to them.
 
 use hyper::Method;
-use nacolet_auth::{Action, Kind, Resource};
+use nacolet_auth::{Action, Kind};
 use nacolet_model::{Group, ServiceKey, limits};
 use nacolet_registry::{
     ClusterMeta, Registry, Request, Selector, Service, ServiceQuery, SubscriberView,
@@ -9,7 +9,7 @@ use nacolet_registry::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as JsonMap, Value, json};
 
-use crate::about::{self, About, Everything, GroupOfServices, Whole};
+use crate::about::{self, About, Everything, GroupOfServices, Permits, Whole};
 use crate::address;
 use crate::call::{Answer, Ask};
 use crate::instance::{Dialect, done, find};
@@ -82,11 +82,7 @@ enum Names {
 }
 
 impl About for Names {
-    fn is_permitted(
-        &self,
-        action: Action,
-        permits: &dyn Fn(Action, &Resource<'_>) -> bool,
-    ) -> bool {
+    fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         match self {
             Self::Of(whole) => whole.is_permitted(action, permits),
             Self::All => Everything(Kind::Naming).is_permitted(action, permits),
