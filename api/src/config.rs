@@ -18,7 +18,7 @@ use nacolet_model::{ConfigKey, DataId, WallTime, limits};
 use crate::about::{self, About, Everything, Permits, Spelled};
 use crate::call::{Answer, Ask, Call, TEXT};
 use crate::params::{Field, Fields, Id, Parts, field, query_has};
-use crate::router::{Permission, Routes};
+use crate::router::{Outcome, Permission, Routes};
 use crate::search::Filter;
 use crate::server::State;
 use crate::status::{Code, Failure};
@@ -39,7 +39,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     use Permission::{ConfigRead, ConfigWrite};
     routes
         .at_large("/v1/cs/configs", body_bytes_max)
-        .now_or_later(Method::GET, ConfigRead, Get::decode, get, (is_late, get_late))
+        .now_or_later(Method::GET, ConfigRead, Get::decode, get, get_late)
         .hot()
         .later(Method::POST, ConfigWrite, Post::decode, post)
         .hot()
@@ -111,11 +111,19 @@ impl About for Post {
 
 /// What a GET is about.
 enum Get {
+    /// One config.
+    One(Look),
+    /// Many of a namespace, or of all: that takes a while.
+    Search(Filter),
+    /// The same, as an archive.
+    Export(archive::Chosen, archive::Format),
+}
+
+/// How one config is looked at.
+enum Look {
     Read(ConfigKey),
     ShowAll(Spelled<ConfigKey>),
     ShowBeta(Spelled<ConfigKey>),
-    Search(Filter),
-    Export(archive::Chosen, archive::Format),
 }
 
 impl Get {
@@ -123,17 +131,17 @@ impl Get {
         use archive::{Chosen, Format};
         let is = |field, word| parts.fields.is(field, word);
         Ok(if is(field::SHOW, "all") {
-            Self::ShowAll(Spelled::config(parts, Id::TENANT)?)
+            Self::One(Look::ShowAll(Spelled::config(parts, Id::TENANT)?))
         } else if is(field::SEARCH, "accurate") || is(field::SEARCH, "blur") {
             Self::Search(Filter::decode(parts, Id::TENANT, Id::GROUP)?)
         } else if is(field::BETA, "true") {
-            Self::ShowBeta(Spelled::config(parts, Id::TENANT)?)
+            Self::One(Look::ShowBeta(Spelled::config(parts, Id::TENANT)?))
         } else if is(field::EXPORT_V2, "true") {
             Self::Export(Chosen::decode(parts)?, Format::V2)
         } else if is(field::EXPORT, "true") {
             Self::Export(Chosen::decode(parts)?, Format::V1)
         } else {
-            Self::Read(about::config_v1(parts)?)
+            Self::One(Look::Read(about::config_v1(parts)?))
         })
     }
 }
@@ -141,32 +149,32 @@ impl Get {
 impl About for Get {
     fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         match self {
-            Self::Read(key) => key.is_permitted(action, permits),
-            Self::ShowAll(spelled) | Self::ShowBeta(spelled) => {
-                spelled.is_permitted(action, permits)
-            }
+            Self::One(Look::Read(key)) => key.is_permitted(action, permits),
+            Self::One(Look::ShowAll(of) | Look::ShowBeta(of)) => of.is_permitted(action, permits),
             Self::Search(filter) => filter.is_permitted(action, permits),
             Self::Export(chosen, _) => chosen.is_permitted(action, permits),
         }
     }
 }
 
-fn get(state: &State, ask: &Ask<Get>) -> Result<Answer, Failure> {
+/// One config, as this node has it. What looks at many, or waits for others, is late.
+fn get(state: &State, ask: &Ask<Get>) -> Option<Outcome> {
     match &ask.about {
-        Get::Read(key) => read(state, ask, key),
-        Get::ShowAll(of) => search::show_all(state, of),
-        Get::ShowBeta(of) => search::show_beta(state, of),
-        // Those look at all configs, and are late.
-        Get::Search(_) | Get::Export(..) => Err(Failure::unavailable("try again later")),
+        Get::One(look) if !wants_linear(ask) => Some(one(state, ask, look)),
+        Get::One(_) | Get::Search(_) | Get::Export(..) => None,
     }
 }
 
-/// Whether a call takes long. `consistency=linear`: the read sees every write that was acknowledged before
-/// it, by any member. Not of Nacos, whose reads are those of the node that is asked.
-fn is_late(ask: &Ask<Get>) -> bool {
-    matches!(ask.about, Get::Search(_) | Get::Export(..)) || wants_linear(ask)
+fn one(state: &State, ask: &Ask<Get>, look: &Look) -> Outcome {
+    match look {
+        Look::Read(key) => read(state, ask, key),
+        Look::ShowAll(of) => search::show_all(state, of),
+        Look::ShowBeta(of) => search::show_beta(state, of),
+    }
 }
 
+/// `consistency=linear`: the read sees every write that was acknowledged before it, by any member. Not
+/// of Nacos, whose reads are those of the node that is asked.
 fn wants_linear(ask: &Ask<Get>) -> bool {
     ask.params.is(field::CONSISTENCY, "linear")
 }
@@ -176,12 +184,12 @@ async fn get_late(state: Arc<State>, ask: Ask<Get>) -> Result<Answer, Failure> {
         crate::membership::linearize(&state).await?;
     }
     match &ask.about {
+        Get::One(look) => one(&state, &ask, look),
+        Get::Export(chosen, format) => archive::export(&state, &ask.params, chosen, *format).await,
         Get::Search(filter) => {
             let is_blurred = ask.params.is(field::SEARCH, "blur");
             search::search(&state, &ask.params, filter, is_blurred).await
         }
-        Get::Export(chosen, format) => archive::export(&state, &ask.params, chosen, *format).await,
-        Get::Read(_) | Get::ShowAll(_) | Get::ShowBeta(_) => get(&state, &ask),
     }
 }
 

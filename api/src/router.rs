@@ -87,14 +87,16 @@ pub(crate) type Decode<T> = fn(&Parts<'_>) -> Result<T, Failure>;
 /// A handler that answers on the spot.
 pub(crate) type Now<T> = fn(&State, &Ask<T>) -> Outcome;
 type Pending = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+/// A handler that answers on the spot what does not take long.
+pub(crate) type Try<T> = fn(&State, &Ask<T>) -> Option<Outcome>;
 /// A handler that waits.
 type Later<T> = Box<dyn Fn(Arc<State>, Ask<T>) -> Pending + Send + Sync>;
 
 enum Handler<T> {
     Now(Now<T>),
     Later(Later<T>),
-    /// As `Now`, and as `Later` for the calls that the function picks.
-    NowOrLater(Now<T>, fn(&Ask<T>) -> bool, Later<T>),
+    /// As `Now`, and as `Later` for the calls that the former has no answer to.
+    NowOrLater(Try<T>, Later<T>),
     /// As `Later`, but counted by the handler itself, since it waits for a long time.
     LongPoll(Later<T>),
 }
@@ -124,13 +126,12 @@ fn serve<T: About>(decode: Decode<T>, handler: Handler<T>) -> Serve {
         let is_v3 = uri.path().contains("/v3/");
         let ask = Ask { about, params: fields, headers, ip, user, is_v3 };
         Ok(match &handler {
-            Handler::NowOrLater(handler, is_late, _) if !is_late(&ask) => {
-                Begun::Answered(handler(state, &ask))
-            }
             Handler::Now(handler) => Begun::Answered(handler(state, &ask)),
-            Handler::Later(handler) | Handler::NowOrLater(_, _, handler) => {
-                Begun::Waits(handler(Arc::clone(state), ask))
-            }
+            Handler::Later(handler) => Begun::Waits(handler(Arc::clone(state), ask)),
+            Handler::NowOrLater(now, later) => match now(state, &ask) {
+                Some(outcome) => Begun::Answered(outcome),
+                None => Begun::Waits(later(Arc::clone(state), ask)),
+            },
             Handler::LongPoll(handler) => Begun::Waits(handler(Arc::clone(state), ask)),
         })
     })
@@ -272,20 +273,20 @@ impl At<'_> {
         self.add(method, permission, decode, Handler::Now(handler))
     }
 
-    /// A handler that answers on the spot, and one that waits, for the calls that `is_late` picks.
+    /// A handler that answers on the spot, and one that waits, for the calls that the former leaves.
     pub(crate) fn now_or_later<T: About, F, Fut>(
         self,
         method: Method,
         permission: Permission,
         decode: Decode<T>,
-        now: Now<T>,
-        (is_late, later): (fn(&Ask<T>) -> bool, F),
+        now: Try<T>,
+        later: F,
     ) -> Self
     where
         F: Fn(Arc<State>, Ask<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        self.add(method, permission, decode, Handler::NowOrLater(now, is_late, boxed(later)))
+        self.add(method, permission, decode, Handler::NowOrLater(now, boxed(later)))
     }
 
     /// A handler that waits for the core thread.

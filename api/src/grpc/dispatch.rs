@@ -115,12 +115,11 @@ pub(super) async fn answer(zone: &Rc<Zone>, client: &Rc<Client>, payload: &Paylo
     handle(&from, asked).await
 }
 
-/// Reads a request. A long content is read on a thread of its own.
-async fn read(kind: Kind, payload: &Payload) -> Result<Asked<'_>, Unread> {
-    if kind == Kind::ConfigPublish && payload.json().len() > limits::INLINE_BYTES_MAX {
+/// Reads a request. A long one is read on a thread of its own.
+async fn read(kind: Kind, payload: &Payload) -> Result<Asked, Unread> {
+    if payload.json().len() > limits::INLINE_BYTES_MAX {
         let json = payload.shared_json();
-        let publishing = smol::unblock(move || config::Publishing::read(&json)).await?;
-        return Ok(Asked::ConfigPublish(publishing));
+        return smol::unblock(move || Asked::read(kind, &json)).await;
     }
     Asked::read(kind, payload.json())
 }
@@ -157,15 +156,15 @@ impl std::convert::From<serde_json::Error> for Unread {
 }
 
 /// A request as its handler gets it: read once, with what it is about as a checked value.
-enum Asked<'a> {
+enum Asked {
     HealthCheck(Option<String>),
     ConfigQuery(config::Query),
     ConfigPublish(config::Publishing),
     ConfigRemove(config::Removing),
     ConfigBatchListen(config::BatchListen),
-    Instance(naming::Publishing<'a>),
-    BatchInstance(naming::Publishing<'a>),
-    PersistentInstance(naming::Publishing<'a>),
+    Instance(naming::Publishing),
+    BatchInstance(naming::Publishing),
+    PersistentInstance(naming::Publishing),
     ServiceQuery(naming::Query),
     ServiceList(naming::Listing),
     SubscribeService(naming::Subscribing),
@@ -173,8 +172,8 @@ enum Asked<'a> {
     FuzzyWatch(fuzzy::Watching),
 }
 
-impl<'a> Asked<'a> {
-    fn read(kind: Kind, json: &'a [u8]) -> Result<Self, Unread> {
+impl Asked {
+    fn read(kind: Kind, json: &[u8]) -> Result<Self, Unread> {
         Ok(match kind {
             Kind::HealthCheck => Self::HealthCheck(object::<Numbered>(json)?.request_id),
             Kind::ConfigQuery => Self::ConfigQuery(config::Query::read(json)?),
@@ -219,7 +218,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-async fn handle(from: &From<'_>, asked: Asked<'_>) -> Bytes {
+async fn handle(from: &From<'_>, asked: Asked) -> Bytes {
     match asked {
         Asked::HealthCheck(id) => done("HealthCheckResponse", id.as_deref(), Empty {}),
         Asked::ConfigQuery(query) => config::query(from, &query),

@@ -83,7 +83,7 @@ pub(super) struct Watching {
     pattern: Pattern,
     /// Names that the client knows already. Those that the pattern does not mean are not among them: what
     /// became of them is not for this client.
-    received: BTreeSet<Rc<str>>,
+    received: BTreeSet<Box<str>>,
     is_watch: bool,
     initializing: bool,
 }
@@ -117,7 +117,7 @@ impl Watching {
             let said = wire.received_group_keys.unwrap_or_default();
             let said = said.all(|| Refusal::TOO_MANY_MATCHES)?;
             let received = said.iter().filter(|name| pattern.means(name));
-            let received = received.map(|name| Rc::from(name.as_str())).collect();
+            let received = received.map(|name| Box::from(name.as_str())).collect();
             Ok((Namespace::parse(&pattern.namespace)?, pattern, received, is_watch))
         };
         let (namespace, pattern, received, is_watch) = match look() {
@@ -149,10 +149,11 @@ pub(super) fn answer(from: &From<'_>, request: Watching) -> Bytes {
 fn watch(
     from: &From<'_>,
     pattern: Pattern,
-    known: BTreeSet<Rc<str>>,
+    known: BTreeSet<Box<str>>,
     is_initializing: bool,
 ) -> Result<(), Refusal> {
     let From { zone, client, .. } = from;
+    let known: BTreeSet<Rc<str>> = known.into_iter().map(Rc::from).collect();
     let shared = &zone.state.grpc;
     let mut watches = client.watches.borrow_mut();
     let is_new = !watches.contains_key(&pattern);

@@ -2,9 +2,7 @@
 //! ephemeral instances that it publishes: per service one set, replaced by every registration and gone
 //! with the connection. Nobody beats.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 
 use hyper::body::Bytes;
 use nacolet_model::{ClusterName, Group, Namespace, ServiceKey, limits};
@@ -65,18 +63,18 @@ fn target(
 
 /// An instance as clients send it. What is missing has the default of Java.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, bound(deserialize = "'de: 'a"))]
-struct Instance<'a> {
-    ip: Option<Cow<'a, str>>,
+#[serde(rename_all = "camelCase", default)]
+struct Instance {
+    ip: Option<Box<str>>,
     port: Option<u16>,
     weight: Option<f64>,
     healthy: Option<bool>,
     enabled: Option<bool>,
-    cluster_name: Option<Cow<'a, str>>,
+    cluster_name: Option<Box<str>>,
     metadata: MetadataJson,
 }
 
-impl Instance<'_> {
+impl Instance {
     fn spec(self, client: &Client, ephemeral: bool) -> Result<InstanceSpec, Refusal> {
         let cluster = self.cluster_name.as_deref().map(str::trim).unwrap_or_default();
         let cluster = if cluster.is_empty() { ClusterName::DEFAULT } else { cluster };
@@ -98,13 +96,13 @@ impl Instance<'_> {
 
 /// As many instances as one service may have, with as many entries of metadata as may be read at once.
 #[derive(Debug, Default)]
-struct Instances<'a>(Vec<Instance<'a>>);
+struct Instances(Vec<Instance>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Instances<'a> {
+impl<'de> Deserialize<'de> for Instances {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Items<'a>(PhantomData<&'a ()>);
-        impl<'de: 'a, 'a> Visitor<'de> for Items<'a> {
-            type Value = Instances<'a>;
+        struct Items;
+        impl<'de> Visitor<'de> for Items {
+            type Value = Instances;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of instances")
@@ -112,7 +110,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Instances<'a> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
                 let (mut list, mut entries) = (Vec::new(), 0);
-                while let Some(item) = items.next_element::<Instance<'a>>()? {
+                while let Some(item) = items.next_element::<Instance>()? {
                     entries += item.metadata.0.as_ref().map_or(0, |metadata| metadata.iter().len());
                     if list.len() >= limits::INSTANCES_PER_SERVICE_MAX
                         || entries > limits::GRPC_METADATA_ENTRIES_MAX
@@ -124,35 +122,35 @@ impl<'de: 'a, 'a> Deserialize<'de> for Instances<'a> {
                 Ok(Instances(list))
             }
         }
-        deserializer.deserialize_seq(Items(PhantomData))
+        deserializer.deserialize_seq(Items)
     }
 }
 
 /// `InstanceRequest`, `PersistentInstanceRequest` and `BatchInstanceRequest`.
 #[derive(Debug)]
-pub(super) struct Publishing<'a> {
+pub(super) struct Publishing {
     id: Option<String>,
     pub(super) service: ServiceKey,
     kind: Option<String>,
-    instance: Option<Instance<'a>>,
-    instances: Vec<Instance<'a>>,
+    instance: Option<Instance>,
+    instances: Vec<Instance>,
 }
 
-impl<'a> Publishing<'a> {
-    pub(super) fn read(of: Kind, json: &'a [u8]) -> Result<Self, Unread> {
+impl Publishing {
+    pub(super) fn read(of: Kind, json: &[u8]) -> Result<Self, Unread> {
         #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default, bound(deserialize = "'de: 'a"))]
-        struct Wire<'a> {
+        #[serde(rename_all = "camelCase", default)]
+        struct Wire {
             request_id: Option<String>,
             namespace: Option<String>,
             service_name: Option<String>,
             group_name: Option<String>,
             #[serde(rename = "type")]
             kind: Option<String>,
-            instance: Option<Instance<'a>>,
-            instances: Option<Instances<'a>>,
+            instance: Option<Instance>,
+            instances: Option<Instances>,
         }
-        let wire: Wire<'a> = object(json)?;
+        let wire: Wire = object(json)?;
         let Wire { request_id: id, namespace, service_name, group_name, kind, .. } = wire;
         match target(namespace.as_ref(), group_name.as_ref(), service_name.as_ref()) {
             Ok(service) => {
@@ -174,7 +172,7 @@ struct Published<'a> {
     r#type: &'a str,
 }
 
-pub(super) async fn publish_one(from: &From<'_>, request: Publishing<'_>) -> Bytes {
+pub(super) async fn publish_one(from: &From<'_>, request: Publishing) -> Bytes {
     publish(from, Kind::Instance, request, |request, service| {
         let instances = match request.kind.as_deref() {
             Some(REGISTER) => vec![request.instance()?.spec(from.client, true)?],
@@ -187,7 +185,7 @@ pub(super) async fn publish_one(from: &From<'_>, request: Publishing<'_>) -> Byt
     .await
 }
 
-pub(super) async fn publish_batch(from: &From<'_>, request: Publishing<'_>) -> Bytes {
+pub(super) async fn publish_batch(from: &From<'_>, request: Publishing) -> Bytes {
     publish(from, Kind::BatchInstance, request, |request, service| {
         if request.kind.as_deref() != Some(BATCH_REGISTER) {
             return Err(unknown_type(request));
@@ -200,7 +198,7 @@ pub(super) async fn publish_batch(from: &From<'_>, request: Publishing<'_>) -> B
     .await
 }
 
-pub(super) async fn publish_persistent(from: &From<'_>, request: Publishing<'_>) -> Bytes {
+pub(super) async fn publish_persistent(from: &From<'_>, request: Publishing) -> Bytes {
     publish(from, Kind::PersistentInstance, request, |request, service| {
         let kind = request.kind.clone();
         let spec = request.instance()?.spec(from.client, false)?;
@@ -219,22 +217,22 @@ pub(super) async fn publish_persistent(from: &From<'_>, request: Publishing<'_>)
     .await
 }
 
-impl<'a> Publishing<'a> {
-    fn instance(&mut self) -> Result<Instance<'a>, Refusal> {
+impl Publishing {
+    fn instance(&mut self) -> Result<Instance, Refusal> {
         self.instance.take().ok_or_else(|| Failure::missing("instance").into())
     }
 }
 
-fn unknown_type(request: &Publishing<'_>) -> Refusal {
+fn unknown_type(request: &Publishing) -> Refusal {
     let kind: String = request.kind.as_deref().unwrap_or_default().chars().take(64).collect();
     Refusal::invalid(format!("Unsupported request type {kind}"))
 }
 
-async fn publish<'a>(
+async fn publish(
     from: &From<'_>,
     kind: Kind,
-    mut request: Publishing<'a>,
-    command: impl FnOnce(&mut Publishing<'a>, ServiceKey) -> Result<Request, Refusal>,
+    mut request: Publishing,
+    command: impl FnOnce(&mut Publishing, ServiceKey) -> Result<Request, Refusal>,
 ) -> Bytes {
     let (state, service) = (&from.zone.state, request.service.clone());
     let outcome = match command(&mut request, service.clone()) {
