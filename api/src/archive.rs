@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::about::{self, About, Everything, Permits, Spelled, Whole};
 use crate::call::{Answer, Ask, Envelope};
 use crate::config::{list, operator};
-use crate::json::AtMost;
+use crate::json::{AtMost, Scalar};
 use crate::params::{Field, Fields, Id, Parts, field};
 use crate::request::WriteError;
 use crate::search::{bounded, ids};
@@ -41,6 +41,8 @@ const METADATA_V2: &str = ".metadata.yml";
 const METADATA_V1: &str = ".meta.yml";
 /// Writes under way at once during an import: one fsync serves them all.
 const WRITES_AT_ONCE: usize = 64;
+/// And their contents: a part of what others may write meanwhile too.
+const BYTES_AT_ONCE: usize = limits::RAFT_UNCOMMITTED_BYTES_MAX / 4;
 
 /// Which metadata an export carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,33 +328,24 @@ impl CloneOf {
         /// `SameNamespaceCloneConfigBean` of Nacos; the id comes as a number or as a text.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Wanted {
-            cfg_id: Id,
+        struct Wanted<'a> {
+            #[serde(borrow)]
+            cfg_id: Scalar<'a>,
             data_id: Option<Box<str>>,
             group: Option<Box<str>>,
         }
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Id {
-            Number(u64),
-            Text(String),
-        }
-        let wanted: AtMost<Wanted, { limits::IMPORT_ENTRIES_MAX }> =
-            serde_json::from_slice(parts.body).map_err(|error| {
-                Failure::invalid(format!("the body is no list of configs: {error}"))
-            })?;
+        type All<'a> = AtMost<Wanted<'a>, { limits::IMPORT_ENTRIES_MAX }>;
+        let wanted: All<'_> = serde_json::from_slice(parts.body).map_err(|error| {
+            Failure::invalid(format!("the body is no list of configs: {error}"))
+        })?;
         let mut by_id = Renames::new();
         for item in wanted.all(|| Failure::invalid("too many configs"))? {
-            let id = match item.cfg_id {
-                Id::Number(id) => id,
-                Id::Text(text) => {
-                    let id = text.trim().parse().ok();
-                    id.ok_or_else(|| Failure::not_a_number("cfgId", &text))?
-                }
-            };
+            let text = item.cfg_id.into_text();
+            let id = text.trim().parse().ok();
+            let id = id.ok_or_else(|| Failure::not_a_number("cfgId", &text))?;
             by_id.entry(id).or_insert((item.group, item.data_id));
         }
-        let namespace = Namespace::parse(parts.present_id(crate::params::Id::TENANT)?)?;
+        let namespace = Namespace::parse(parts.present_id(Id::TENANT)?)?;
         Ok(Self { into: Whole { kind: Kind::Config, namespace }, by_id })
     }
 }
@@ -467,8 +460,14 @@ async fn apply(
     }
     let mut publishes = publishes.into_iter().peekable();
     while publishes.peek().is_some() {
-        let mut waiting = Vec::with_capacity(WRITES_AT_ONCE);
-        for publish in publishes.by_ref().take(WRITES_AT_ONCE) {
+        let (mut waiting, mut bytes) = (Vec::with_capacity(WRITES_AT_ONCE), 0);
+        // Raft takes so many bytes that are not agreed yet and no more; one alone it always takes.
+        while waiting.len() < WRITES_AT_ONCE
+            && let Some(publish) = publishes.next_if(|publish| {
+                waiting.is_empty() || bytes + publish.content.len() <= BYTES_AT_ONCE
+            })
+        {
+            bytes += publish.content.len();
             let named = Named::of(&publish.key);
             let publish = if policy == Policy::Overwrite { publish } else { publish.only_new() };
             waiting.push((named, state.begin_write_config(publish.into())?));

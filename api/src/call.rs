@@ -8,6 +8,7 @@ use std::sync::Arc;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
+use nacolet_model::limits;
 use serde::Serialize;
 
 use crate::access::Login;
@@ -47,10 +48,15 @@ impl Call {
         std::str::from_utf8(value.as_bytes()).ok()
     }
 
-    /// The form in its body, which is then not a body of another kind any more. Nothing where there is
-    /// none: the form counts on every method but GET and HEAD.
+    /// The form in its body; nothing where there is none: the form counts on every method but GET and HEAD.
+    /// A large one is not kept as a body too. A small one is, because tools that are told nothing call every
+    /// body a form, the JSON of a clone too.
     pub(crate) fn take_form(&mut self) -> Bytes {
-        if self.has_form() { std::mem::take(&mut self.body) } else { Bytes::new() }
+        match (self.has_form(), self.body.len() > limits::BODY_BYTES_MAX) {
+            (true, true) => std::mem::take(&mut self.body),
+            (true, false) => self.body.clone(),
+            (false, _) => Bytes::new(),
+        }
     }
 
     fn has_form(&self) -> bool {
@@ -215,6 +221,17 @@ impl Answer {
         Self::json(&Envelope { code: 200, message: Some(message), data })
     }
 
+    /// Adds what every answer has: whatever a user has published, no browser runs any of it. The console has
+    /// a policy of its own.
+    pub(crate) fn guard(&mut self) {
+        let nosniff = HeaderValue::from_static("nosniff");
+        self.headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+        let policy = self.headers.entry(header::CONTENT_SECURITY_POLICY);
+        policy.or_insert(HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'; sandbox",
+        ));
+    }
+
     /// The same answer with another status.
     pub(crate) fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
@@ -253,7 +270,7 @@ mod tests {
         call.headers.insert("content-type", HeaderValue::from_static(content_type));
         call.body = Bytes::from_static(b"a=1");
         let form = call.take_form();
-        assert_eq!(form.is_empty(), !call.body.is_empty(), "either a form or another body");
+        assert_eq!(call.body, "a=1", "a small body is kept");
         form
     }
 

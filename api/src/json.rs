@@ -96,13 +96,51 @@ impl<'de, const MAX: usize> Deserialize<'de> for Texts<MAX> {
     }
 }
 
-/// A JSON value that Jackson would turn into a text.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
+/// A JSON value that Jackson would turn into a text. A list or an object is refused where it begins.
+#[derive(Debug)]
 pub(crate) enum Scalar<'a> {
-    Text(#[serde(borrow)] Cow<'a, str>),
+    Text(Cow<'a, str>),
     Bool(bool),
     Number(serde_json::Number),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct One<'a>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for One<'a> {
+            type Value = Scalar<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number or a boolean")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Scalar::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Scalar::Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_bool<E>(self, yes: bool) -> Result<Self::Value, E> {
+                Ok(Scalar::Bool(yes))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Scalar::Number(number.into()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(Scalar::Number(number.into()))
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Self::Value, E> {
+                let number = serde_json::Number::from_f64(number);
+                number.map(Scalar::Number).ok_or_else(|| E::custom("no number"))
+            }
+        }
+        deserializer.deserialize_any(One(PhantomData))
+    }
 }
 
 impl Scalar<'_> {
@@ -201,6 +239,19 @@ mod tests {
         assert_eq!(texts(r#"{"a":"1","b":null,"a":"2"}"#).expect("two"), 2);
         assert!(texts(r#"{"a":"1","b":"2","c":"3"}"#).is_err());
         assert!(texts("[]").is_err());
+    }
+
+    #[test]
+    fn a_list_is_no_scalar_however_long_it_is() {
+        let scalar = |text: &str| serde_json::from_str(text).map(Scalar::into_text);
+        for (json, expected) in
+            [("\"a\\n\"", "a\n"), ("true", "true"), ("-7", "-7"), ("80", "80"), ("1.5", "1.5")]
+        {
+            assert_eq!(&*scalar(json).expect("a scalar"), expected);
+        }
+        for json in ["[]", "{}", "null", "[0,0,0]"] {
+            assert!(scalar(json).is_err(), "{json}");
+        }
     }
 
     #[test]

@@ -349,9 +349,13 @@ where
     Box::new(move |state, ask| Box::pin(handler(state, ask)))
 }
 
-/// Whether a path has one spelling only: the router would let others pass for the same route.
+/// Whether a path has one spelling only: the router would let others pass for the same route. It takes `\\`
+/// for `/`, and dots for the way up however they are written.
 pub(crate) fn is_plain(path: &str) -> bool {
-    let is_plain = |part: &str| !part.is_empty() && !part.starts_with('.');
+    let is_plain = |part: &str| {
+        let said = percent_encoding::percent_decode_str(part).decode_utf8_lossy();
+        !said.is_empty() && !said.starts_with('.') && !said.contains('\\')
+    };
     path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_plain))
 }
 

@@ -466,13 +466,7 @@ impl Server {
             (Ok(()), Some(route)) => route.answer(&self.state, call).await,
             (Ok(()), None) => Box::pin(self.through_tide(call)).await,
         };
-        // Whatever a user has published, no browser runs any of it; the console has a policy of its own.
-        let nosniff = HeaderValue::from_static("nosniff");
-        answer.headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-        let policy = answer.headers.entry(header::CONTENT_SECURITY_POLICY);
-        policy.or_insert(HeaderValue::from_static(
-            "default-src 'none'; frame-ancestors 'none'; sandbox",
-        ));
+        answer.guard();
         answer
     }
 

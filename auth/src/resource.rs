@@ -114,15 +114,32 @@ impl Pattern {
         if Self::new(&self.0)? == *self { Ok(()) } else { Err(PatternError::Parts) }
     }
 
-    /// Whether it covers what is asked for.
+    /// Whether it covers what is asked for. Its parts are compared one by one: a `*` in one of them stands for
+    /// no separator, so no name can be made that reaches from one into the next.
     #[must_use]
     pub fn covers(&self, asked: &Resource<'_>) -> bool {
-        let kind = match asked.kind {
-            Kind::Config => "config",
-            Kind::Naming => "naming",
+        let (kind, other) = match asked.kind {
+            Kind::Config => ("config", ":naming/"),
+            Kind::Naming => ("naming", ":config/"),
         };
-        let parts = [asked.namespace, ":", asked.group, ":", kind, "/", asked.name];
-        matches(&self.0, &parts.concat())
+        let Some((namespace, rest)) = self.0.split_once(':') else { return false };
+        let own = [":", kind, "/"].concat();
+        let (group, is_covered) = match (rest.find(&*own), rest.find(other)) {
+            // Whichever comes first says the kind; the other one is a part of a name.
+            (Some(at), other) if other.is_none_or(|other| at < other) => (
+                rest.get(..at),
+                matches(rest.get(at + own.len()..).unwrap_or_default(), asked.name),
+            ),
+            (_, Some(_)) => return false,
+            // Both kinds, or those that begin so.
+            (_, None) => {
+                let Some((group, tail)) = rest.rsplit_once(':') else { return false };
+                (Some(group), matches(tail, &[kind, "/", asked.name].concat()))
+            }
+        };
+        is_covered
+            && matches(namespace, asked.namespace)
+            && group.is_some_and(|group| matches(group, asked.group))
     }
 }
 
@@ -179,6 +196,20 @@ mod tests {
     }
 
     #[test]
+    fn a_group_with_a_separator_is_another_group() {
+        let asked = Resource { namespace: "tnb", group: "ZZ:GA", kind: Kind::Config, name: "q" };
+        for (pattern, expected) in [
+            ("tn*:GA:config/*", false),
+            ("tnb:ZZ:GA:config/q", true),
+            ("tnb:*:config/q", true),
+            ("tnb:ZZ*:*", true),
+        ] {
+            let pattern = Pattern::new(pattern).expect("a pattern");
+            assert_eq!(pattern.covers(&asked), expected, "{pattern:?}");
+        }
+    }
+
+    #[test]
     fn a_star_is_any_text_and_everything_else_itself() {
         check("a:g:config/x", "a:g:config/x", true);
         check("a:g:config/x", "a:g:config/xy", false);
@@ -193,6 +224,14 @@ mod tests {
         check("a:g:config/*.yaml", "a:g:config/app.yml", false);
         check("a:g:config/a*b*c", "a:g:config/a-c-b-b-c", true);
         check("a:g:config/a*b*c", "a:g:config/a-c-c", false);
+        // A star ends where its part ends, whatever names may have in them.
+        check("a:*:config/*", "a:GA:naming/x:config/y", false);
+        check("a:g:config/x", "a:g:config/x:naming/y", false);
+        check("a:g:config/x:naming/y", "a:g:config/x:naming/y", true);
+        check("a:g:config/x:naming/y", "a:g:naming/y", false);
+        check("a*:g:config/*", "a:config:config/x", false);
+        check("a:*:naming/s", "a:g:naming/t/naming/s", false);
+        check("a:g:*", "a:h:config/x", false);
         // A dot is no wildcard, whatever a regular expression takes it for.
         check("a:g:config/a.c", "a:g:config/abc", false);
     }

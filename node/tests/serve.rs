@@ -57,6 +57,24 @@ fn configs_are_published_read_searched_and_removed_from_the_command_line() {
     assert_eq!(ok(&node, &["config", "get", "app.yaml"]), "a: 2");
 }
 
+/// More at once than Raft takes that is not agreed yet.
+#[test]
+fn an_archive_of_many_large_configs_is_imported_whole() {
+    const CONFIGS_OF_A_MIB: usize = 24;
+    let data = TempDir::new("cli-large");
+    let node = Node::start(data.path());
+    let content = "z".repeat(1 << 20);
+    for number in 0..CONFIGS_OF_A_MIB {
+        let form = format!("dataId=d{number}&group=g&content={content}");
+        assert_eq!(node.http().post(CONFIGS, &form).0, 200);
+    }
+    let archive = data.path().join("configs.zip");
+    let archive = archive.to_str().expect("the path is text");
+    ok(&node, &["config", "export", archive, "--all-groups"]);
+    let imported = ok(&node, &["config", "import", archive, "--policy", "OVERWRITE"]);
+    assert!(imported.starts_with(&format!("{CONFIGS_OF_A_MIB} published")), "{imported}");
+}
+
 #[test]
 fn services_are_registered_and_shown_from_the_command_line() {
     let data = TempDir::new("cli-service");

@@ -4,6 +4,8 @@ use crate::status::Failure;
 
 /// Parts of one body; an import has four.
 const PARTS_MAX: usize = 32;
+/// Bytes of the headers of one part.
+const HEAD_BYTES_MAX: usize = 8 << 10;
 
 /// One field or file.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +48,9 @@ pub(super) fn parse<'b>(content_type: &str, body: &'b [u8]) -> Result<Vec<Part<'
             Some(bytes) => (&b""[..], bytes),
             None => after(part, b"\r\n\r\n").ok_or_else(broken)?,
         };
+        if head.len() > HEAD_BYTES_MAX {
+            return Err(broken());
+        }
         if let Some(name) = name_of(head) {
             parts.push(Part { name, bytes });
         }
@@ -57,15 +62,8 @@ pub(super) fn parse<'b>(content_type: &str, body: &'b [u8]) -> Result<Vec<Part<'
 
 /// What stands before and behind the first `needle`.
 fn after<'b>(bytes: &'b [u8], needle: &[u8]) -> Option<(&'b [u8], &'b [u8])> {
-    let mut from = 0;
-    while let Some(step) = bytes[from..].iter().position(|byte| *byte == needle[0]) {
-        let at = from + step;
-        if bytes[at..].starts_with(needle) {
-            return Some((&bytes[..at], &bytes[at + needle.len()..]));
-        }
-        from = at + 1;
-    }
-    None
+    let at = memchr::memmem::find(bytes, needle)?;
+    Some((&bytes[..at], &bytes[at + needle.len()..]))
 }
 
 /// The field name in a part's headers.
@@ -95,6 +93,18 @@ mod tests {
     use super::*;
 
     const TYPE: &str = "multipart/form-data; boundary=\"xx\"";
+
+    #[test]
+    fn a_head_that_is_too_long_is_none() {
+        let body = |head: usize| {
+            let disposition = "Content-Disposition: form-data; name=\"a\"";
+            format!("--B\r\nX: {}\r\n{disposition}\r\n\r\n1\r\n--B--\r\n", "x".repeat(head))
+        };
+        let parts =
+            |head: usize| parse("multipart/form-data; boundary=B", body(head).as_bytes()).is_ok();
+        assert!(parts(100) && parts(HEAD_BYTES_MAX - 100));
+        assert!(!parts(HEAD_BYTES_MAX));
+    }
 
     #[test]
     fn fields_and_files_are_taken_apart() {

@@ -120,7 +120,8 @@ impl AsRef<[u8]> for Counted {
 }
 
 fn refuse(zone: &Zone, (status, message): Refusal, path: &str) -> Answer {
-    let answer = spring_error(status, message, path, zone.server.state.now().1);
+    let mut answer = spring_error(status, message, path, zone.server.state.now().1);
+    answer.guard();
     if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.header_static(RETRY_AFTER, "1")
     } else {

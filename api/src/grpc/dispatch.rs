@@ -244,8 +244,12 @@ struct Numbered {
     request_id: Option<String>,
 }
 
-/// The number of a request whose other fields do not matter; an unreadable request has none.
+/// The number of a request whose other fields do not matter; an unreadable request has none, and neither has
+/// one that is too long to be read for nothing else.
 fn request_id(payload: &Payload) -> Option<String> {
+    if payload.json().len() > limits::INLINE_BYTES_MAX {
+        return None;
+    }
     object::<Numbered>(payload.json()).unwrap_or_default().request_id
 }
 

@@ -26,8 +26,8 @@ pub(super) struct Pattern {
     /// As the client wrote it: answers name it so.
     pub(super) text: Box<str>,
     pub(super) namespace: Box<str>,
-    group: Box<str>,
-    name: Box<str>,
+    group: Like,
+    name: Like,
 }
 
 impl Pattern {
@@ -42,12 +42,13 @@ impl Pattern {
             return None;
         }
         let namespace = Namespace::canonical(namespace.trim()).ok()?.into();
-        Some(Self { kind, text: text.into(), namespace, group: group.into(), name: name.into() })
+        let (group, name) = (Like::new(group), Like::new(name));
+        Some(Self { kind, text: text.into(), namespace, group, name })
     }
 
     /// Whether a name in its parts is meant.
     pub(super) fn matches(&self, namespace: &str, group: &str, name: &str) -> bool {
-        *self.namespace == *namespace && is_like(&self.group, group) && is_like(&self.name, name)
+        *self.namespace == *namespace && self.group.is_met(group) && self.name.is_met(name)
     }
 }
 
@@ -70,15 +71,36 @@ impl Pattern {
 }
 
 /// `*`, `*text`, `text*`, `*text*` or the text itself; a star elsewhere means nothing (Nacos
-/// `FuzzyGroupKeyPattern`).
-fn is_like(pattern: &str, text: &str) -> bool {
-    let (head, tail) = (pattern.strip_prefix('*'), pattern.strip_suffix('*'));
-    match (head, tail) {
-        (Some(""), _) => true,
-        (Some(rest), Some(_)) => text.contains(&rest.replace('*', "")),
-        (Some(rest), None) => text.ends_with(&rest.replace('*', "")),
-        (None, Some(rest)) => text.starts_with(&rest.replace('*', "")),
-        (None, None) => pattern == text,
+/// `FuzzyGroupKeyPattern`). Made once, and asked for every name there is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Like {
+    Any,
+    Contains(Box<str>),
+    EndsWith(Box<str>),
+    StartsWith(Box<str>),
+    Is(Box<str>),
+}
+
+impl Like {
+    fn new(pattern: &str) -> Self {
+        let bare = || pattern.replace('*', "").into();
+        match (pattern.strip_prefix('*'), pattern.ends_with('*')) {
+            (Some(""), _) => Self::Any,
+            (Some(_), true) => Self::Contains(bare()),
+            (Some(_), false) => Self::EndsWith(bare()),
+            (None, true) => Self::StartsWith(bare()),
+            (None, false) => Self::Is(pattern.into()),
+        }
+    }
+
+    fn is_met(&self, text: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Contains(part) => text.contains(&**part),
+            Self::EndsWith(part) => text.ends_with(&**part),
+            Self::StartsWith(part) => text.starts_with(&**part),
+            Self::Is(whole) => **whole == *text,
+        }
     }
 }
 

@@ -8,6 +8,9 @@ use nacolet_model::limits;
 use super::field::{self, Field};
 use crate::status::Failure;
 
+/// A name or value that is no UTF-8 is mended up to this many bytes: mending makes it three times as long.
+const BROKEN_BYTES_MAX: usize = 64 << 10;
+
 /// Where a text lies.
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -32,7 +35,7 @@ impl Fields {
     /// Parses query and form; broken escapes stay as they are, broken UTF-8 is replaced.
     ///
     /// # Errors
-    /// There are more than `limits::PARAMETERS_MAX`.
+    /// There are more than `limits::PARAMETERS_MAX`, or a long one is no UTF-8.
     pub(crate) fn parse(query: &[u8], form: &[u8]) -> Result<Self, Failure> {
         let mut bytes = Vec::with_capacity(query.len() + form.len());
         let mut pairs = Vec::with_capacity(8);
@@ -45,8 +48,8 @@ impl Fields {
                 continue;
             }
             let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-            let name = decode(&pair[..equals], &mut bytes);
-            let value = decode(pair.get(equals + 1..).unwrap_or_default(), &mut bytes);
+            let name = decode(&pair[..equals], &mut bytes)?;
+            let value = decode(pair.get(equals + 1..).unwrap_or_default(), &mut bytes)?;
             pairs.push((name, value));
         }
         // Every part of it is valid; what is not would be a mistake here, and names nothing.
@@ -151,7 +154,7 @@ impl Fields {
 }
 
 /// Appends what a part of a query or a form says.
-fn decode(part: &[u8], into: &mut Vec<u8>) -> Span {
+fn decode(part: &[u8], into: &mut Vec<u8>) -> Result<Span, Failure> {
     let start = into.len();
     for (position, words) in part.split(|byte| *byte == b'+').enumerate() {
         if position > 0 {
@@ -165,11 +168,14 @@ fn decode(part: &[u8], into: &mut Vec<u8>) -> Span {
     }
     let said = into.get(start..).unwrap_or_default();
     if std::str::from_utf8(said).is_err() {
+        if said.len() > BROKEN_BYTES_MAX {
+            return Err(Failure::invalid("a parameter is no UTF-8"));
+        }
         let replaced = String::from_utf8_lossy(said).into_owned();
         into.truncate(start);
         into.extend_from_slice(replaced.as_bytes());
     }
-    Span { start, end: into.len() }
+    Ok(Span { start, end: into.len() })
 }
 
 /// Which page of a list.
@@ -261,6 +267,15 @@ mod tests {
                 form_urlencoded::parse(&bytes).into_owned().collect();
             assert_eq!(params.pairs(), expected, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_long_text_that_is_no_text_is_refused() {
+        let form = |count: usize| [b"content=".to_vec(), vec![0xff; count]].concat();
+        let params = Fields::parse(b"", &form(BROKEN_BYTES_MAX)).expect("short");
+        let content = params.text(field::CONTENT).map(str::len);
+        assert_eq!(content, Some(3 * BROKEN_BYTES_MAX));
+        assert!(Fields::parse(b"", &form(BROKEN_BYTES_MAX + 1)).is_err());
     }
 
     #[test]
