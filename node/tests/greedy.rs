@@ -520,6 +520,14 @@ fn one_message_takes_three_times_its_bytes_at_most() {
             ),
         ),
         (
+            "metadata that is a list",
+            "InstanceRequest",
+            format!(
+                "{{\"serviceName\":\"s\",\"instance\":{{\"metadata\":{{\"a\":{}}}}}}}",
+                list("0")
+            ),
+        ),
+        (
             "names that are known",
             "ConfigFuzzyWatchRequest",
             format!("{{\"receivedGroupKeys\":{}}}", list("\"\"")),
