@@ -106,6 +106,8 @@ struct Read {
     call: Call,
     fields: Fields,
     user: Option<Arc<Login>>,
+    /// It is longer than what is decoded where it came in.
+    is_large: bool,
 }
 
 /// How far a call came.
@@ -118,23 +120,49 @@ enum Begun {
 type Serve = Box<dyn Fn(&Arc<State>, Permission, Read) -> Result<Begun, Failure> + Send + Sync>;
 
 fn serve<T: About>(decode: Decode<T>, handler: Handler<T>) -> Serve {
+    let handler = Arc::new(handler);
     Box::new(move |state, permission, read| {
-        let Read { call: Call { uri, headers, ip, body, .. }, fields, user } = read;
-        let parts = Parts { fields: &fields, uri: &uri, headers: &headers, body: &body };
-        let about = decode(&parts)?;
-        state.access.check(permission, user.as_deref(), &about)?;
-        let is_v3 = uri.path().contains("/v3/");
-        let ask = Ask { about, params: fields, headers, ip, user, is_v3 };
-        Ok(match &handler {
-            Handler::Now(handler) => Begun::Answered(handler(state, &ask)),
-            Handler::Later(handler) => Begun::Waits(handler(Arc::clone(state), ask)),
-            Handler::NowOrLater(now, later) => match now(state, &ask) {
+        if !read.is_large {
+            return handler.begin(state, permission, decoded(decode, read)?);
+        }
+        let (state, handler) = (Arc::clone(state), Arc::clone(&handler));
+        Ok(Begun::Waits(Box::pin(async move {
+            // It takes a while, and others are served meanwhile.
+            let ask = smol::unblock(move || decoded(decode, read)).await?;
+            match handler.begin(&state, permission, ask)? {
+                Begun::Answered(outcome) => outcome,
+                Begun::Waits(pending) => pending.await,
+            }
+        })))
+    })
+}
+
+fn decoded<T>(decode: Decode<T>, read: Read) -> Result<Ask<T>, Failure> {
+    let Read { call: Call { uri, headers, ip, body, .. }, fields, user, .. } = read;
+    let about = decode(&Parts { fields: &fields, uri: &uri, headers: &headers, body: &body })?;
+    let is_v3 = uri.path().contains("/v3/");
+    Ok(Ask { about, params: fields, headers, ip, user, is_v3 })
+}
+
+impl<T: About> Handler<T> {
+    /// Asks whether a call may be made, and begins it.
+    fn begin(
+        &self,
+        state: &Arc<State>,
+        permission: Permission,
+        ask: Ask<T>,
+    ) -> Result<Begun, Failure> {
+        state.access.check(permission, ask.user.as_deref(), &ask.about)?;
+        Ok(match self {
+            Self::Now(handler) => Begun::Answered(handler(state, &ask)),
+            Self::Later(handler) => Begun::Waits(handler(Arc::clone(state), ask)),
+            Self::NowOrLater(now, later) => match now(state, &ask) {
                 Some(outcome) => Begun::Answered(outcome),
                 None => Begun::Waits(later(Arc::clone(state), ask)),
             },
-            Handler::LongPoll(handler) => Begun::Waits(handler(Arc::clone(state), ask)),
+            Self::LongPoll(handler) => Begun::Waits(handler(Arc::clone(state), ask)),
         })
-    })
+    }
 }
 
 /// A method and a path with what serves them.
@@ -165,9 +193,10 @@ impl Route {
         if needs_user {
             user = access.user_of_headers(state.now(), &call.headers)?;
         }
+        let is_large = call.body.len() > limits::INLINE_BYTES_MAX;
         let form = call.take_form();
         // Its fields are a copy, and it may be thirty megabytes: it goes as soon as they are made.
-        let fields = if form.len() > limits::INLINE_BYTES_MAX {
+        let fields = if is_large {
             let uri = call.uri.clone();
             smol::unblock(move || Fields::of(&uri, &form)).await?
         } else {
@@ -180,7 +209,7 @@ impl Route {
         } else if access.is_on() && user.is_none() {
             user = access.shown(state.now(), &call.headers, &fields);
         }
-        match (self.serve)(state, self.permission, Read { call, fields, user })? {
+        match (self.serve)(state, self.permission, Read { call, fields, user, is_large })? {
             Begun::Answered(outcome) => outcome,
             Begun::Waits(pending) if self.is_long => pending.await,
             Begun::Waits(pending) => {
