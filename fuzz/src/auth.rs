@@ -2,16 +2,8 @@
 
 use nacolet_auth::{Action, Actions, Begin, Command, Kind, Loader, Name, Pattern, Resource, Users};
 
-use crate::replica::{self, Replica};
+use crate::replica::Replica;
 use crate::source::Source;
-
-pub(crate) fn apply(data: &[u8]) {
-    replica::apply::<Users>(data);
-}
-
-pub(crate) fn load(data: &[u8]) {
-    replica::load::<Users>(data);
-}
 
 impl Replica for Users {
     type Command = Command;

@@ -5,17 +5,9 @@ use nacolet_config::{
 };
 use nacolet_model::WallTime;
 
-use crate::replica::{self, Replica};
+use crate::replica::Replica;
 use crate::source::Source;
 use crate::words;
-
-pub(crate) fn apply(data: &[u8]) {
-    replica::apply::<Store>(data);
-}
-
-pub(crate) fn load(data: &[u8]) {
-    replica::load::<Store>(data);
-}
 
 impl Replica for Store {
     type Command = Command;

@@ -31,6 +31,11 @@ pub mod seeds;
 mod source;
 mod words;
 
+use nacolet_auth::Users;
+use nacolet_config::Store;
+use nacolet_lock::Locks;
+use nacolet_registry::Registry;
+
 /// One thing to fuzz.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
@@ -59,14 +64,14 @@ pub const TARGETS: [Target; 27] = [
     target("records", 1_024, disk::records),
     target("snapshot", 8_192, disk::snapshot),
     // What is applied, captured, loaded, and goes on.
-    target("config_apply", 1_024, config::apply),
-    target("registry_apply", 1_024, registry::apply),
-    target("lock_apply", 1_024, lock::apply),
-    target("auth_apply", 1_024, auth::apply),
-    target("config_load", 8_192, config::load),
-    target("registry_load", 8_192, registry::load),
-    target("lock_load", 4_096, lock::load),
-    target("auth_load", 4_096, auth::load),
+    target("config_apply", 1_024, replica::apply::<Store>),
+    target("registry_apply", 1_024, replica::apply::<Registry>),
+    target("lock_apply", 1_024, replica::apply::<Locks>),
+    target("auth_apply", 1_024, replica::apply::<Users>),
+    target("config_load", 8_192, replica::load::<Store>),
+    target("registry_load", 8_192, replica::load::<Registry>),
+    target("lock_load", 4_096, replica::load::<Locks>),
+    target("auth_load", 4_096, replica::load::<Users>),
     // What clients send, parts of bodies.
     target("multipart", 4_096, archive::multipart),
     target("archive", 8_192, archive::unpack),

@@ -3,16 +3,8 @@
 use nacolet_lock::{Acquire, Command, Loader, Locks, Release, Stamp};
 use nacolet_model::Duration;
 
-use crate::replica::{self, Replica};
+use crate::replica::Replica;
 use crate::source::Source;
-
-pub(crate) fn apply(data: &[u8]) {
-    replica::apply::<Locks>(data);
-}
-
-pub(crate) fn load(data: &[u8]) {
-    replica::load::<Locks>(data);
-}
 
 impl Replica for Locks {
     type Command = Command;

@@ -8,17 +8,9 @@ use nacolet_registry::{
     RegistrySettings, Request, Selector, ServiceMeta, Switch,
 };
 
-use crate::replica::{self, Replica};
+use crate::replica::Replica;
 use crate::source::Source;
 use crate::words;
-
-pub(crate) fn apply(data: &[u8]) {
-    replica::apply::<Registry>(data);
-}
-
-pub(crate) fn load(data: &[u8]) {
-    replica::load::<Registry>(data);
-}
 
 /// Commands are applied at one moment: what time does is the business of `distro`.
 const NOW: Instant = Instant::from_millis(1_000);

@@ -277,18 +277,14 @@ impl Query {
         let wire: Wire = object(json)?;
         let Wire { request_id: id, namespace, service_name, group_name, cluster, .. } = wire;
         let healthy_only = wire.healthy_only.or(wire.health_only).unwrap_or(false);
-        let look = || {
-            let service = target(namespace.as_ref(), group_name.as_ref(), service_name.as_ref())?;
-            Ok((service, clusters(cluster)?))
-        };
-        match look() {
-            Ok((service, clusters)) => Ok(Self { id, service, clusters, healthy_only }),
-            // The answer must have a list; where there is none, the error speaks for itself.
-            Err(refusal) => Err(unread(id.as_deref(), &refusal)),
-        }
+        let unread = |refusal| unread(id.as_deref(), &refusal);
+        let service = target(namespace.as_ref(), group_name.as_ref(), service_name.as_ref());
+        let (service, clusters) = (service.map_err(unread)?, clusters(cluster).map_err(unread)?);
+        Ok(Self { id, service, clusters, healthy_only })
     }
 }
 
+/// The answer must have a list; where there is none, the error speaks for itself.
 fn unread(id: Option<&str>, refusal: &Refusal) -> Unread {
     Unread::Refused(error(id, refusal))
 }
@@ -356,16 +352,11 @@ impl Subscribing {
         }
         let wire: Wire = object(json)?;
         let Wire { request_id: id, namespace, service_name, group_name, subscribe, .. } = wire;
-        let look = || {
-            let service = target(namespace.as_ref(), group_name.as_ref(), service_name.as_ref())?;
-            Ok((service, clusters(wire.clusters)?))
-        };
-        match look() {
-            Ok((service, clusters)) => {
-                Ok(Self { id, service, clusters, subscribe: subscribe.unwrap_or(true) })
-            }
-            Err(refusal) => Err(unread(id.as_deref(), &refusal)),
-        }
+        let unread = |refusal| unread(id.as_deref(), &refusal);
+        let service = target(namespace.as_ref(), group_name.as_ref(), service_name.as_ref());
+        let service = service.map_err(unread)?;
+        let clusters = clusters(wire.clusters).map_err(unread)?;
+        Ok(Self { id, service, clusters, subscribe: subscribe.unwrap_or(true) })
     }
 }
 

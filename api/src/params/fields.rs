@@ -52,8 +52,8 @@ impl Fields {
             let value = decode(pair.get(equals + 1..).unwrap_or_default(), &mut bytes)?;
             pairs.push((name, value));
         }
-        // Every part of it is valid; what is not would be a mistake here, and names nothing.
-        let text = String::from_utf8(bytes).unwrap_or_default();
+        // Every part of it is valid.
+        let text = String::from_utf8(bytes).map_err(|error| Failure::invalid(error.to_string()))?;
         Ok(Self { text, pairs })
     }
 
