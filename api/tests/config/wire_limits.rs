@@ -156,14 +156,11 @@ fn bodies_have_a_memory_together() {
         ..Settings::default()
     });
     let mut greedy = wire.connect();
-    let head = |length: usize| {
-        format!("POST /nacos/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
-    };
-    greedy.write_all(head(95_001).as_bytes()).expect("sends");
+    greedy.write_all(login_head(95_001).as_bytes()).expect("sends");
     greedy.write_all(&[b'x'; 95_000]).expect("sends");
     eventually("the second body is refused", || {
         let mut stream = wire.connect();
-        stream.write_all(head(10_000).as_bytes()).expect("sends");
+        stream.write_all(login_head(10_000).as_bytes()).expect("sends");
         pour(&mut stream, &[b'x'; 10_000]);
         let response = read_response(&mut stream);
         status(&response) == "503" && response.contains("retry-after: 1")
@@ -171,7 +168,7 @@ fn bodies_have_a_memory_together() {
     greedy.write_all(b"x").expect("sends");
     assert_eq!(status(&read_response(&mut greedy)), "200", "who was there first is served");
     let mut stream = wire.connect();
-    stream.write_all(head(10_000).as_bytes()).expect("sends");
+    stream.write_all(login_head(10_000).as_bytes()).expect("sends");
     stream.write_all(&[b'x'; 10_000]).expect("sends");
     assert_eq!(status(&read_response(&mut stream)), "200", "and then there is room again");
 }
@@ -256,6 +253,18 @@ fn http_1_1_wants_one_host_and_http_1_0_none() {
     }
 }
 
+fn login_head(length: usize) -> String {
+    format!("POST /nacos/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
+}
+
+/// A call that stops 110 kB before the end of its body.
+fn greedy(wire: &Wire) -> TcpStream {
+    let mut stream = wire.connect();
+    stream.write_all(login_head(500_000).as_bytes()).expect("sends");
+    stream.write_all(&[b'x'; 390_000]).expect("sends");
+    stream
+}
+
 #[test]
 fn large_bodies_do_not_take_the_room_of_small_ones() {
     let wire = Wire::start(Settings {
@@ -263,15 +272,10 @@ fn large_bodies_do_not_take_the_room_of_small_ones() {
         bodies_reserve_bytes: 800_000,
         ..Settings::default()
     });
-    let head = |length: usize| {
-        format!("POST /nacos/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
-    };
-    let mut greedy = wire.connect();
-    greedy.write_all(head(500_000).as_bytes()).expect("sends");
-    greedy.write_all(&[b'x'; 390_000]).expect("sends");
+    let greedy = greedy(&wire);
     let body = |length: usize| {
         let mut stream = wire.connect();
-        stream.write_all(head(length).as_bytes()).expect("sends");
+        stream.write_all(login_head(length).as_bytes()).expect("sends");
         pour(&mut stream, &vec![b'x'; length]);
         status(&read_response(&mut stream)).to_owned()
     };
@@ -288,15 +292,10 @@ fn a_body_that_stands_still_goes_when_another_one_needs_its_room() {
         bodies_reserve_bytes: 0,
         ..Settings::default()
     });
-    let head = |length: usize| {
-        format!("POST /nacos/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
-    };
-    let mut greedy = wire.connect();
-    greedy.write_all(head(500_000).as_bytes()).expect("sends");
-    greedy.write_all(&[b'x'; 390_000]).expect("sends");
+    let mut greedy = greedy(&wire);
     let body = || {
         let mut stream = wire.connect();
-        stream.write_all(head(100_000).as_bytes()).expect("sends");
+        stream.write_all(login_head(100_000).as_bytes()).expect("sends");
         pour(&mut stream, &[b'x'; 100_000]);
         status(&read_response(&mut stream)).to_owned()
     };
