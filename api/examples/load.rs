@@ -1,6 +1,6 @@
-//! Load over gRPC, for BENCHMARKS.md: many idle connections, time from a change to its notices, and the
-//! server's CPU per request. It shares the client of the tests, which knows nothing of the server's
-//! encoding. Any server that speaks the protocol of Nacos can be measured.
+//! Load over gRPC, for BENCHMARKS.md: many idle connections, time from a change to its notices, and
+//! the server's CPU per request. It shares the client of the tests, which knows nothing of the
+//! server's encoding. Any server that speaks the protocol of Nacos can be measured.
 //!
 //! ```text
 //! load idle   ADDRESS PID CONNECTIONS SECONDS
@@ -9,8 +9,8 @@
 //! load gone   ADDRESS,ADDRESS,ADDRESS ROUNDS
 //! ```
 //!
-//! `gone` kills a process that has registered at the first address, and waits until subscribers at all
-//! of them have heard that its instance is gone.
+//! `gone` kills a process that has registered at the first address, and waits until subscribers at
+//! all of them have heard that its instance is gone.
 #![allow(clippy::print_stdout, reason = "a program that tells figures")]
 #![expect(clippy::disallowed_methods, reason = "a program that takes times")]
 

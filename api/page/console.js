@@ -1,5 +1,5 @@
-// The console: a page over the public HTTP API of this node. What comes from the API enters the page as
-// text only, never as HTML.
+// The console: a page over the public HTTP API of this node. What comes from the API enters the
+// page as text only, never as HTML.
 "use strict";
 
 const CONFIGS = "/nacos/v1/cs/configs";
@@ -42,7 +42,7 @@ function el(name, attributes, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes ?? {})) {
     if (typeof value === "function") element.addEventListener(key, value);
-    else if (value !== false && value !== undefined) element.setAttribute(key, value);
+    else if (value !== false && value !== undefined && value !== null) element.setAttribute(key, value);
   }
   element.append(...children.filter((child) => child !== null));
   return element;
@@ -224,10 +224,10 @@ async function history(item, page = 1) {
     { search: "accurate", ...named(item), pageNo: page, pageSize: PAGE_SIZE });
   const rows = found.pageItems.map((entry) => [
     when(entry.lastModifiedTime), OPERATIONS[entry.opType.trim()] ?? entry.opType, entry.srcIp,
-    entry.publishType, entry.md5, button("Look", () => compare(item, entry.id))]);
+    entry.publishType, button("Look", () => compare(item, entry.id))]);
   show(mine, el("h2", {}, `History of ${item.dataId}`),
     el("div", { class: "row" }, button("Back", () => configs())),
-    table(["When", "What", "From", "Kind", "MD5 before", ""], rows, "Nothing is remembered."),
+    table(["When", "What", "From", "Kind", ""], rows, "Nothing is remembered."),
     pager(page, found.pagesAvailable, (to) => history(item, to)));
 }
 
@@ -362,7 +362,7 @@ async function namespacePage() {
     field("Id (made up when empty)", input("customNamespaceId")),
     field("Description", input("namespaceDesc")), el("button", {}, "Create"));
   show(mine, el("h2", {}, "Namespaces"),
-    table(["Name", "Id", "Description", "Configurations", ""], rows, "None."), create);
+    table(["Name", "Id", "Description", "Configs", ""], rows, "None."), create);
 }
 
 async function createNamespace(form) {
@@ -390,7 +390,7 @@ async function cluster() {
   const members = raft?.members.map((member) =>
     [member.node_id, member.address, member.role, member.match_index, member.state]);
   show(mine, el("h2", {}, "Cluster"),
-    el("p", {}, `Nacolet ${state.nacolet_version}, as Nacos ${state.version}, ${state.standalone_mode}`),
+    el("p", {}, `Nacolet ${state.nacolet_version}, as Nacos ${state.version}, ${state.startup_mode}`),
     table(["Address", "State", "Node id", "Votes", "Version"], rows, "No member."),
     el("h2", {}, "Raft"),
     raft ? el("p", {}, `Term ${raft.term}, committed ${raft.commit_index}, applied ${raft.applied_index}, ` +
@@ -409,7 +409,8 @@ async function learnGuarded() {
   return isGuarded;
 }
 
-// What is being edited comes back when the same user logs in again, or anybody where nobody was known.
+// What is being edited comes back when the same user logs in again, or anybody where nobody was
+// known.
 function askWho() {
   const kept = main.querySelector("textarea") && { name: session?.name, children: [...main.childNodes] };
   setSession(null);

@@ -1,93 +1,60 @@
-//! The Nacos protocols, HTTP and gRPC. Everything that only Nacos clients know lives here: paths, spellings,
-//! status codes, JSON shapes. What is *done* is decided by the config and registry cores, which this
-//! crate reads through shared locks and writes to through one bounded channel (`request`).
+//! The Nacos protocols, HTTP and gRPC. Everything that only Nacos clients know lives here: paths,
+//! spellings, status codes, JSON shapes. What is *done* is decided by the config and registry
+//! cores, which this crate reads through shared locks and writes to through one bounded channel
+//! (`request`).
 //!
-//! Reading order: `request` is the port to the node, `router` has every path on one page, `call` is
-//! what a handler gets and gives, `params` and `status` turn Nacos's words into model types and errors
-//! into Nacos's words; then one file per family of paths; `places` and `pool` bound what clients hold,
-//! `connection` owns the sockets of HTTP, `grpc` is everything of the other protocol.
+//! Folders are floors: each uses those below it. Upwards: `port` is what is asked of the node,
+//! `http` one request and one answer, `access` who calls and whether they may, `state` what all
+//! handlers see, `route` the way from a path to its handler; then the families of paths, which
+//! `routes` lists: `node`, `config`, `naming`; `connection` has the sockets of HTTP, `grpc` the
+//! other protocol.
 //!
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use nacolet_api::{Port, Server, Settings, connection};
+//! use nacolet_api::{Port, Server, Settings, listen};
 //!
 //! fn serve(port: Port, address: std::net::SocketAddr) -> std::io::Result<()> {
 //!     let server = Server::new(Arc::new(port), Settings::default());
 //!     // One such call per api thread, each with a listener of its own on the same address.
-//!     smol::block_on(connection::serve(connection::listen(address)?, server))
+//!     smol::block_on(server.serve_http(listen(address)?))
 //! }
 //! ```
 
-// What every handler stands on.
-pub mod call;
-pub mod request;
-pub mod stage;
+mod connection;
 
-mod about;
-mod browser;
-mod json;
-mod origin;
-mod params;
-mod pieces;
-mod places;
-mod pool;
-mod router;
-mod server;
-mod status;
-mod ticker;
-mod time;
-mod users;
-
-// Sockets.
-pub mod connection;
-
-// gRPC.
-pub mod feed;
-pub mod grpc;
+mod grpc;
 
 // What the fuzz targets reach.
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 
-// Configs, namespaces, login.
 mod access;
-mod archive;
-mod capacity;
+mod bounds;
 mod config;
-mod config_v2;
-mod history;
-mod listener;
-mod namespace;
-mod search;
-
-// Naming and the node.
-mod address;
-mod beat;
-mod catalog;
-mod client;
-mod cluster;
-mod console;
-mod health;
-mod instance;
-mod list;
-mod members;
-pub mod membership;
+mod http;
 mod naming;
-mod operator;
-mod owners;
-mod page;
-mod prometheus;
-mod refused;
-mod service;
-mod shapes;
-mod spec;
-mod subscription;
-pub mod udp;
+mod net;
+mod node;
+mod port;
+mod route;
+mod routes;
+mod server;
+mod state;
 
-pub use access::{PasswordError, hash as hash_password};
-pub use origin::{Network, NetworkError};
-pub use request::{Facts, NodeStatus, Port, Request, WriteError};
-pub use router::{Permission, RouteInfo};
-pub use server::{Server, Settings};
-pub use stage::Stage;
+pub use access::rule::Permission;
+pub use access::{PasswordError, hash as hash_password, random_password};
+pub use bounds::origin::{Network, NetworkError};
+pub use http::answer::HttpAnswer;
+pub use http::call::{Call, address_text};
+pub use http::room::Room;
+pub use naming::udp;
+pub use net::{listen, loopback};
+pub use port::request::{Request, WriteError};
+pub use port::stage::Stage;
+pub use port::{
+    Facts, MemberStatus, NodeStatus, Port, feed, logs, moves, operate, request, stage, who,
+};
+pub use route::table::RouteInfo;
+pub use server::Server;
+pub use state::settings::Settings;

@@ -1,6 +1,6 @@
-//! What goes through the Raft log. A command is checked where it is made; whether it fits the users that
-//! there are is decided when it is applied. A file and wire format: append variants and fields, never
-//! reorder; golden bytes are at the end of this file.
+//! What goes through the Raft log. A command is checked where it is made; whether it fits the users
+//! that there are is decided when it is applied. A file and wire format: append variants and
+//! fields, never reorder; golden bytes are at the end of this file.
 
 use alloc::boxed::Box;
 
@@ -8,7 +8,9 @@ use nacolet_model::limits;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::{Actions, Pattern, PatternError};
-use crate::users::Key;
+
+/// Signs tokens.
+pub type Key = [u8; 32];
 
 /// Name of a user or a role, checked where it is made. One that is decoded has to be checked again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,7 +59,8 @@ pub enum NameError {
 /// One change of the users, their roles or what roles permit.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Makes the first user, an administrator, and the key of all tokens; refused once there is a user.
+    /// Makes the first administrator and the key of all tokens; refused once somebody administers.
+    /// A user of that name who is there gets this password.
     Begin(Begin),
     /// Makes a user.
     CreateUser {
@@ -85,7 +88,8 @@ pub enum Command {
         /// To whom.
         user: Name,
     },
-    /// Takes a role from a user, or from all. A role that nobody has any more loses its permissions.
+    /// Takes a role from a user, or from all. A role that nobody has any more loses its
+    /// permissions.
     RemoveRole {
         /// The role.
         role: Name,
@@ -110,11 +114,17 @@ pub enum Command {
         /// As it was permitted.
         actions: Actions,
     },
+    /// Makes the key of all tokens before anybody administers, so that there can be users while
+    /// nobody has to log in; nothing where there is a key.
+    Open {
+        /// Random bytes.
+        key: Key,
+    },
 }
 
 impl Command {
-    /// Whether it is one that a client may ask for: to be asked before it is proposed, wherever it comes
-    /// from. Applying asks again.
+    /// Whether it is one that a client may ask for: to be asked before it is proposed, wherever it
+    /// comes from. Applying asks again.
     ///
     /// # Errors
     /// See [`Invalid`].
@@ -140,6 +150,7 @@ impl Command {
                 role.check()?;
                 Ok(resource.check()?)
             }
+            Self::Open { key: _ } => Ok(()),
         }
     }
 }
@@ -164,15 +175,7 @@ pub enum Invalid {
 }
 
 /// Why applying a command changed nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    /// Whoever put it into the log did not check it.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    /// It does not fit the state.
-    #[error(transparent)]
-    Refused(#[from] CommandError),
-}
+pub type ApplyError = nacolet_model::ApplyError<Invalid, CommandError>;
 
 /// Names what is changed and hides hashes and keys: debug output ends in logs.
 impl core::fmt::Debug for Command {
@@ -186,6 +189,7 @@ impl core::fmt::Debug for Command {
             Self::RemoveRole { role, .. } => ("RemoveRole", role),
             Self::Permit { role, .. } => ("Permit", role),
             Self::Forbid { role, .. } => ("Forbid", role),
+            Self::Open { .. } => return f.write_str("Open"),
         };
         write!(f, "{what}({})", name.as_str())
     }
@@ -194,7 +198,7 @@ impl core::fmt::Debug for Command {
 /// See [`Command::Begin`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begin {
-    /// Name of the first user.
+    /// Name of the first administrator.
     pub user: Name,
     /// Hash of its password.
     pub hash: Box<str>,
@@ -240,7 +244,7 @@ pub enum CommandError {
     /// Nobody would be left who may administer.
     #[error("the last administrator stays")]
     LastAdministrator,
-    /// Nobody administers yet.
+    /// There is no key of tokens yet.
     #[error("there is no administrator: a node that is started with auth makes the first one")]
     NotBegun,
 }
@@ -278,13 +282,16 @@ mod tests {
         let forbid =
             Command::Forbid { role: role(), resource: resource(), actions: Actions::Write };
         check(forbid, b"\x07\x01r\x05a:b:c\x01");
+        check(Command::Open { key }, &[[8].as_slice(), &key].concat());
     }
 
     #[test]
     fn debug_output_has_no_secret() {
         let hash: Box<str> = "$2b$10$secret".into();
         let begin = Begin { user: name("n"), hash: hash.clone(), key: [0xab; 32] };
-        for command in [Command::Begin(begin), Command::SetPassword { user: name("n"), hash }] {
+        let (set, open) =
+            (Command::SetPassword { user: name("n"), hash }, Command::Open { key: [0xab; 32] });
+        for command in [Command::Begin(begin), set, open] {
             let shown = format!("{command:?}");
             assert!(!shown.contains("secret") && !shown.contains("171"), "{shown}");
         }

@@ -1,11 +1,11 @@
-//! Who may do what: users with the hash of their password, roles, and what a role permits, as Nacos has
-//! them. A pure state machine behind the Raft log, so all members know the same users and accept each
-//! other's tokens: the key that signs them is part of the state.
+//! Who may do what: users with the hash of their password, roles, and what a role permits, as Nacos
+//! has them. A pure state machine behind the Raft log, so all members know the same users and
+//! accept each other's tokens: the key that signs them is part of the state.
 //!
-//! What it does not do: hash passwords, make or check tokens, count failed tries. That needs clocks,
-//! chance and time to compute, and is the business of `api`. Reading order: `resource` says what a
-//! permission means, `command` is what goes through the log, `users` applies it, `snapshot` is the whole
-//! state.
+//! What it does not do: hash passwords, make or check tokens, count failed tries. That needs
+//! clocks, chance and time to compute, and is the business of `api`. Reading order: `resource` says
+//! what a permission means, `command` is what goes through the log, `users` applies it, `snapshot`
+//! is the whole state.
 //!
 //! ```
 //! use nacolet_auth::{Action, Begin, Command, Kind, Name, Resource, Users};
@@ -28,7 +28,7 @@ mod resource;
 mod snapshot;
 mod users;
 
-pub use command::{ApplyError, Begin, Command, CommandError, Invalid, Name, NameError, What};
-pub use resource::{Action, Actions, Kind, Pattern, PatternError, Resource};
+pub use command::{ApplyError, Begin, Command, CommandError, Invalid, Key, Name, NameError, What};
+pub use resource::{Action, Actions, Kind, Pattern, PatternError, Permission, Resource};
 pub use snapshot::{Capture, LoadError, Loader};
-pub use users::{ADMIN_ROLE, Key, Permission, User, Users};
+pub use users::{ADMIN_ROLE, User, Users};

@@ -1,6 +1,7 @@
-//! What a permission is about: a pattern of Nacos, `NAMESPACE:GROUP:config/NAME`, in which `*` stands
-//! for any text (Nacos `NacosRoleServiceImpl.hasPermission`). A question about many things at once has
-//! `*` where it means any, which only a `*` of the pattern covers.
+//! What a permission is about: a pattern of Nacos, `NAMESPACE:GROUP:config/NAME`, in which `*`
+//! stands for any text of one part (in Nacos, `NacosRoleServiceImpl.hasPermission`, across parts
+//! too). A question about many things at once has `*` where it means any, which only a `*` of the
+//! pattern covers.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -77,14 +78,14 @@ pub struct Resource<'a> {
     pub name: &'a str,
 }
 
-/// A resource as a permission names it, checked where it is made. One that is decoded has to be checked
-/// again.
+/// A resource as a permission names it, checked where it is made. One that is decoded has to be
+/// checked again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Pattern(Box<str>);
 
 impl Pattern {
-    /// Checks the text of a permission. Nacos calls the default namespace nothing, 3.x `public`: both are
-    /// kept as `public`.
+    /// Checks the text of a permission. Nacos calls the default namespace nothing, 3.x `public`:
+    /// both are kept as `public`.
     ///
     /// # Errors
     /// It has not three parts, or is too long.
@@ -114,8 +115,14 @@ impl Pattern {
         if Self::new(&self.0)? == *self { Ok(()) } else { Err(PatternError::Parts) }
     }
 
-    /// Whether it covers what is asked for. Its parts are compared one by one: a `*` in one of them stands for
-    /// no separator, so no name can be made that reaches from one into the next.
+    /// Whether it is about something in this namespace.
+    #[must_use]
+    pub fn reaches(&self, namespace: &str) -> bool {
+        self.0.split_once(':').is_some_and(|(own, _)| matches(own, namespace))
+    }
+
+    /// Whether it covers what is asked for. Its parts are compared one by one: a `*` in one of them
+    /// stands for no separator, so no name can be made that reaches from one into the next.
     #[must_use]
     pub fn covers(&self, asked: &Resource<'_>) -> bool {
         let (kind, other) = match asked.kind {
@@ -143,7 +150,8 @@ impl Pattern {
     }
 }
 
-/// Whether `text` is what `pattern` means, `*` being any text. Takes at most the product of both lengths.
+/// Whether `text` is what `pattern` means, `*` being any text. Takes at most the product of both
+/// lengths.
 fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut at, mut read) = (0, 0);
@@ -178,6 +186,15 @@ pub enum PatternError {
     TooLong,
 }
 
+/// What a role may do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Permission {
+    /// With what.
+    pub resource: Pattern,
+    /// What it may do.
+    pub actions: Actions,
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::borrow::ToOwned;
@@ -193,6 +210,20 @@ mod tests {
         let pattern = Pattern::new(pattern).expect("a pattern");
         let asked = Resource { namespace, group, kind, name };
         assert_eq!(pattern.covers(&asked), expected, "{pattern:?} {asked:?}");
+    }
+
+    #[test]
+    fn a_permission_reaches_into_its_namespaces_and_no_others() {
+        let check = |pattern: &str, namespace: &str, expected: bool| {
+            let pattern = Pattern::new(pattern).expect("a pattern");
+            assert_eq!(pattern.reaches(namespace), expected, "{pattern:?} {namespace}");
+        };
+        check("a:g:config/x", "a", true);
+        check("a:g:config/x", "b", false);
+        check("a*:*:*", "ab", true);
+        check("*:*:naming/*", "b", true);
+        check(":*:*", "public", true);
+        check(":*:*", "a", false);
     }
 
     #[test]

@@ -1,17 +1,18 @@
-//! The whole state out, for a Raft snapshot, and in again. Where there are no users there is no chunk: a
-//! snapshot without them is one that a version without them can read.
+//! The whole state out, for a Raft snapshot, and in again. Where there are no users there is no
+//! chunk: a snapshot without them is one that a version without them can read.
 //!
 //! A file and wire format: count up [`VERSION`] for a change. Golden bytes are at the end.
 
 use alloc::boxed::Box;
-use alloc::vec::{self, Vec};
+use alloc::vec::Vec;
 
 use nacolet_model::limits;
+use nacolet_model::replicated::{ChunkError, ChunkReader, ChunkWriter};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Name, check_hash};
-use crate::resource::{Actions, Pattern};
-use crate::users::{Key, Permission, User, Users};
+use crate::command::{Key, Name, check_hash};
+use crate::resource::{Actions, Pattern, Permission};
+use crate::users::{User, Users};
 
 /// Version of the format. A loader reads its own and no other.
 const VERSION: u8 = 1;
@@ -25,15 +26,6 @@ const ITEM_BYTES_MAX: usize = limits::PERMISSION_RESOURCE_BYTES_MAX
 
 const _: () = assert!(ITEMS_PER_CHUNK * ITEM_BYTES_MAX + 64 <= limits::SNAPSHOT_CHUNK_BYTES_MAX);
 
-#[derive(Serialize, Deserialize)]
-struct Header {
-    version: u8,
-    /// Position among the chunks, from 0.
-    number: u32,
-    /// Items in the chunks that follow.
-    left: u32,
-}
-
 /// In the order of the variants: each needs what stands before it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Item {
@@ -45,10 +37,7 @@ enum Item {
 
 /// The state at one moment, to be written out chunk by chunk.
 #[derive(Debug)]
-pub struct Capture {
-    items: vec::IntoIter<Item>,
-    chunks: u32,
-}
+pub struct Capture(ChunkWriter<(), Item>);
 
 impl Users {
     /// The whole state, which no longer needs the users.
@@ -67,23 +56,15 @@ impl Users {
             let (resource, actions) = (resource.clone(), *actions);
             Some(Item::Permission { role: name(role)?, resource, actions })
         });
-        let items: Vec<Item> = key.chain(users).chain(roles).chain(permissions).flatten().collect();
-        Capture { items: items.into_iter(), chunks: 0 }
+        let items = key.chain(users).chain(roles).chain(permissions).flatten().collect();
+        Capture(ChunkWriter::new(VERSION, (), items, ITEMS_PER_CHUNK))
     }
 }
 
 impl Capture {
     /// The next chunk, `None` after the last.
     pub fn next_chunk(&mut self) -> Option<Vec<u8>> {
-        let items: Vec<Item> = self.items.by_ref().take(ITEMS_PER_CHUNK).collect();
-        if items.is_empty() {
-            return None;
-        }
-        let left = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
-        let header = Header { version: VERSION, number: self.chunks, left };
-        self.chunks += 1;
-        // Plain values always encode.
-        postcard::to_allocvec(&(header, items)).ok()
+        self.0.next_chunk()
     }
 }
 
@@ -101,12 +82,26 @@ pub enum LoadError {
     Damaged,
 }
 
+impl From<ChunkError> for LoadError {
+    fn from(error: ChunkError) -> Self {
+        match error {
+            ChunkError::Version { found } => Self::Version { found },
+            ChunkError::Damaged => Self::Damaged,
+        }
+    }
+}
+
 /// Takes chunks in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Loader {
     users: Users,
-    chunks: u32,
-    left: usize,
+    chunks: ChunkReader<()>,
+}
+
+impl Default for Loader {
+    fn default() -> Self {
+        Self { users: Users::new(), chunks: ChunkReader::new(VERSION) }
+    }
 }
 
 impl Loader {
@@ -121,18 +116,7 @@ impl Loader {
     /// # Errors
     /// See [`LoadError`].
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), LoadError> {
-        if let Some(found) = chunk.first().copied().filter(|found| *found != VERSION) {
-            return Err(LoadError::Version { found });
-        }
-        let decoded: Result<((Header, Vec<Item>), _), _> = postcard::take_from_bytes(chunk);
-        let Ok(((header, items), [])) = decoded else { return Err(LoadError::Damaged) };
-        let left = usize::try_from(header.left).unwrap_or(usize::MAX);
-        let is_next = header.number == self.chunks
-            && (header.number == 0 || left.checked_add(items.len()) == Some(self.left));
-        if !is_next || items.is_empty() {
-            return Err(LoadError::Damaged);
-        }
-        (self.chunks, self.left) = (self.chunks + 1, left);
+        let ((), items) = self.chunks.read::<Item>(chunk)?;
         items.into_iter().try_for_each(|item| self.take(item))
     }
 
@@ -179,9 +163,9 @@ impl Loader {
         let users = self.users;
         let is_state = users.roles().count() <= limits::USER_ROLES_MAX
             && users.permissions().count() <= limits::PERMISSIONS_MAX
-            && users.is_empty() == users.users.is_empty()
-            && users.is_empty() != users.roles.contains_key(crate::ADMIN_ROLE);
-        if self.left == 0 && is_state { Ok(users) } else { Err(LoadError::Damaged) }
+            && users.users.len() + users.reserved() <= limits::USERS_MAX
+            && (!users.is_empty() || users.users.is_empty());
+        if self.chunks.is_whole() && is_state { Ok(users) } else { Err(LoadError::Damaged) }
     }
 }
 
@@ -253,6 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_without_an_administrator_is_a_state() {
+        let mut users = Users::new();
+        users.apply(1, Command::Open { key: [9; 32] }).expect("the first");
+        assert!(load(&chunks(&users)).is_ok_and(|loaded| loaded == users));
+        users.apply(2, Command::CreateUser { user: name("u"), hash: "h".into() }).expect("new");
+        assert!(load(&chunks(&users)).is_ok_and(|loaded| loaded == users));
+        users.key = None;
+        assert_eq!(load(&chunks(&users)).err(), Some(LoadError::Damaged));
+    }
+
+    #[test]
     fn what_is_missing_twice_or_of_another_version_is_refused() {
         let whole = chunks(&state(150));
         let [first, second, third] = whole.as_slice() else { panic!("three chunks") };
@@ -287,7 +282,8 @@ mod tests {
         let resource: Pattern = decoded(&text(&patterns, limits::PERMISSION_RESOURCE_BYTES_MAX));
         let hash: Box<str> = text(&["", "h", "$2b$10$x"], limits::PASSWORD_HASH_BYTES_MAX).into();
         let actions = Actions::Both;
-        match random.below(9) {
+        match random.below(10) {
+            8 => Command::Open { key: [2; 32] },
             0 => Command::Begin(Begin { user, hash, key: [1; 32] }),
             1 | 2 => Command::CreateUser { user, hash },
             3 => Command::SetPassword { user, hash },
@@ -331,7 +327,7 @@ mod tests {
         for _ in 0..20_000 {
             let mut chunk = golden.clone();
             for _ in 0..=random.below(2) {
-                let at = usize::try_from(random.below(golden.len() as u64)).expect("small");
+                let at = random.index(golden.len());
                 chunk[at] = u8::try_from(random.below(256)).expect("a byte");
             }
             if let Ok(users) = load(&[chunk]) {

@@ -5,11 +5,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use nacolet_model::limits;
 
-use crate::command::{ApplyError, Begin, Command, CommandError, Name, What};
-use crate::resource::{Action, Actions, Pattern, Resource};
-
-/// Signs tokens.
-pub type Key = [u8; 32];
+use crate::command::{ApplyError, Begin, Command, CommandError, Key, Name, What};
+use crate::resource::{Action, Permission, Resource};
 
 /// The role of those who may do everything (Nacos `AuthConstants.GLOBAL_ADMIN_ROLE`).
 pub const ADMIN_ROLE: &str = "ROLE_ADMIN";
@@ -21,15 +18,6 @@ pub struct User {
     pub hash: Box<str>,
     /// Log index of the command that set the password: a token made before is worth nothing.
     pub since: u64,
-}
-
-/// What a role may do.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Permission {
-    /// With what.
-    pub resource: Pattern,
-    /// What it may do.
-    pub actions: Actions,
 }
 
 /// All of them.
@@ -57,13 +45,19 @@ impl Users {
         Self::default()
     }
 
-    /// Whether nobody has ever been made a user.
+    /// Whether there is no key of tokens, and so no user.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.key.is_none()
     }
 
-    /// What signs tokens; nothing while there is no user.
+    /// Whether somebody administers; from then on somebody always does.
+    #[must_use]
+    pub fn has_admin(&self) -> bool {
+        self.roles.contains_key(ADMIN_ROLE)
+    }
+
+    /// What signs tokens; nothing before there is a user.
     #[must_use]
     pub fn key(&self) -> Option<&Key> {
         self.key.as_ref()
@@ -109,6 +103,17 @@ impl Users {
                 .any(|(role, all)| self.has(role, user) && all.iter().any(covers))
     }
 
+    /// Whether this user may do anything at all in a namespace.
+    #[must_use]
+    pub fn reaches(&self, user: &str, namespace: &str) -> bool {
+        let reaches = |permission: &Permission| permission.resource.reaches(namespace);
+        self.is_admin(user)
+            || self
+                .permissions
+                .iter()
+                .any(|(role, all)| self.has(role, user) && all.iter().any(reaches))
+    }
+
     fn has(&self, role: &str, user: &str) -> bool {
         self.roles.get(role).is_some_and(|users| users.contains(user))
     }
@@ -118,8 +123,8 @@ impl Users {
     /// # Errors
     /// See [`ApplyError`]; nothing changed.
     pub fn apply_logged(&mut self, index: u64, command: Command) -> Result<(), ApplyError> {
-        command.check()?;
-        Ok(self.apply(index, command)?)
+        command.check().map_err(ApplyError::Invalid)?;
+        self.apply(index, command).map_err(ApplyError::Refused)
     }
 
     /// Applies a command that is known to be valid, see [`Self::apply_logged`].
@@ -127,7 +132,7 @@ impl Users {
     /// # Errors
     /// It does not fit; nothing changed.
     pub fn apply(&mut self, index: u64, command: Command) -> Result<(), CommandError> {
-        if self.is_empty() && !matches!(command, Command::Begin(_)) {
+        if self.is_empty() && !matches!(command, Command::Begin(_) | Command::Open { .. }) {
             return Err(CommandError::NotBegun);
         }
         match command {
@@ -150,24 +155,35 @@ impl Users {
             Command::Forbid { role, resource, actions } => {
                 self.forbid(role.as_str(), &Permission { resource, actions })
             }
+            Command::Open { key } => {
+                self.key.get_or_insert(key);
+                Ok(())
+            }
         }
     }
 
+    /// There is room, see [`Self::reserved`].
     fn begin(&mut self, index: u64, begin: Begin) -> Result<(), CommandError> {
-        if !self.is_empty() {
+        if self.has_admin() {
             return Err(CommandError::Exists(What::User));
         }
         let Begin { user, hash, key } = begin;
         self.key = Some(key);
-        self.create(index, &user, hash)?;
-        self.add_role(ADMIN_ROLE, user.as_str())
+        self.users.insert(user.as_str().into(), User { hash, since: index });
+        self.roles.entry(ADMIN_ROLE.into()).or_default().insert(user.as_str().into());
+        Ok(())
+    }
+
+    /// Places that nobody but the first administrator gets.
+    pub(crate) fn reserved(&self) -> usize {
+        usize::from(!self.has_admin())
     }
 
     fn create(&mut self, index: u64, user: &Name, hash: Box<str>) -> Result<(), CommandError> {
         if self.users.contains_key(user.as_str()) {
             return Err(CommandError::Exists(What::User));
         }
-        if self.users.len() >= limits::USERS_MAX {
+        if self.users.len() + self.reserved() >= limits::USERS_MAX {
             return Err(CommandError::TooMany(What::User));
         }
         self.users.insert(user.as_str().into(), User { hash, since: index });
@@ -198,7 +214,7 @@ impl Users {
         if self.has(role, user) {
             return Err(CommandError::Exists(What::Role));
         }
-        if self.roles().count() >= limits::USER_ROLES_MAX {
+        if self.roles().count() + self.reserved() >= limits::USER_ROLES_MAX {
             return Err(CommandError::TooMany(What::Role));
         }
         self.roles.entry(role.into()).or_default().insert(user.into());
@@ -262,8 +278,8 @@ impl Users {
         assert!(self.permissions.keys().all(|role| self.roles.contains_key(role)));
         assert!(self.roles.values().all(|users| !users.is_empty()));
         assert!(self.permissions.values().all(|all| !all.is_empty()));
-        assert_eq!(self.is_empty(), self.users.is_empty());
-        assert_eq!(self.is_empty(), !self.roles.contains_key(ADMIN_ROLE), "nobody administers");
+        assert!(!self.is_empty() || self.users.is_empty(), "users without a key of tokens");
+        assert!(self.users.len() + self.reserved() <= limits::USERS_MAX);
     }
 }
 
@@ -274,7 +290,7 @@ mod tests {
     use nacolet_model::Prng;
 
     use super::*;
-    use crate::resource::Kind;
+    use crate::resource::{Actions, Kind, Pattern};
 
     fn name(text: &str) -> Name {
         Name::new(text).expect("a name")
@@ -327,6 +343,39 @@ mod tests {
         assert_eq!(again, Err(CommandError::Exists(What::User)));
         assert_eq!((users.key().copied(), users.user("other").is_none()), (key, true));
         assert!(users.is_admin("root"));
+    }
+
+    #[test]
+    fn users_may_be_there_before_an_administrator() {
+        let mut users = Users::new();
+        let open = |byte| Command::Open { key: [byte; 32] };
+        assert_eq!(users.apply(1, open(7)), Ok(()));
+        assert_eq!(users.apply(2, open(8)), Ok(()));
+        assert_eq!(users.key(), Some(&[7; 32]), "one key");
+        assert_eq!(users.apply(3, create("root")), Ok(()));
+        assert_eq!(users.apply(4, role("r", "root")), Ok(()));
+        assert!(!users.is_admin("root") && !users.has_admin());
+        for number in 0..limits::USERS_MAX - 2 {
+            assert_eq!(users.apply(5, create(&format!("u{number}"))), Ok(()));
+        }
+        let refused = users.apply(6, create("more"));
+        assert_eq!(refused, Err(CommandError::TooMany(What::User)), "one place is kept");
+        users.invariants();
+        assert_eq!(users.apply(9, begin("other")), Ok(()), "whatever strangers made");
+        assert_eq!(users.key(), Some(&[1; 32]), "a token of before is worth nothing");
+        assert_eq!(users.apply(10, begin("root")), Err(CommandError::Exists(What::User)));
+        users.invariants();
+    }
+
+    #[test]
+    fn the_first_administrator_takes_its_name_over() {
+        let mut users = Users::new();
+        assert_eq!(users.apply(1, Command::Open { key: [7; 32] }), Ok(()));
+        let mine = Command::CreateUser { user: name("root"), hash: "of a stranger".into() };
+        assert_eq!(users.apply(2, mine), Ok(()));
+        assert_eq!(users.apply(3, begin("root")), Ok(()));
+        let root = users.user("root").expect("there");
+        assert_eq!((&*root.hash, root.since, users.is_admin("root")), ("h", 3, true));
     }
 
     #[test]
@@ -427,14 +476,16 @@ mod tests {
     fn random_commands_keep_the_invariants() {
         let mut random = Prng::new(3);
         for _ in 0..200 {
-            let mut users = begun();
+            let mut users = Users::new();
             for index in 2..100 {
                 let mut pick =
                     |prefix: &str, count| name(&format!("{prefix}{}", random.below(count)));
                 let (user, some) = (pick("u", 4), pick("r", 3));
                 let some = if random.below(5) == 0 { name(ADMIN_ROLE) } else { some };
                 let (resource, actions) = (pattern("a:b:c"), Actions::Both);
-                let command = match random.below(8) {
+                let command = match random.below(10) {
+                    8 => Command::Open { key: [2; 32] },
+                    9 => begin("root"),
                     0 | 1 => Command::CreateUser { user, hash: "h".into() },
                     2 => Command::RemoveUser { user },
                     3 | 4 => Command::AddRole { role: some, user },
@@ -447,6 +498,7 @@ mod tests {
                     assert!(users == before, "what is refused changes nothing");
                 }
                 users.invariants();
+                assert!(users.has_admin() || !before.has_admin(), "somebody always administers");
             }
         }
     }

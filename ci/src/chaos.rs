@@ -1,9 +1,11 @@
-//! `cargo ci chaos`: builds the rig, and a node unless one is named, and hands the rig its arguments.
+//! `cargo ci chaos`: builds the rig, and a node unless one is named, and hands the rig its
+//! arguments.
 
 use crate::process::{cargo, step};
 use crate::tree;
 
-/// Runs cycles of faults on real processes; true if every promise was kept and every fault happened.
+/// Runs cycles of faults on real processes; true if every promise was kept and every fault
+/// happened.
 pub(crate) fn run(arguments: &[&str]) -> bool {
     let root = tree::root();
     let mut node = cargo();

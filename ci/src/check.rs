@@ -4,14 +4,14 @@
 //! repeated here: `cargo test --workspace` is the other half of a complete check.
 
 use crate::process::{cargo, step};
-use crate::{layers, tidy, tree};
+use crate::{floors, layers, tidy, tree};
 use std::process::{Command, Stdio};
 
 /// The bare-metal target that keeps the cores `no_std`: a Cortex-M4 with a floating-point unit.
 const BARE_METAL_TARGET: &str = "thumbv7em-none-eabihf";
 
-/// Runs the steps; true if every one passed.
-pub(crate) fn run() -> bool {
+/// Runs the steps; true if every one passed. What prose says of `cargo ci` is held against `usage`.
+pub(crate) fn run(usage: &str) -> bool {
     let root = tree::root();
     let mut failed = Vec::new();
     let mut note = |title: &'static str, passed: bool| {
@@ -27,7 +27,8 @@ pub(crate) fn run() -> bool {
 
     note("fmt", step("fmt", &mut cargo(&["fmt", "--all", "--check"])));
     note("layers", tree::report("layers", &layers::problems(&root)));
-    note("tidy", tree::report("tidy", &tidy::problems(&root)));
+    note("floors", tree::report("floors", &floors::problems(&root)));
+    note("tidy", tree::report("tidy", &tidy::problems(&root, usage)));
     note("licences", licences(|| cargo(&["deny"])));
     let clippy = ["clippy", "--workspace", "--all-targets", "--keep-going", "--locked"];
     note("clippy", step("clippy", cargo(&clippy).args(["--", "-D", "warnings"])));

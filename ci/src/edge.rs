@@ -1,5 +1,5 @@
-//! `cargo ci edge`: the binaries for small Linux boxes, built static for each kind of processor, their
-//! size, and the README's commands against each of them, under QEMU where it is not ours.
+//! `cargo ci edge`: the binaries for small Linux boxes, built static for each kind of processor,
+//! their size, and the README's commands against each of them, under QEMU where it is not ours.
 //!
 //! What counts is one file that runs on any kernel without a C library, so a binary that asks for a
 //! dynamic loader fails here, and so does one that outgrew its bound. `--quick` builds without
@@ -13,8 +13,8 @@ use std::env;
 use std::fs;
 use std::process::Command;
 
-/// Largest binary in bytes, gRPC included. A gateway with 16 MiB of flash keeps two versions, and data
-/// beside them.
+/// Largest binary in bytes, gRPC included. A gateway with 16 MiB of flash keeps two versions, and
+/// data beside them.
 const BINARY_BYTES_MAX: usize = 7_000_000;
 
 /// The type of an ELF program header that names a dynamic loader.

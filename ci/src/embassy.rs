@@ -1,5 +1,5 @@
-//! `cargo ci embassy`: the Raft library on a microcontroller. Builds `raft/examples/embassy`, measures
-//! the image, runs it under QEMU and measures what it needed.
+//! `cargo ci embassy`: the Raft library on a microcontroller. Builds `raft/examples/embassy`,
+//! measures the image, runs it under QEMU and measures what it needed.
 //!
 //! The image ends with exit code 0 only when three members went through an election, 1,000 commands
 //! and the loss of a leader and agree; see its `main.rs`.

@@ -1,7 +1,10 @@
-//! `cargo ci fuzz`: libFuzzer on every target of `fuzz`, for so many seconds each, and what came of it.
-//! The programs are built by cargo-fuzz with the nightly compiler, AddressSanitizer and debug
-//! assertions. Inputs are gathered below `target/fuzz/corpus`; `--keep` puts the few that lead furthest
-//! into the tree, where `cargo test` replays them.
+//! `cargo ci fuzz`: libFuzzer on every target of `fuzz`, for so many seconds each, and what came of
+//! it. The programs are built by cargo-fuzz with the nightly compiler, AddressSanitizer and debug
+//! assertions. `--bare` is for long runs: it leaves away the sanitizer, which our own code without
+//! `unsafe` cannot set off, and what libFuzzer learns from comparisons, which the gathered inputs
+//! have in them already; so it tries several times as many inputs. Inputs are gathered below
+//! `target/fuzz/corpus`; `--keep` puts the few that lead furthest into the tree, where `cargo test`
+//! replays them.
 
 use crate::process::step;
 use crate::tree::{self, Problem};
@@ -14,16 +17,20 @@ const TABLE: &str = "fuzz/src/lib.rs";
 const TOOLS: &str =
     "fuzz wants: rustup toolchain install nightly; cargo install cargo-fuzz --locked";
 
-/// A hang, all memory of the process, and one large allocation are findings too. An import may unpack
-/// to 64 MiB, so that target has a bound of its own (`fuzz/src/archive.rs`) and memory for it.
+/// A hang, all memory of the process, and one large allocation are findings too. Time is that of
+/// the wall, so a hang is more than a busy machine lets a process wait for. An import may unpack to
+/// 64 MiB, so that target has a bound of its own (`fuzz/src/archive.rs`) and memory for it.
 const LIMITS: [&str; 4] =
-    ["-timeout=2", "-rss_limit_mb=512", "-malloc_limit_mb=16", "-print_final_stats=1"];
-/// Leaks are not looked for: nothing here manages memory by hand, and a thread that ends later than the
-/// program looks like one.
+    ["-timeout=10", "-rss_limit_mb=512", "-malloc_limit_mb=16", "-print_final_stats=1"];
+/// Leaks are not looked for: nothing here manages memory by hand, and a thread that ends later than
+/// the program looks like one.
 const SANITIZER: (&str, &str) = ("ASAN_OPTIONS", "detect_leaks=0");
+/// Files of the targets go below this folder where there is one: it is memory, so nobody waits for
+/// a disk.
+const MEMORY: &str = "/dev/shm";
 
-/// Inputs that `--keep` leaves in the tree for each target: enough to come to every part of it, few enough
-/// to be listed.
+/// Inputs that `--keep` leaves in the tree for each target: enough to come to every part of it, few
+/// enough to be listed.
 const KEPT_INPUTS_MAX: usize = 30;
 /// Their bytes; all targets together stay below the limit in `fuzz/tests/replay.rs`.
 const KEPT_BYTES_MAX: u64 = 18_000;
@@ -41,6 +48,7 @@ struct Target {
 struct Options<'a> {
     seconds: u64,
     keep: bool,
+    bare: bool,
     names: Vec<&'a str>,
 }
 
@@ -68,7 +76,7 @@ pub(crate) fn run(words: &[&str]) -> bool {
             return false;
         }
     };
-    let Some(programs) = build(&root, &options.names) else { return false };
+    let Some(programs) = build(&root, &options) else { return false };
     let place = root.join("target/fuzz");
     let mut outcomes = Vec::new();
     for target in &targets {
@@ -90,11 +98,12 @@ pub(crate) fn run(words: &[&str]) -> bool {
 }
 
 fn options<'a>(words: &[&'a str]) -> Result<Options<'a>, Problem> {
-    let mut options = Options { seconds: 60, keep: false, names: Vec::new() };
+    let mut options = Options { seconds: 60, keep: false, bare: false, names: Vec::new() };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match *word {
             "--keep" => options.keep = true,
+            "--bare" => options.bare = true,
             "--seconds" => {
                 let seconds = words.next().and_then(|word| word.parse().ok());
                 options.seconds =
@@ -137,8 +146,9 @@ fn nightly() -> Command {
     command
 }
 
-/// Builds the programs; the folder where they are.
-fn build(root: &Path, names: &[&str]) -> Option<PathBuf> {
+/// Builds the programs; the folder where they are. The two kinds have folders of their own, so that
+/// neither is built again after the other.
+fn build(root: &Path, options: &Options<'_>) -> Option<PathBuf> {
     let quiet = |command: &mut Command| {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
     };
@@ -148,12 +158,16 @@ fn build(root: &Path, names: &[&str]) -> Option<PathBuf> {
     }
     let mut command = nightly();
     command.current_dir(root.join(FOLDER)).args(["build", "--fuzz-dir", ".", "--release"]);
-    command.arg("--debug-assertions").env("CARGO_TARGET_DIR", root.join("target/fuzz"));
-    if let [one] = names {
+    let place = root.join(if options.bare { "target/fuzz/bare" } else { "target/fuzz" });
+    command.arg("--debug-assertions").env("CARGO_TARGET_DIR", &place);
+    if options.bare {
+        command.args(["--sanitizer", "none", "--no-trace-compares"]);
+    }
+    if let [one] = options.names.as_slice() {
         command.arg(one);
     }
     let built = step("fuzz build", &mut command);
-    built.then(|| root.join("target/fuzz/x86_64-unknown-linux-gnu/release"))
+    built.then(|| place.join("x86_64-unknown-linux-gnu/release"))
 }
 
 fn fuzz(
@@ -171,6 +185,10 @@ fn fuzz(
     let kept = root.join("fuzz/corpus").join(&target.name);
     let mut command = Command::new(programs.join(&target.name));
     command.env(SANITIZER.0, SANITIZER.1).args(LIMITS);
+    let memory = Some(Path::new(MEMORY)).filter(|memory| memory.is_dir());
+    let files = memory.unwrap_or(place).join(format!("nacolet-fuzz-{}", std::process::id()));
+    fs::create_dir_all(&files)?;
+    command.env("TMPDIR", &files);
     command.arg(format!("-max_total_time={seconds}"));
     command.arg(format!("-max_len={}", target.bytes_max));
     command.arg(format!("-artifact_prefix={}/", found.display())).arg(&gathered);
@@ -178,6 +196,7 @@ fn fuzz(
         command.arg(kept);
     }
     let output = command.stdin(Stdio::null()).output()?;
+    fs::remove_dir_all(&files)?;
     let told = String::from_utf8_lossy(&output.stderr);
     fs::write(place.join(format!("{}.log", target.name)), &*told)?;
     let findings: Vec<PathBuf> =
@@ -227,8 +246,8 @@ fn report(outcomes: &[Outcome]) -> bool {
     is_clean
 }
 
-/// Puts some of the inputs that together lead as far as all of them do into the tree. What is there already and
-/// is not named by a hash is a finding of the past or made by hand, and stays.
+/// Puts some of the inputs that together lead as far as all of them do into the tree. What is there
+/// already and is not named by a hash is a finding of the past or made by hand, and stays.
 fn keep(root: &Path, place: &Path, programs: &Path, target: &Target) -> std::io::Result<()> {
     let gathered = place.join("corpus").join(&target.name);
     let kept = root.join("fuzz/corpus").join(&target.name);
@@ -310,8 +329,9 @@ mod tests {
 
     #[test]
     fn options_come_in_any_order() {
-        let expected = Options { seconds: 5, keep: true, names: vec!["a", "b"] };
-        assert_eq!(options(&["a", "--seconds", "5", "--keep", "b"]).unwrap(), expected);
+        let expected = Options { seconds: 5, keep: true, bare: true, names: vec!["a", "b"] };
+        let words = ["a", "--seconds", "5", "--keep", "b", "--bare"];
+        assert_eq!(options(&words).unwrap(), expected);
         assert_eq!(options(&["--seconds"]).unwrap_err().place, "--seconds");
         assert_eq!(options(&["--fast"]).unwrap_err().place, "--fast");
     }

@@ -3,11 +3,11 @@
 //! Each client is a small program below `tests/interop/` that gets the server's address as its only
 //! argument and prints one line per case: `ok NAME`, `FAIL NAME why` or `skip NAME why`. When it
 //! prints `RESTART` the server is killed and started again on the same data, and the program is
-//! answered `RESTARTED`, or `CANNOT` when the server is somebody else's. With `--nodes 3` the address
-//! is a list, and `RESTART` kills one node after the other and leaves it away until the next time.
-//! With `--auth` the nodes ask for users, and the program finds its own in `NACOS_USERNAME` and
-//! `NACOS_PASSWORD`.
-//! Client libraries come from their public registries and are kept below `target/interop/`.
+//! answered `RESTARTED`, or `CANNOT` when the server is somebody else's. With `--nodes 3` the
+//! address is a list, and `RESTART` kills one node after the other and leaves it away until the
+//! next time. With `--auth` the nodes ask for users, and the program finds its own in
+//! `NACOS_USERNAME` and `NACOS_PASSWORD`. Client libraries come from their public registries and
+//! are kept below `target/interop/`.
 
 mod clients;
 
@@ -22,7 +22,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use clients::{CLIENTS, Client, ONE_NODE, ONLY_BY_NAME};
+use clients::{CLIENTS, Client, Runs};
 
 /// The longest silence of a client: a long poll of 30 s, twice.
 const SILENCE_MAX: Duration = Duration::from_secs(75);
@@ -137,7 +137,11 @@ pub(crate) fn run(words: &[&str]) -> bool {
 
     let mut results = Vec::new();
     let is_wanted = |client: &&Client| match names {
-        [] => client.name != ONLY_BY_NAME && (count == 1 || client.name != ONE_NODE),
+        [] => match client.runs {
+            Runs::Always => true,
+            Runs::OneNode => count == 1,
+            Runs::Nightly => false,
+        },
         names => names.contains(&client.name),
     };
     for client in CLIENTS.iter().filter(is_wanted) {
@@ -152,6 +156,15 @@ pub(crate) fn run(words: &[&str]) -> bool {
         results.push((client, tally));
     }
     summary(&results)
+}
+
+/// The clients that take too long for every build, with and without users; true if none failed.
+pub(crate) fn nightly() -> bool {
+    let names: Vec<_> =
+        CLIENTS.iter().filter(|client| client.runs == Runs::Nightly).map(|c| c.name).collect();
+    let with_users = [&["--auth"], names.as_slice()].concat();
+    // Both, whatever the first finds.
+    run(&names) & run(&with_users)
 }
 
 /// Runs one client against a server of its own, or against the one that runs already.
@@ -186,11 +199,11 @@ fn failure(name: &str, why: &str) -> Tally {
 }
 
 fn summary(results: &[(&Client, Tally)]) -> bool {
-    println!("\n{:<8} {:<26} {:>7} {:>8}", "client", "library", "passed", "skipped");
+    println!("\n{:<10} {:<30} {:>7} {:>8}", "client", "library", "passed", "skipped");
     let mut sum = Tally::default();
     for (client, tally) in results {
         let passed = format!("{}/{}", tally.passed, tally.passed + tally.failed);
-        println!("{:<8} {:<26} {passed:>7} {:>8}", client.name, client.library, tally.skipped);
+        println!("{:<10} {:<30} {passed:>7} {:>8}", client.name, client.library, tally.skipped);
         sum.passed += tally.passed;
         sum.failed += tally.failed;
     }

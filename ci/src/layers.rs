@@ -3,7 +3,7 @@
 //! Read from the manifests, so a forbidden edge fails before anything is compiled. An optional,
 //! target-specific, build or development dependency is an edge like any other.
 
-use crate::tree::Problem;
+use crate::tree::{self, Problem};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("registry", &["model"]),
     ("lock", &["model"]),
     ("auth", &["model"]),
+    ("machine", &["model", "config", "registry", "lock", "auth"]),
     ("storage", &["model", "raft", "config", "registry"]),
     ("transport", &["model", "raft", "config", "registry"]),
     // An application of the library that is not Nacos.
@@ -27,7 +28,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("api", &["model", "raft", "config", "registry", "lock", "auth"]),
     (
         "node",
-        &["model", "raft", "config", "registry", "lock", "auth", "storage", "transport", "api"],
+        &[
+            "model",
+            "raft",
+            "config",
+            "registry",
+            "lock",
+            "auth",
+            "machine",
+            "storage",
+            "transport",
+            "api",
+        ],
     ),
     (
         "tests",
@@ -38,6 +50,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "registry",
             "lock",
             "auth",
+            "machine",
             "storage",
             "transport",
             "api",
@@ -53,6 +66,59 @@ const EDGES: &[(&str, &[&str])] = &[
     ("fuzz/targets", &["fuzz"]),
     ("ci", &[]),
 ];
+
+/// For each folder with many rooms, its files and folders from the top floor down, each with those
+/// that it may use (`floors`). In a folder without a table no two rooms may need each other.
+pub(crate) const ROOMS: &[(&str, Rooms)] = &[
+    (
+        "api/src",
+        &[
+            ("fuzzing", &["grpc", "naming", "config", "connection", "access", "http"]),
+            ("server", &["routes", "grpc", "connection", "route", "state", "http", "port"]),
+            ("routes", &["naming", "config", "node", "route"]),
+            ("grpc", &["naming", "config", "net", "state", "access", "http", "bounds", "port"]),
+            ("naming", &["node", "route", "state", "access", "http", "port"]),
+            ("config", &["route", "state", "access", "http", "port"]),
+            ("node", &["route", "state", "access", "http", "port"]),
+            ("connection", &["net", "route", "state", "http", "bounds"]),
+            ("route", &["state", "access", "http"]),
+            ("net", &["state"]),
+            ("state", &["access", "http", "bounds", "port"]),
+            ("access", &["http", "port"]),
+            ("http", &["bounds", "port"]),
+            ("bounds", &[]),
+            ("port", &[]),
+        ],
+    ),
+    (
+        "api/src/grpc",
+        &[
+            ("fuzzing", &["client"]),
+            ("connection", &["calls", "tell", "socket", "zone", "message", "client"]),
+            ("calls", &["tell", "zone", "message", "client"]),
+            ("tell", &["socket", "zone", "message", "client"]),
+            ("socket", &["zone", "message", "client"]),
+            ("zone", &["client"]),
+            ("message", &["client"]),
+            ("client", &[]),
+        ],
+    ),
+    (
+        "registry/src",
+        &[
+            ("step", &["distro", "probe", "query", "snapshot", "state", "words"]),
+            ("distro", &["state", "words"]),
+            ("probe", &["state", "words"]),
+            ("query", &["state", "words"]),
+            ("snapshot", &["state", "words"]),
+            ("state", &["words"]),
+            ("words", &[]),
+        ],
+    ),
+];
+
+/// A folder's rooms from the top floor down, each with those that it may use.
+pub(crate) type Rooms = &'static [(&'static str, &'static [&'static str])];
 
 /// What a core may use outside its tests: small crates that build without `std`.
 const CORE_DEPENDENCIES: [&str; 10] = [
@@ -120,7 +186,46 @@ pub(crate) fn problems(root: &Path) -> Vec<Problem> {
             Err(problem) => problems.push(problem),
         }
     }
+    match tree::files(root) {
+        Ok(files) => {
+            let locks = files.iter().filter(|path| path.ends_with("/Cargo.lock"));
+            problems.extend(locks.flat_map(|path| stale(root, path)));
+        }
+        Err(problem) => problems.push(problem),
+    }
     problems
+}
+
+/// What a lock file below the root does not know of our packages. What it belongs to is built
+/// apart, and nothing else would notice before that is.
+fn stale(root: &Path, path: &str) -> Vec<Problem> {
+    let lock = match read(root, path) {
+        Ok(lock) => lock,
+        Err(problem) => return vec![problem],
+    };
+    let packages = lock.get("package").and_then(Value::as_array).into_iter().flatten();
+    let mut problems = Vec::new();
+    for package in packages.filter_map(Value::as_table) {
+        let name = package.get("name").and_then(Value::as_str).unwrap_or_default();
+        let Some(folder) = own_folder(name).filter(|folder| root.join(folder).is_dir()) else {
+            continue;
+        };
+        match read(root, &format!("{folder}/Cargo.toml")) {
+            Ok(manifest) => problems.extend(unknown(path, package, &dependencies(&manifest))),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    problems
+}
+
+fn unknown(path: &str, package: &Table, needed: &BTreeSet<Dependency>) -> Vec<Problem> {
+    let known = package.get("dependencies").and_then(Value::as_array).into_iter().flatten();
+    let known = known.filter_map(|line| line.as_str()?.split(' ').next());
+    let known: BTreeSet<&str> = known.collect();
+    let name = package.get("name").and_then(Value::as_str).unwrap_or_default();
+    let lacking = needed.iter().filter(|one| !one.only_tests && !known.contains(&*one.package));
+    let what = |one: &Dependency| format!("does not know that {name} needs {}", one.package);
+    lacking.map(|one| Problem::new(path, what(one))).collect()
 }
 
 fn read(root: &Path, path: &str) -> Result<Table, Problem> {
@@ -191,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_workspace_keeps_its_layers() {
-        assert_eq!(problems(&crate::tree::root()), []);
+        assert_eq!(problems(&tree::root()), []);
     }
 
     #[test]
@@ -242,6 +347,23 @@ mod tests {
         verdict("model", "[dependencies.libc]\nversion = \"1\"", expected);
         verdict("model", "[dependencies]\nc = { package = \"libc\", version = \"1\" }", expected);
         verdict("model", "[dependencies]\nlibc = { optional = true }", expected);
+    }
+
+    #[test]
+    fn a_lock_file_apart_knows_what_our_packages_need() {
+        let manifest: Table =
+            "[dependencies]\nserde = {}\npostcard = {}\n[dev-dependencies]\nx = {}"
+                .parse()
+                .unwrap();
+        let told = |lock: &str| -> Vec<String> {
+            let package: Table = lock.parse().unwrap();
+            let found = unknown("a/Cargo.lock", &package, &dependencies(&manifest));
+            found.iter().map(Problem::to_string).collect()
+        };
+        let whole = "name = \"nacolet-model\"\ndependencies = [\"postcard\", \"serde 1.0.0\"]";
+        assert!(told(whole).is_empty());
+        let stale = "name = \"nacolet-model\"\ndependencies = [\"serde\"]";
+        assert_eq!(told(stale), ["a/Cargo.lock: does not know that nacolet-model needs postcard"]);
     }
 
     fn verdict(folder: &str, manifest: &str, expected: &[&str]) {

@@ -1,9 +1,9 @@
-//! `cargo ci mutants`: measures the tests of the Raft crate. `raft/mutants.txt` tells of mistakes that
-//! others have made; each is planted alone into a copy of the tree, and a test of the crate has to
-//! notice. The tree itself is never touched: copy and build live below `target/mutants/`.
+//! `cargo ci mutants`: measures the tests of the Raft crate. `raft/mutants.txt` tells of mistakes
+//! that others have made; each is planted alone into a copy of the tree, and a test of the crate
+//! has to notice. The tree itself is never touched: copy and build live below `target/mutants/`.
 //!
-//! A mutant is killed by a test that fails or does not end. One that does not compile, or whose text
-//! is not found exactly once, is a mistake in the list and not a success.
+//! A mutant is killed by a test that fails or does not end. One that does not compile, or whose
+//! text is not found exactly once, is a mistake in the list and not a success.
 
 use crate::process::{cargo, now};
 use crate::tree::{self, Problem};
@@ -190,7 +190,8 @@ fn build(copy: &Path, place: &Path) -> Result<Vec<PathBuf>, String> {
     command
         .args(["--lib", "--test", "engine", "--test", "runtime", "--target-dir"])
         .arg(place.join("build"));
-    // Each mutant is compiled anew and run once: the compiler would take longer than the tests save.
+    // Each mutant is compiled anew and run once: the compiler would take longer than the tests
+    // save.
     command.args(["--config", "profile.dev.package.nacolet-raft.opt-level=0"]);
     command.args(["--config", "profile.dev.debug=false"]);
     let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;

@@ -1,5 +1,5 @@
-//! `cargo ci oracle`: the scenarios of the Raft engine, told by raft-rs. A package of its own outside
-//! the workspace, so that raft-rs and what it needs to generate code burden nobody else.
+//! `cargo ci oracle`: the scenarios of the Raft engine, told by raft-rs. A package of its own
+//! outside the workspace, so that raft-rs and what it needs to generate code burden nobody else.
 
 use crate::process::{cargo, step};
 use crate::tree;

@@ -1,6 +1,6 @@
-//! The commands of the README's first section, run as they stand there: `nacolet ...` with a binary,
-//! under an emulator where one is needed, and `curl ...` as the request that it is. A command that is
-//! not expected here fails, and so does one that is gone from the README.
+//! The commands of the README's first section, run as they stand there: `nacolet ...` with a
+//! binary, under an emulator where one is needed, and `curl ...` as the request that it is. A
+//! command that is not expected here fails, and so does one that is gone from the README.
 
 use crate::process::now;
 use crate::server::Server;

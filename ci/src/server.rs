@@ -1,7 +1,7 @@
 //! Release nodes in folders of their own, for the clients of `interop`: one alone, or a cluster.
 //!
-//! A node can be killed while a client is using it. One that is alone starts again on the same data; of
-//! a cluster one is missing from then on, another one after each kill.
+//! A node can be killed while a client is using it. One that is alone starts again on the same
+//! data; of a cluster one is missing from then on, another one after each kill.
 
 use crate::process::{cargo, now, step};
 use std::fs::{self, File};
@@ -113,8 +113,8 @@ impl Server {
         Ok(Self { nodes: vec![node], missing: None })
     }
 
-    /// Kills a node without warning. One that is alone is started again on the same data and address;
-    /// in a cluster the one that was killed before is started again first.
+    /// Kills a node without warning. One that is alone is started again on the same data and
+    /// address; in a cluster the one that was killed before is started again first.
     ///
     /// # Errors
     ///

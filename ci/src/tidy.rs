@@ -1,9 +1,12 @@
-//! Rules about files that no compiler checks: length, heads, leftovers, blobs, white space, words.
+//! Rules about files that no compiler checks: length, heads, leftovers, blobs, white space, words,
+//! the width of comments. What prose cites and claims is looked at beside them.
 //!
 //! Each rule is a plain function from a path and its content to problems. `OLD_SINNERS` may only
 //! shrink: a file that is short enough again must leave it.
 
+use crate::citations::Library;
 use crate::tree::{self, Problem};
+use crate::{claims, prose};
 use std::fs;
 use std::path::Path;
 
@@ -19,8 +22,12 @@ const OLD_SINNERS: &[(&str, usize)] = &[];
 /// Written by tools; only size and machine paths matter in them.
 const GENERATED: [&str; 2] = ["Cargo.lock", "package-lock.json"];
 
-/// Inputs that a fuzzer made: bytes, also where they look like a text. Their own test bounds their size.
+/// Inputs that a fuzzer made: bytes, also where they look like a text. Their own test bounds their
+/// size.
 const INPUTS: &str = "fuzz/corpus/";
+
+/// Answers as a server gave them: white space at the end of a line is part of them.
+const RECORDED: &str = "api/tests/recorded/";
 
 /// File name extensions of what people write as programs.
 const SOURCES: [&str; 6] = ["rs", "py", "js", "java", "sh", "html"];
@@ -31,6 +38,10 @@ const LEFTOVERS: [&str; 3] = [concat!("FIX", "ME"), concat!("TO", "DO"), concat!
 /// Calls with the same meaning, in Rust.
 const LEFTOVER_CALLS: [&str; 3] =
     [concat!("db", "g!("), concat!("to", "do!("), concat!("unimple", "mented!(")];
+
+/// Where JSON of strangers is read, and the crate for which that is the only place: elsewhere a
+/// struct would be read from an array.
+const JSON_READER: (&str, &str) = ("api/src/http/json.rs", "api/src/");
 
 /// Words that sell instead of telling, and nearly always can be struck out.
 const SELLING_WORDS: [&str; 22] = [
@@ -61,8 +72,8 @@ const SELLING_WORDS: [&str; 22] = [
 /// Folders where people keep their checkouts: a path below one means nothing on another machine.
 const PRIVATE_FOLDERS: [&str; 5] = ["/home/", "/root/", "/Users/", "/work/", "/builds/"];
 
-/// Everything in the tree at `root` that breaks a rule.
-pub(crate) fn problems(root: &Path) -> Vec<Problem> {
+/// Everything in the tree at `root` that breaks a rule; `usage` is what `cargo ci` says of itself.
+pub(crate) fn problems(root: &Path, usage: &str) -> Vec<Problem> {
     let files = match tree::files(root) {
         Ok(files) => files,
         Err(problem) => return vec![problem],
@@ -74,12 +85,23 @@ pub(crate) fn problems(root: &Path) -> Vec<Problem> {
         }
     }
     let root_text = root.to_string_lossy().into_owned();
+    let mut texts = Vec::new();
     for path in &files {
         match fs::read(root.join(path)) {
-            Ok(content) => problems.extend(file(path, &content, &root_text)),
+            Ok(content) => {
+                problems.extend(file(path, &content, &root_text));
+                let text = if path.starts_with(INPUTS) { Vec::new() } else { content };
+                // What is no text has a name all the same, and cites nothing.
+                texts.push((path.clone(), String::from_utf8(text).unwrap_or_default()));
+            }
             Err(error) => problems.push(Problem::new(path, error)),
         }
     }
+    let library = Library::new(&texts, usage);
+    for (path, text) in &texts {
+        problems.extend(library.problems(path, text));
+    }
+    problems.extend(claims::problems(&texts));
     problems
 }
 
@@ -99,8 +121,11 @@ fn file(path: &str, content: &[u8], root: &str) -> Vec<Problem> {
     if GENERATED.contains(&name) {
         return problems;
     }
-    white_space(path, text, &mut problems);
+    if !path.starts_with(RECORDED) {
+        white_space(path, text, &mut problems);
+    }
     leftovers(path, text, &mut problems);
+    second_readers(path, text, &mut problems);
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     if SOURCES.contains(&extension) {
         length(path, text, OLD_SINNERS, &mut problems);
@@ -110,6 +135,10 @@ fn file(path: &str, content: &[u8], root: &str) -> Vec<Problem> {
     }
     if matches!(extension, "rs" | "md" | "html") && path != "ci/src/tidy.rs" {
         selling_words(path, text, extension == "rs", &mut problems);
+    }
+    for (line, columns) in prose::wide_comments(path, text) {
+        let what = format!("a comment of {columns} columns, at most {}", prose::COLUMNS_MAX);
+        problems.push(Problem::new(format!("{path}:{line}"), what));
     }
     problems
 }
@@ -160,6 +189,22 @@ fn leftovers(path: &str, text: &str, problems: &mut Vec<Problem>) {
     }
 }
 
+/// JSON that is read beside the one reader, tests apart: they stand last in a file.
+fn second_readers(path: &str, text: &str, problems: &mut Vec<Problem>) {
+    let (reader, of) = JSON_READER;
+    if path == reader || !path.starts_with(of) {
+        return;
+    }
+    let program = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    for (index, line) in program.lines().enumerate() {
+        if ["serde_json::from_", "serde_json::Deserializer"].iter().any(|call| line.contains(call))
+        {
+            let place = format!("{path}:{}", index + 1);
+            problems.push(Problem::new(place, format!("JSON is read by {reader} alone")));
+        }
+    }
+}
+
 /// Words of documents, and in programs of comments only.
 fn selling_words(path: &str, text: &str, only_comments: bool, problems: &mut Vec<Problem>) {
     for (index, line) in text.lines().enumerate() {
@@ -202,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_tree_is_tidy() {
-        assert_eq!(problems(&tree::root()), []);
+        assert_eq!(problems(&tree::root(), crate::USAGE), []);
     }
 
     #[test]
@@ -241,6 +286,17 @@ mod tests {
     }
 
     #[test]
+    fn json_has_one_reader() {
+        let line = "let a: A = serde_json::from_slice(b)?;\n";
+        let expected = ["api/src/a.rs:2: JSON is read by api/src/http/json.rs alone"];
+        verdict("api/src/a.rs", &format!("//! A.\n{line}"), &expected);
+        verdict("api/src/http/json.rs", &format!("//! A.\n{line}"), &[]);
+        verdict("node/src/a.rs", &format!("//! A.\n{line}"), &[]);
+        let tests = format!("//! A.\n#[cfg(test)]\nmod tests {{\n{line}}}\n");
+        verdict("api/src/a.rs", &tests, &[]);
+    }
+
+    #[test]
     fn white_space_is_plain() {
         verdict("a", "a\nb\n", &[]);
         verdict("a", "", &[]);
@@ -248,6 +304,7 @@ mod tests {
         verdict("a", "a\r\nb\n", &["a:1: ends with a carriage return"]);
         verdict("a", "a", &["a: does not end with exactly one newline"]);
         verdict("a", "a\n\n", &["a: does not end with exactly one newline"]);
+        verdict("api/tests/recorded/answers/a.txt", "a \n", &[]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What a full store costs: resident memory of this process before and after 10,000 configs of 1 KiB
-//! with one history item each, beside the bytes of the contents themselves. Linux only.
+//! What a full store costs: resident memory of this process before and after 10,000 configs of 1
+//! KiB with one history item each, beside the bytes of the contents themselves. Linux only.
 //!
 //! `cargo run --release -p nacolet-config --example memory`
 #![allow(clippy::print_stdout, reason = "an example talks to a person")]

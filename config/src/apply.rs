@@ -1,8 +1,8 @@
-//! Commands change the state, one log index at a time. Applying is total: a command that cannot take
-//! effect says why and changes nothing but the index and the chained hash.
+//! Commands change the state, one log index at a time. Applying is total: a command that cannot
+//! take effect says why and changes nothing but the index and the chained hash.
 //!
-//! A command at or behind the applied index took effect earlier and changes nothing at all, so a log
-//! may be replayed from any point.
+//! A command at or behind the applied index took effect earlier and changes nothing at all, so a
+//! log may be replayed from any point.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -10,13 +10,19 @@ use alloc::vec::Vec;
 
 use nacolet_model::{ConfigKey, WallTime, limits};
 
-use crate::key::KeyText;
-use crate::namespace::NamespaceInfo;
-use crate::store::Slot;
-use crate::{
-    ApplyError, Change, Command, CommandError, Config, ConfigType, Gray, GrayName, GrayVersion,
-    HistoryItem, HistoryOp, Inherit, Labels, Md5, Operator, Publish, Remove, Response, Store, hash,
+use crate::command::{
+    ApplyError, Command, CommandError, ConfigType, Inherit, Labels, Operator, Publish, Remove,
+    Response,
 };
+use crate::entry::{Change, Config, Slot};
+use crate::gray::GrayVersion;
+use crate::hash;
+use crate::history::{HistoryItem, HistoryOp};
+use crate::key::KeyText;
+use crate::md5::Md5;
+use crate::namespace::NamespaceInfo;
+use crate::rule::{Gray, GrayName};
+use crate::store::Store;
 
 /// A version that leaves its place, and how: what a history item is made of.
 struct Past {
@@ -44,9 +50,9 @@ impl Store {
             && let Err(invalid) = command.check()
         {
             self.advance(index, &command);
-            return Err(invalid.into());
+            return Err(ApplyError::Invalid(invalid));
         }
-        Ok(self.apply(index, command, changes)?)
+        self.apply(index, command, changes).map_err(ApplyError::Refused)
     }
 
     fn advance(&mut self, index: u64, command: &Command) {
@@ -54,9 +60,10 @@ impl Store {
         self.applied = index;
     }
 
-    /// Applies the command at log index `index`, which is known to be valid. What listeners must hear is added to `changes`:
-    /// nothing when everybody still sees the same content, as after a publish of the stored content
-    /// (Nacos counts that as an update with history, but tells nobody).
+    /// Applies the command at log index `index`, which is known to be valid. What listeners must
+    /// hear is added to `changes`: nothing when everybody still sees the same content, as after a
+    /// publish of the stored content (Nacos counts that as an update with history, but tells
+    /// nobody).
     ///
     /// # Errors
     /// See [`CommandError`]. The state is as before, and the index is applied.
@@ -343,18 +350,20 @@ impl Past {
     }
 }
 
+/// What a publish says must be there. What is not there is inserted whatever md5 it names (Nacos).
 fn check_expected(publish: &Publish, stored: Option<Md5>) -> Result<(), CommandError> {
-    if publish.cas_md5.is_some_and(|expected| stored != Some(expected)) {
+    let Some(stored) = stored else { return Ok(()) };
+    if publish.cas_md5.is_some_and(|expected| stored != expected) {
         return Err(CommandError::CasMismatch);
     }
-    if publish.only_new && stored.is_some() {
+    if publish.only_new {
         return Err(CommandError::ConfigExists);
     }
     Ok(())
 }
 
-/// Whether a content of `new` bytes may take the place of one of `old` bytes. One that is not larger
-/// always may, also in a store that was filled under a wider limit.
+/// Whether a content of `new` bytes may take the place of one of `old` bytes. One that is not
+/// larger always may, also in a store that was filled under a wider limit.
 fn has_bytes(total: usize, old: usize, new: usize) -> bool {
     new <= old || total - old + new <= limits::CONTENTS_BYTES_MAX
 }

@@ -2,7 +2,8 @@
 //! whoever holds one need not look again, and applying it never fails half-way.
 //!
 //! The encoding is a file and wire format: variants and fields are appended, never reordered, and
-//! golden bytes in `tests/formats.rs` hold it still. Next: `store.rs`, which applies commands.
+//! golden bytes in `tests/suite/formats.rs` hold it still. Next: `store.rs`, which applies
+//! commands.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -12,7 +13,9 @@ use core::fmt;
 use nacolet_model::{ConfigKey, Namespace, WallTime, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::Md5;
+use crate::md5::Md5;
+use crate::rule::{Gray, GrayName};
+use crate::text::{PublishError, check_chars, check_content, check_named};
 
 /// One change of the configuration centre.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +56,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it is one that a client may ask for: to be asked before it is proposed, wherever it comes
-    /// from. Applying one from the log asks again.
+    /// Whether it is one that a client may ask for: to be asked before it is proposed, wherever it
+    /// comes from. Applying one from the log asks again.
     ///
     /// # Errors
     /// See [`Invalid`].
@@ -100,15 +103,7 @@ pub enum Invalid {
 }
 
 /// Why applying a command changed nothing but the index and the chained hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    /// Whoever put it into the log did not check it.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    /// It does not fit the state.
-    #[error(transparent)]
-    Refused(#[from] CommandError),
-}
+pub type ApplyError = nacolet_model::ApplyError<Invalid, CommandError>;
 
 /// Who asked for a change, and from where.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,15 +217,6 @@ pub struct Inherit {
     pub tags: bool,
 }
 
-/// A version of a config for some callers only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Gray {
-    /// For callers with one of these addresses.
-    Beta(Vec<Box<str>>),
-    /// For callers that name this tag.
-    Tag(Box<str>),
-}
-
 impl Labels {
     /// Whether they are inside their limits.
     ///
@@ -255,76 +241,6 @@ impl Labels {
     }
 }
 
-impl Gray {
-    /// Whether it is inside its limits.
-    ///
-    /// # Errors
-    /// The tag is blank or too long; the list of addresses is empty, too long, or has such an
-    /// address.
-    pub fn check(&self) -> Result<(), PublishError> {
-        let ips = match self {
-            Self::Tag(tag) => return check_named("tag", tag, limits::TAG_CHARS_MAX),
-            Self::Beta(ips) => ips,
-        };
-        if ips.is_empty() {
-            return Err(PublishError::Blank { what: "betaIps" });
-        }
-        if ips.len() > limits::BETA_IPS_MAX {
-            return Err(PublishError::TooMany { what: "betaIps", count_max: limits::BETA_IPS_MAX });
-        }
-        ips.iter().try_for_each(|ip| check_named("betaIps", ip, limits::IP_CHARS_MAX))
-    }
-
-    /// Which gray version of its config this is.
-    #[must_use]
-    pub fn name(&self) -> GrayName {
-        match self {
-            Self::Beta(_) => GrayName::Beta,
-            Self::Tag(tag) => GrayName::Tag(tag.clone()),
-        }
-    }
-
-    pub(crate) fn has_name(&self, name: &GrayName) -> bool {
-        match (self, name) {
-            (Self::Beta(_), GrayName::Beta) => true,
-            (Self::Tag(mine), GrayName::Tag(theirs)) => mine == theirs,
-            (Self::Beta(_), GrayName::Tag(_)) | (Self::Tag(_), GrayName::Beta) => false,
-        }
-    }
-}
-
-/// Names one gray version of a config. Shown as Nacos writes it: `beta` or `tag_<tag>`. The order is
-/// that of precedence: beta wins over tags.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum GrayName {
-    /// The beta version.
-    Beta,
-    /// The version of this tag.
-    Tag(Box<str>),
-}
-
-impl GrayName {
-    /// Whether a gray version can have it.
-    ///
-    /// # Errors
-    /// The tag is blank or too long.
-    pub fn check(&self) -> Result<(), PublishError> {
-        match self {
-            Self::Beta => Ok(()),
-            Self::Tag(tag) => check_named("tag", tag, limits::TAG_CHARS_MAX),
-        }
-    }
-}
-
-impl fmt::Display for GrayName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Beta => f.write_str("beta"),
-            Self::Tag(tag) => write!(f, "tag_{tag}"),
-        }
-    }
-}
-
 /// Writes a content. Made by [`Publish::new`] and the `with_` calls after it, which check every
 /// limit. Its debug form leaves the content out: contents hold secrets and are no matter for logs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -341,7 +257,7 @@ pub struct Publish {
     pub inherit: Inherit,
     /// The gray version to write; the config itself when `None`.
     pub gray: Option<Gray>,
-    /// Publish only when this is the stored md5. An absent config never matches.
+    /// Publish only when this is the stored md5, or when nothing is stored (Nacos).
     pub cas_md5: Option<Md5>,
     /// Publish only when there is nothing yet, for imports that must not overwrite.
     pub only_new: bool,
@@ -362,7 +278,7 @@ impl Publish {
         operator: Operator,
         at: WallTime,
     ) -> Result<Self, PublishError> {
-        check_content(&content)?;
+        check_content(content.len(), content.trim().is_empty())?;
         operator.check()?;
         Ok(Self {
             key,
@@ -405,8 +321,8 @@ impl Publish {
         Ok(Self { gray: Some(gray), ..self })
     }
 
-    /// Publishes only over a version with this md5. An empty text asks for nothing (SDKs send it
-    /// always); any other text that is no md5 matches nothing.
+    /// Publishes only over a version with this md5, or where there is none. An empty text asks for
+    /// nothing (SDKs send it always); any other text that is no md5 matches no version.
     #[must_use]
     pub fn with_cas(self, md5: &str) -> Self {
         Self { cas_md5: Md5::claimed(md5.trim()), ..self }
@@ -513,74 +429,13 @@ pub enum CommandError {
     AlreadyApplied,
 }
 
-/// Why a command was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// The content has nothing but white space.
-    #[error("content is blank")]
-    ContentBlank,
-    /// The content has too many bytes.
-    #[error("content is longer than {bytes_max} bytes")]
-    ContentTooLong {
-        /// The limit it passed.
-        bytes_max: usize,
-    },
-    /// A text has too many characters.
-    #[error("{what} is longer than {chars_max} characters")]
-    TooLong {
-        /// Which parameter, in the words of Nacos.
-        what: &'static str,
-        /// The limit it passed.
-        chars_max: usize,
-    },
-    /// A text is missing.
-    #[error("{what} is blank")]
-    Blank {
-        /// Which parameter, in the words of Nacos.
-        what: &'static str,
-    },
-    /// A list is too long.
-    #[error("{what} has more than {count_max} items")]
-    TooMany {
-        /// Which parameter, in the words of Nacos.
-        what: &'static str,
-        /// The limit it passed.
-        count_max: usize,
-    },
-}
-
-fn check_content(content: &str) -> Result<(), PublishError> {
-    if content.trim().is_empty() {
-        return Err(PublishError::ContentBlank);
-    }
-    if content.len() > limits::CONTENT_BYTES_MAX {
-        return Err(PublishError::ContentTooLong { bytes_max: limits::CONTENT_BYTES_MAX });
-    }
-    Ok(())
-}
-
-/// Whether a content can be stored under this md5: the same to who applies a command and who loads a
-/// state, as is everything here.
+/// Whether a content can be stored under this md5: the same to who applies a command and who loads
+/// a state, as is everything here.
 pub(crate) fn check_version(content: &str, md5: Md5) -> Result<(), Invalid> {
-    check_content(content)?;
+    check_content(content.len(), content.trim().is_empty())?;
     if Md5::of(content) == md5 { Ok(()) } else { Err(Invalid::Md5) }
 }
 
 fn check_namespace_id(id: &Namespace) -> Result<(), Invalid> {
     if id.is_canonical() { Ok(()) } else { Err(Invalid::Namespace) }
-}
-
-fn check_named(what: &'static str, text: &str, chars_max: usize) -> Result<(), PublishError> {
-    if text.trim().is_empty() {
-        return Err(PublishError::Blank { what });
-    }
-    check_chars(what, text, chars_max)
-}
-
-fn check_chars(what: &'static str, text: &str, chars_max: usize) -> Result<(), PublishError> {
-    // Bytes bound characters from above, so the count is only taken when it can matter.
-    if text.len() > chars_max && text.chars().count() > chars_max {
-        return Err(PublishError::TooLong { what, chars_max });
-    }
-    Ok(())
 }

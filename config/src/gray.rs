@@ -1,6 +1,6 @@
 //! Gray versions: contents that only some callers see. Beta goes by the caller's address and wins;
-//! a tag goes by the tag the caller names (Nacos `BetaGrayRule`, `TagGrayRule` and their
-//! priorities). A gray version lives on its own: it may exist without the config itself.
+//! a tag goes by the tag the caller names, a rule by the caller's labels (`rule.rs`). A gray
+//! version lives on its own: it may exist without the config itself.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -8,7 +8,9 @@ use alloc::vec::Vec;
 
 use nacolet_model::WallTime;
 
-use crate::{ConfigType, Gray, GrayName, Labels, Md5, Operator};
+use crate::command::{ConfigType, Labels, Operator};
+use crate::md5::Md5;
+use crate::rule::{Gray, GrayName};
 
 /// Who reads, as far as gray versions care.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,19 @@ pub struct Caller<'a> {
     pub ip: &'a str,
     /// The tag it names, by parameter or by header.
     pub tag: Option<&'a str>,
+    /// What its application says of itself, as pairs of a name and a value.
+    pub labels: &'a [(Box<str>, Box<str>)],
+}
+
+impl<'a> Caller<'a> {
+    /// One of its labels. Address and tag are labels too (Nacos).
+    fn label(&self, name: &str) -> Option<&'a str> {
+        match name {
+            "ClientIp" => Some(self.ip),
+            "Vipserver-Tag" => self.tag,
+            name => self.labels.iter().find(|(known, _)| **known == *name).map(|(_, has)| &**has),
+        }
+    }
 }
 
 /// Which kind of gray version a caller sees.
@@ -26,6 +41,8 @@ pub enum GrayKind {
     Beta,
     /// The version of the caller's tag.
     Tag,
+    /// The version of a rule that the caller's labels fit.
+    Labels,
 }
 
 /// One gray version of a config.
@@ -68,12 +85,12 @@ impl GrayVersion {
         self.labels.as_ref().map_or("", |labels| &labels.encrypted_data_key)
     }
 
-    /// The addresses of a beta version, none of a tag version.
+    /// The addresses of a beta version, none of another one.
     #[must_use]
     pub fn beta_ips(&self) -> &[Box<str>] {
         match &self.gray {
             Gray::Beta(ips) => ips,
-            Gray::Tag(_) => &[],
+            Gray::Tag(_) | Gray::Labels(_) => &[],
         }
     }
 
@@ -81,6 +98,7 @@ impl GrayVersion {
         match &self.gray {
             Gray::Beta(ips) => ips.iter().any(|ip| **ip == *caller.ip),
             Gray::Tag(tag) => caller.tag == Some(&**tag),
+            Gray::Labels(rule) => rule.fits(|name| caller.label(name)),
         }
     }
 
@@ -88,6 +106,7 @@ impl GrayVersion {
         match self.gray {
             Gray::Beta(_) => GrayKind::Beta,
             Gray::Tag(_) => GrayKind::Tag,
+            Gray::Labels(_) => GrayKind::Labels,
         }
     }
 }
@@ -111,11 +130,10 @@ impl Grays {
     }
 
     pub(crate) fn put(&mut self, version: GrayVersion) {
-        let name = version.gray.name();
-        match self.0.binary_search_by(|other| other.gray.name().cmp(&name)) {
-            Ok(at) => self.0[at] = version,
-            Err(at) => self.0.insert(at, version),
-        }
+        self.remove(&version.gray.name());
+        let rank = version.gray.rank();
+        let at = self.0.partition_point(|other| other.gray.rank() < rank);
+        self.0.insert(at, version);
     }
 
     pub(crate) fn remove(&mut self, name: &GrayName) {
@@ -126,6 +144,7 @@ impl Grays {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::{LabelRule, LabelSyntax};
 
     fn version(gray: Gray, content: &str) -> GrayVersion {
         GrayVersion {
@@ -142,7 +161,9 @@ mod tests {
     }
 
     fn check(grays: &Grays, ip: &str, tag: Option<&str>, expected: Option<&str>) {
-        let seen = grays.seen_by(&Caller { ip, tag }).map(|version| &*version.content);
+        let labels = [("env".into(), "prod".into())];
+        let seen =
+            grays.seen_by(&Caller { ip, tag, labels: &labels }).map(|version| &*version.content);
         assert_eq!(seen, expected, "{ip} {tag:?}");
     }
 
@@ -167,5 +188,28 @@ mod tests {
         grays.put(version(Gray::Tag("blue".into()), "two"));
         assert_eq!(grays.as_slice().len(), 1);
         check(&grays, "", Some("blue"), Some("two"));
+    }
+
+    #[test]
+    fn of_the_rules_that_a_caller_fits_the_one_with_the_highest_priority_counts() {
+        let rule = |name: &str, expr: &str, priority| {
+            let (name, expr) = (name.into(), expr.into());
+            let syntax = LabelSyntax::Single;
+            Gray::Labels(Box::new(LabelRule { name, syntax, expr, priority }))
+        };
+        let mut grays = Grays::default();
+        grays.put(version(rule("a", "env=prod", 1), "low"));
+        grays.put(version(rule("b", "env=prod", 5), "high"));
+        grays.put(version(rule("c", "env=test", 9), "other"));
+        check(&grays, "10.0.0.1", None, Some("high"));
+        grays.put(version(Gray::Tag("blue".into()), "blue"));
+        check(&grays, "10.0.0.1", Some("blue"), Some("blue"));
+        grays.put(version(rule("b", "env=prod", 0), "lowest"));
+        check(&grays, "10.0.0.1", None, Some("low"));
+        assert_eq!(grays.as_slice().len(), 4);
+        grays.put(version(rule("d", "ClientIp=10.0.0.1", 7), "address"));
+        check(&grays, "10.0.0.1", None, Some("address"));
+        grays.put(version(rule("e", "Vipserver-Tag=green", 8), "tag"));
+        check(&grays, "10.0.0.1", Some("green"), Some("tag"));
     }
 }

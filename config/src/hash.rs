@@ -1,22 +1,17 @@
-//! The chained hash of everything applied: members that agree on it at one index hold the same state.
-//! A check against mistakes, not against malice, so a fast mixing function will do (the finaliser of
-//! SplitMix64).
+//! The chained hash of everything applied: members that agree on it at one index hold the same
+//! state. A check against mistakes, not against malice, so a fast mixing function will do (the
+//! finaliser of SplitMix64).
 
+use nacolet_model::prng::mix;
 use postcard::ser_flavors::Flavor;
 
-use crate::Command;
+use crate::command::Command;
 
 /// The hash after `command` at `index`, given the hash before it.
 pub(crate) fn chain(before: u64, index: u64, command: &Command) -> u64 {
     let hasher = Hasher { state: mix(before ^ index), word: 0, length: 0 };
     postcard::serialize_with_flavor(command, hasher)
         .expect("commands have only fields of known length and the hasher takes all bytes")
-}
-
-fn mix(word: u64) -> u64 {
-    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 /// Takes the encoding of a command byte by byte, eight bytes a round, and keeps none of it. How the

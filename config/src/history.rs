@@ -1,10 +1,10 @@
-//! What configs held before: bounded per config, in items and in bytes, so that endless updates cost
-//! a constant.
+//! What configs held before: bounded per config, in items and in bytes, so that endless updates
+//! cost a constant.
 //!
 //! An item is named by the log index of the command that made it, so ids ascend and are alike on
-//! every member. Items of one key form a chain from the newest to the oldest; a link to an item that
-//! was pushed out ends it. An item of an update or a removal holds the **old** content, one of an
-//! insert the new content (Nacos `insertConfigHistoryAtomic`).
+//! every member. Items of one key form a chain from the newest to the oldest; a link to an item
+//! that was pushed out ends it. An item of an update or a removal holds the **old** content, one of
+//! an insert the new content (Nacos `insertConfigHistoryAtomic`).
 //!
 //! Contents are shared: an insert item and the config, or an update item and the item before it,
 //! hold one allocation. The item that holds a content last pays for it (`pays`), so the byte bound
@@ -18,8 +18,10 @@ use alloc::vec::Vec;
 use nacolet_model::{WallTime, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::key::KeyText;
-use crate::{ConfigType, GrayName, KeyRef, Labels, Md5, Operator};
+use crate::command::{ConfigType, Labels, Operator};
+use crate::key::{KeyRef, KeyText};
+use crate::md5::Md5;
+use crate::rule::GrayName;
 
 /// What was done to a config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -54,7 +54,7 @@ impl<'a> From<&'a ConfigKey> for KeyRef<'a> {
 
 /// An owned, shared, joined key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KeyText(Arc<str>);
+pub struct KeyText(Arc<str>);
 
 impl KeyText {
     pub(crate) fn new(key: KeyRef<'_>) -> Self {
@@ -68,7 +68,9 @@ impl KeyText {
         Self(text.into())
     }
 
-    pub(crate) fn parts(&self) -> KeyRef<'_> {
+    /// Its parts.
+    #[must_use]
+    pub fn parts(&self) -> KeyRef<'_> {
         let mut parts = self.0.splitn(3, char::from(SEPARATOR));
         let mut part = || parts.next().unwrap_or_default();
         KeyRef { namespace: part(), group: part(), data_id: part() }

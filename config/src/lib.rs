@@ -1,9 +1,10 @@
-//! The configuration centre as a pure state machine: contents under (namespace, group, dataId), gray
-//! versions of them, their bounded history, the names of namespaces, and the long polls that wait
-//! for a change. No clock, no socket, no log file: time is an argument, durability is Raft's.
+//! The configuration centre as a pure state machine: contents under (namespace, group, dataId),
+//! gray versions of them, their bounded history, the names of namespaces, and the long polls that
+//! wait for a change. No clock, no socket, no log file: time is an argument, durability is Raft's.
 //!
-//! Every change is a [`Command`] with a log index. The same commands in the same order give the same
-//! [`Store`] on every member. Reads take `&Store` and hand out shared contents without copying.
+//! Every change is a [`Command`] with a log index. The same commands in the same order give the
+//! same [`Store`] on every member. Reads take `&Store` and hand out shared contents without
+//! copying.
 //!
 //! ```
 //! use nacolet_config::{Operator, Publish, Store};
@@ -25,13 +26,14 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
-//! Read `command.rs`, then `store.rs` and `apply.rs`, then `listen.rs`.
+//! Read `command.rs`, then `entry.rs`, `store.rs` and `apply.rs`, then `listen.rs`.
 #![no_std]
 
 extern crate alloc;
 
 mod apply;
 mod command;
+mod entry;
 mod gray;
 mod hash;
 mod history;
@@ -40,23 +42,28 @@ mod listen;
 mod load;
 mod md5;
 mod namespace;
+mod rule;
 mod search;
 mod snapshot;
 mod store;
+mod text;
 mod walk;
 
 pub use command::{
-    ApplyError, Command, CommandError, ConfigType, Gray, GrayName, Inherit, Invalid, Labels,
-    Operator, Publish, PublishError, Remove, Response,
+    ApplyError, Command, CommandError, ConfigType, Inherit, Invalid, Labels, Operator, Publish,
+    Remove, Response,
 };
+pub use entry::{Change, Config, View};
 pub use gray::{Caller, GrayKind, GrayVersion};
 pub use history::{HistoryItem, HistoryOp};
-pub use key::KeyRef;
+pub use key::{KeyRef, KeyText};
 pub use listen::{ListenInput, ListenKey, ListenOutput, Listeners};
 pub use load::{LoadError, Loader};
 pub use md5::Md5;
 pub use namespace::NamespaceView;
+pub use rule::{Gray, GrayName, LabelRule, LabelSyntax};
 pub use search::{Page, Search, SearchMode, like};
 pub use snapshot::Capture;
-pub use store::{Change, Config, Store, View};
+pub use store::Store;
+pub use text::{PublishError, check_content};
 pub use walk::Walk;

@@ -8,8 +8,8 @@
 //!                                                                                  Cancel
 //! ```
 //!
-//! A poll is compared with the store when it arrives and whenever one of its keys changes, always by
-//! what its caller sees, gray versions included. As changes and arrivals come through one owner,
+//! A poll is compared with the store when it arrives and whenever one of its keys changes, always
+//! by what its caller sees, gray versions included. As changes and arrivals come through one owner,
 //! there is no moment between the two in which a change could be missed. Comparing again, rather
 //! than trusting the change, means that nobody is woken for a difference that the following read
 //! would not show. A poll is answered once and forgotten.
@@ -20,8 +20,11 @@ use alloc::vec::Vec;
 
 use nacolet_model::{ConfigKey, Instant, RequestId, limits};
 
-use crate::key::KeyText;
-use crate::{Caller, Change, KeyRef, Md5, Store};
+use crate::entry::Change;
+use crate::gray::Caller;
+use crate::key::{KeyRef, KeyText};
+use crate::md5::Md5;
+use crate::store::Store;
 
 /// One config that a client watches, and what it has of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +73,7 @@ pub enum ListenOutput {
         /// Positions in its keys that differ, ascending; none when time ran out.
         changed: Vec<u32>,
     },
-    /// Refuse a poll: a limit of `limits.rs` is reached.
+    /// Refuse a poll: a limit is reached.
     Refused {
         /// Which one.
         request: RequestId,
@@ -91,7 +94,7 @@ struct Poll {
 
 impl Poll {
     fn caller(&self) -> Caller<'_> {
-        Caller { ip: &self.ip, tag: self.tag.as_deref() }
+        Caller { ip: &self.ip, tag: self.tag.as_deref(), labels: &[] }
     }
 
     fn differs(&self, position: u32, store: &Store) -> bool {
@@ -132,8 +135,8 @@ impl Listeners {
         Self { blind: true, ..Self::default() }
     }
 
-    /// Takes one input. `store` is the state as it is now. Answers come in the order of request ids,
-    /// which is that of arrival when the shell hands ids out in ascending order.
+    /// Takes one input. `store` is the state as it is now. Answers come in the order of request
+    /// ids, which is that of arrival when the shell hands ids out in ascending order.
     ///
     /// # Panics
     /// When a request id is used twice: our own bug.

@@ -1,6 +1,6 @@
-//! The whole state in: a loader that takes the chunks of `snapshot.rs` in order and yields a whole store
-//! or the reason why not. Bytes come from a disk or a peer, so nothing in them is believed: every
-//! record must fit the ones before it.
+//! The whole state in: a loader that takes the chunks of `snapshot.rs` in order and yields a whole
+//! store or the reason why not. Bytes come from a disk or a peer, so nothing in them is believed:
+//! every record must fit the ones before it.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -10,15 +10,15 @@ use alloc::vec::Vec;
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, WallTime};
 
 use crate::apply::shared_labels;
-use crate::command::check_version;
-use crate::history::HistoryOp;
+use crate::command::{Command, ConfigType, Labels, Operator, check_version};
+use crate::entry::{Config, Slot};
+use crate::gray::GrayVersion;
+use crate::history::{HistoryItem, HistoryOp};
 use crate::key::KeyText;
-use crate::snapshot::{Content, Header, Record, VERSION, Version};
-use crate::store::Slot;
-use crate::{
-    Command, Config, ConfigType, Gray, GrayName, GrayVersion, HistoryItem, Labels, Md5, Operator,
-    Store,
-};
+use crate::md5::Md5;
+use crate::rule::{Gray, GrayName};
+use crate::snapshot::{ChunkContent, ChunkHeader, ChunkRecord, VERSION, Version};
+use crate::store::Store;
 
 /// Why chunks are no state. None of it is taken then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,14 +51,15 @@ pub enum LoadError {
 /// A record contradicts what came before it, or holds what no command can have brought.
 struct Contradiction;
 
-/// What is loaded is what can be applied, or a state that was taken would be one that cannot be loaded.
+/// What is loaded is what can be applied, or a state that was taken would be one that cannot be
+/// loaded.
 fn valid<E>(checked: Result<(), E>) -> Result<(), Contradiction> {
     checked.map_err(|_invalid| Contradiction)
 }
 
-/// Takes the chunks of a [`crate::Capture`] in order and makes a [`Store`] of them. Each value is checked
-/// as applying checks it; how many there are is not, so that a state written under wider limits is read,
-/// and only history is cut to its bounds.
+/// Takes the chunks of a [`crate::Capture`] in order and makes a [`Store`] of them. Each value is
+/// checked as applying checks it; how many there are is not, so that a state written under wider
+/// limits is read, and only history is cut to its bounds.
 #[derive(Default)]
 pub struct Loader {
     store: Store,
@@ -136,13 +137,13 @@ impl Loader {
             Some(&found) => return Err(LoadError::Version { found }),
         }
         let (header, mut rest) =
-            postcard::take_from_bytes::<Header>(chunk).map_err(|_error| malformed)?;
+            postcard::take_from_bytes::<ChunkHeader>(chunk).map_err(|_error| malformed)?;
         if header.number != self.chunks {
             return Err(LoadError::OutOfOrder { expected: self.chunks, found: header.number });
         }
         while !rest.is_empty() {
             let (record, after) =
-                postcard::take_from_bytes::<Record<'_>>(rest).map_err(|_error| malformed)?;
+                postcard::take_from_bytes::<ChunkRecord<'_>>(rest).map_err(|_error| malformed)?;
             self.read(record).map_err(|Contradiction| malformed)?;
             rest = after;
         }
@@ -150,39 +151,39 @@ impl Loader {
         Ok(())
     }
 
-    fn read(&mut self, record: Record<'_>) -> Result<(), Contradiction> {
+    fn read(&mut self, record: ChunkRecord<'_>) -> Result<(), Contradiction> {
         // The first record comes first and once, and nothing comes after the last one.
-        let is_head = matches!(record, Record::Head { .. });
+        let is_head = matches!(record, ChunkRecord::Head { .. });
         if self.complete || is_head == self.announced.is_some() {
             return Err(Contradiction);
         }
         match record {
-            Record::Head { applied, state_hash, slots, items } => {
+            ChunkRecord::Head { applied, state_hash, slots, items } => {
                 self.store.applied = applied;
                 self.store.state_hash = state_hash;
                 self.announced = Some((slots, items));
                 Ok(())
             }
-            Record::Namespace { id, info } => {
+            ChunkRecord::Namespace { id, info } => {
                 let id = Namespace::parse(id).map_err(|_error| Contradiction)?;
                 valid(Command::check_namespace(&info.name, &info.desc))?;
                 self.store.namespaces.restore(id, info.into_owned()).ok_or(Contradiction)
             }
-            Record::Key { namespace, group, data_id } => {
+            ChunkRecord::Key { namespace, group, data_id } => {
                 self.finish_key()?;
                 self.begin_key(namespace, group, data_id)
             }
-            Record::Config { id, revision, created, version } => {
+            ChunkRecord::Config { id, revision, created, version } => {
                 self.read_config(id, revision, created, version)
             }
-            Record::Gray { id, created, gray, version } => {
+            ChunkRecord::Gray { id, created, gray, version } => {
                 self.read_gray(id, created, gray.into_owned(), version)
             }
-            Record::History { id, op, gray, pays, version } => {
+            ChunkRecord::History { id, op, gray, pays, version } => {
                 let gray = gray.map(|gray| Box::new(gray.into_owned()));
                 self.read_item(id, op, gray, pays, version)
             }
-            Record::End => {
+            ChunkRecord::End => {
                 self.finish_key()?;
                 self.complete = true;
                 let read = (self.store.slots.len() as u64, self.items);
@@ -319,12 +320,12 @@ impl Loader {
         let labels = shared_labels(labels, current.labels.as_ref());
         current.labels.clone_from(&labels);
         let (md5, content) = match version.content {
-            Content::Inline { md5, text } => {
+            ChunkContent::Inline { md5, text } => {
                 valid(check_version(text, md5))?;
                 current.contents.push((md5, text.into()));
                 current.contents.last()
             }
-            Content::Shared(position) => current.contents.get(position as usize),
+            ChunkContent::Shared(position) => current.contents.get(position as usize),
         }
         .cloned()
         .ok_or(Contradiction)?;
@@ -355,36 +356,36 @@ mod tests {
 
     use super::*;
 
-    fn version<'a>(content: Content<'a>) -> Version<'a> {
+    fn version<'a>(content: ChunkContent<'a>) -> Version<'a> {
         Version { at: WallTime(0), config_type: None, labels: None, operator: None, content }
     }
 
     fn inline<'a>() -> Version<'a> {
-        version(Content::Inline { md5: Md5::of("x"), text: "x" })
+        version(ChunkContent::Inline { md5: Md5::of("x"), text: "x" })
     }
 
-    fn head<'a>(slots: u64, items: u64) -> Record<'a> {
-        Record::Head { applied: 9, state_hash: 0, slots, items }
+    fn head<'a>(slots: u64, items: u64) -> ChunkRecord<'a> {
+        ChunkRecord::Head { applied: 9, state_hash: 0, slots, items }
     }
 
-    fn key<'a>(data_id: &'a str) -> Record<'a> {
-        Record::Key { namespace: "n", group: "G", data_id }
+    fn key<'a>(data_id: &'a str) -> ChunkRecord<'a> {
+        ChunkRecord::Key { namespace: "n", group: "G", data_id }
     }
 
-    fn config<'a>(id: u64, revision: u64) -> Record<'a> {
-        Record::Config { id, revision, created: WallTime(0), version: inline() }
+    fn config<'a>(id: u64, revision: u64) -> ChunkRecord<'a> {
+        ChunkRecord::Config { id, revision, created: WallTime(0), version: inline() }
     }
 
-    fn item<'a>(id: u64, version: Version<'a>) -> Record<'a> {
-        Record::History { id, op: HistoryOp::Update, gray: None, pays: true, version }
+    fn item<'a>(id: u64, version: Version<'a>) -> ChunkRecord<'a> {
+        ChunkRecord::History { id, op: HistoryOp::Update, gray: None, pays: true, version }
     }
 
-    fn gray<'a>() -> Record<'a> {
+    fn gray<'a>() -> ChunkRecord<'a> {
         let gray = Cow::Owned(Gray::Tag("t".into()));
-        Record::Gray { id: 1, created: WallTime(0), gray, version: inline() }
+        ChunkRecord::Gray { id: 1, created: WallTime(0), gray, version: inline() }
     }
 
-    fn namespace<'a>(id: &'a str) -> Record<'a> {
+    fn namespace<'a>(id: &'a str) -> ChunkRecord<'a> {
         let at = WallTime(0);
         let info = crate::namespace::NamespaceInfo {
             name: "n".into(),
@@ -392,11 +393,11 @@ mod tests {
             created: at,
             modified: at,
         };
-        Record::Namespace { id, info: Cow::Owned(info) }
+        ChunkRecord::Namespace { id, info: Cow::Owned(info) }
     }
 
-    fn check(name: &str, records: Vec<Record<'_>>, expected: Option<LoadError>) {
-        let header = Header { version: VERSION, number: 0 };
+    fn check(name: &str, records: Vec<ChunkRecord<'_>>, expected: Option<LoadError>) {
+        let header = ChunkHeader { version: VERSION, number: 0 };
         let mut chunk = postcard::to_allocvec(&header).expect("encodes");
         for record in &records {
             chunk.extend(postcard::to_allocvec(record).expect("encodes"));
@@ -409,36 +410,44 @@ mod tests {
     #[test]
     fn a_record_that_contradicts_another_is_refused() {
         let whole = vec![head(1, 2), key("a"), config(1, 9), item(5, inline()), item(2, inline())];
-        let whole = whole.into_iter().chain([Record::End]).collect();
+        let whole = whole.into_iter().chain([ChunkRecord::End]).collect();
         check("a whole state", whole, None);
-        let wrong = |name: &str, records: Vec<Record<'_>>| {
+        let wrong = |name: &str, records: Vec<ChunkRecord<'_>>| {
             check(name, records, Some(LoadError::Malformed { chunk: 0 }));
         };
-        wrong("no head", vec![key("a"), config(1, 1), Record::End]);
-        wrong("two heads", vec![head(0, 0), head(0, 0), Record::End]);
-        wrong("two ends", vec![head(0, 0), Record::End, Record::End]);
-        wrong("fewer keys", vec![head(2, 0), key("a"), config(1, 1), Record::End]);
-        wrong("more items", vec![head(1, 0), key("a"), item(1, inline()), Record::End]);
-        wrong("an empty key", vec![head(1, 0), key("a"), Record::End]);
-        wrong("a bad key", vec![head(1, 0), key("a b"), config(1, 1), Record::End]);
-        let twice = vec![head(1, 0), key("a"), config(1, 1), key("a"), config(1, 1), Record::End];
+        wrong("no head", vec![key("a"), config(1, 1), ChunkRecord::End]);
+        wrong("two heads", vec![head(0, 0), head(0, 0), ChunkRecord::End]);
+        wrong("two ends", vec![head(0, 0), ChunkRecord::End, ChunkRecord::End]);
+        wrong("fewer keys", vec![head(2, 0), key("a"), config(1, 1), ChunkRecord::End]);
+        wrong("more items", vec![head(1, 0), key("a"), item(1, inline()), ChunkRecord::End]);
+        wrong("an empty key", vec![head(1, 0), key("a"), ChunkRecord::End]);
+        wrong("a bad key", vec![head(1, 0), key("a b"), config(1, 1), ChunkRecord::End]);
+        let twice =
+            vec![head(1, 0), key("a"), config(1, 1), key("a"), config(1, 1), ChunkRecord::End];
         wrong("a key twice", twice);
-        let down = vec![head(2, 0), key("b"), config(1, 1), key("a"), config(1, 1), Record::End];
+        let down =
+            vec![head(2, 0), key("b"), config(1, 1), key("a"), config(1, 1), ChunkRecord::End];
         wrong("keys out of order", down);
-        wrong("two configs", vec![head(1, 0), key("a"), config(1, 1), config(1, 1), Record::End]);
-        wrong("no key", vec![head(0, 0), config(1, 1), Record::End]);
-        wrong("from the future", vec![head(1, 0), key("a"), config(1, 10), Record::End]);
-        wrong("before its creation", vec![head(1, 0), key("a"), config(3, 2), Record::End]);
-        wrong("a gray twice", vec![head(1, 0), key("a"), gray(), gray(), Record::End]);
-        let up = vec![head(1, 2), key("a"), item(2, inline()), item(5, inline()), Record::End];
+        wrong(
+            "two configs",
+            vec![head(1, 0), key("a"), config(1, 1), config(1, 1), ChunkRecord::End],
+        );
+        wrong("no key", vec![head(0, 0), config(1, 1), ChunkRecord::End]);
+        wrong("from the future", vec![head(1, 0), key("a"), config(1, 10), ChunkRecord::End]);
+        wrong("before its creation", vec![head(1, 0), key("a"), config(3, 2), ChunkRecord::End]);
+        wrong("a gray twice", vec![head(1, 0), key("a"), gray(), gray(), ChunkRecord::End]);
+        let up = vec![head(1, 2), key("a"), item(2, inline()), item(5, inline()), ChunkRecord::End];
         wrong("items out of order", up);
         let (one, other) = (item(2, inline()), item(2, inline()));
-        wrong("an item twice", vec![head(2, 2), key("a"), one, key("b"), other, Record::End]);
-        wrong("item zero", vec![head(1, 1), key("a"), item(0, inline()), Record::End]);
-        let shared = item(2, version(Content::Shared(0)));
-        wrong("nothing to share", vec![head(1, 1), key("a"), shared, Record::End]);
-        wrong("a namespace twice", vec![head(0, 0), namespace("d"), namespace("d"), Record::End]);
-        wrong("the default namespace", vec![head(0, 0), namespace("public"), Record::End]);
+        wrong("an item twice", vec![head(2, 2), key("a"), one, key("b"), other, ChunkRecord::End]);
+        wrong("item zero", vec![head(1, 1), key("a"), item(0, inline()), ChunkRecord::End]);
+        let shared = item(2, version(ChunkContent::Shared(0)));
+        wrong("nothing to share", vec![head(1, 1), key("a"), shared, ChunkRecord::End]);
+        wrong(
+            "a namespace twice",
+            vec![head(0, 0), namespace("d"), namespace("d"), ChunkRecord::End],
+        );
+        wrong("the default namespace", vec![head(0, 0), namespace("public"), ChunkRecord::End]);
         check("no end", vec![head(0, 0)], Some(LoadError::Incomplete));
     }
 }

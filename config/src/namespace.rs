@@ -1,6 +1,6 @@
-//! Namespaces: a name and a description for an id. They are labels, not walls: a config may use an id
-//! that nobody created, and forgetting a namespace leaves its configs where they are (Nacos). The
-//! default namespace is always there and cannot be changed.
+//! Namespaces: a name and a description for an id. They are labels, not walls: a config may use an
+//! id that nobody created, and forgetting a namespace leaves its configs where they are (Nacos).
+//! The default namespace is always there and cannot be changed.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use nacolet_model::{Namespace, WallTime, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::CommandError;
+use crate::command::CommandError;
 
 /// What people called a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub(crate) struct Namespaces {
 }
 
 impl Namespaces {
+    /// What Nacos says of the default namespace.
+    const PUBLIC_DESC: &'static str = "Default Namespace";
+
     pub(crate) fn create(
         &mut self,
         id: Namespace,
@@ -111,7 +114,7 @@ impl Namespaces {
         let public = NamespaceView {
             id: Namespace::PUBLIC,
             name: Namespace::PUBLIC,
-            desc: "",
+            desc: Self::PUBLIC_DESC,
             config_count: self.config_count(Namespace::PUBLIC),
             custom: false,
         };

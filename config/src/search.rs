@@ -1,15 +1,17 @@
 //! Search: the accurate and the blurred query of Nacos, with pages. The store is scanned; ten
 //! thousand configs take less time than the answer takes to encode.
 //!
-//! Blurred patterns follow Nacos, which turns `*` into the `%` of SQL `LIKE`: `*` stands for any text,
-//! a pattern without `*` matches only itself, case matters. Unlike there, `%` and `_` are plain
-//! characters: that they are not is an accident of SQL, and `_` is common in names.
+//! Blurred patterns follow Nacos, which turns `*` into the `%` of SQL `LIKE`: `*` stands for any
+//! text, a pattern without `*` matches only itself, case matters. Unlike there, `%` and `_` are
+//! plain characters: that they are not is an accident of SQL, and `_` is common in names.
 
 use alloc::vec::Vec;
 
 use nacolet_model::limits;
 
-use crate::{Config, ConfigType, KeyRef};
+use crate::command::ConfigType;
+use crate::entry::Config;
+use crate::key::KeyRef;
 
 /// How names are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

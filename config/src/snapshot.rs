@@ -3,11 +3,11 @@
 //!
 //! A chunk is a header and records (postcard). A key's records follow each other: the key, the
 //! config, its gray versions, its history from the newest item to the oldest. A content that a key
-//! holds several times is written once and shared again when it is read, or a restart would multiply
-//! it. The chunks carry no checksum: files and frames have their own.
+//! holds several times is written once and shared again when it is read, or a restart would
+//! multiply it. The chunks carry no checksum: files and frames have their own.
 //!
-//! A file and wire format: append variants, count up [`VERSION`] for anything else. Golden bytes are
-//! in `tests/formats.rs`.
+//! A file and wire format: append variants, count up [`VERSION`] for anything else. Golden bytes
+//! are in `tests/suite/formats.rs`.
 
 use alloc::borrow::Cow;
 use alloc::collections::VecDeque;
@@ -17,28 +17,29 @@ use alloc::vec::{self, Vec};
 use nacolet_model::{Namespace, WallTime, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::history::HistoryOp;
-use crate::key::KeyText;
+use crate::command::{ConfigType, Labels, Operator};
+use crate::entry::{Config, Slot};
+use crate::gray::GrayVersion;
+use crate::history::{HistoryItem, HistoryOp};
+use crate::key::{KeyRef, KeyText};
+use crate::md5::Md5;
 use crate::namespace::NamespaceInfo;
-use crate::store::Slot;
-use crate::{
-    Config, ConfigType, Gray, GrayName, GrayVersion, HistoryItem, KeyRef, Labels, Md5, Operator,
-    Store,
-};
+use crate::rule::{Gray, GrayName};
+use crate::store::Store;
 
 /// Version of the format. A loader reads its own and no other.
 pub(crate) const VERSION: u8 = 1;
 
 /// What every chunk begins with.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Header {
+pub(crate) struct ChunkHeader {
     pub(crate) version: u8,
     /// Position among the chunks, from 0.
     pub(crate) number: u32,
 }
 
 #[derive(Serialize, Deserialize)]
-pub(crate) enum Record<'a> {
+pub(crate) enum ChunkRecord<'a> {
     /// The first one.
     Head { applied: u64, state_hash: u64, slots: u64, items: u64 },
     /// A created namespace.
@@ -83,11 +84,11 @@ pub(crate) struct Version<'a> {
     /// `None` for the operator of the version before.
     pub(crate) operator: Option<Cow<'a, Operator>>,
     #[serde(borrow)]
-    pub(crate) content: Content<'a>,
+    pub(crate) content: ChunkContent<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
-pub(crate) enum Content<'a> {
+pub(crate) enum ChunkContent<'a> {
     /// The text itself.
     Inline { md5: Md5, text: &'a str },
     /// The n-th inline text of this key.
@@ -123,8 +124,17 @@ pub struct Capture {
     chunks: u32,
 }
 
+impl Store {
+    /// The state as it is now, to be written out while the store goes on changing. Contents are
+    /// shared, not copied.
+    #[must_use]
+    pub fn capture(&self) -> Capture {
+        Capture::new(self)
+    }
+}
+
 impl Capture {
-    pub(crate) fn new(store: &Store) -> Self {
+    fn new(store: &Store) -> Self {
         let slots: Vec<_> =
             store.slots.iter().map(|(key, slot)| (key.clone(), slot.clone())).collect();
         let chain = |slot: &Arc<Slot>| store.history.chain(slot.newest).cloned();
@@ -160,7 +170,7 @@ impl Capture {
     /// [`limits::SNAPSHOT_CHUNK_BYTES_MAX`] bytes, unless a single content is larger.
     pub fn next_chunk(&mut self) -> Option<Vec<u8>> {
         let first = self.carried.take().or_else(|| self.next_record())?;
-        let mut chunk = encode(&Header { version: VERSION, number: self.chunks });
+        let mut chunk = encode(&ChunkHeader { version: VERSION, number: self.chunks });
         chunk.extend(first);
         while let Some(record) = self.next_record() {
             if chunk.len() + record.len() > limits::SNAPSHOT_CHUNK_BYTES_MAX {
@@ -179,24 +189,24 @@ impl Capture {
         }
         let piece = self.pieces.pop_front()?;
         let record = match &piece {
-            Piece::Head => Record::Head {
+            Piece::Head => ChunkRecord::Head {
                 applied: self.applied,
                 state_hash: self.state_hash,
                 slots: self.slot_count,
                 items: self.items.len() as u64,
             },
             Piece::Namespace(id, info) => {
-                Record::Namespace { id: id.as_str(), info: Cow::Borrowed(info) }
+                ChunkRecord::Namespace { id: id.as_str(), info: Cow::Borrowed(info) }
             }
             Piece::Key(key) => {
                 self.contents.clear();
                 let KeyRef { namespace, group, data_id } = key.parts();
-                Record::Key { namespace, group, data_id }
+                ChunkRecord::Key { namespace, group, data_id }
             }
             Piece::Config(slot) => self.config(slot.config.as_ref()?),
             Piece::Gray(slot, position) => self.gray(slot.grays().get(*position)?),
             Piece::History(item) => self.history(item),
-            Piece::End => Record::End,
+            Piece::End => ChunkRecord::End,
         };
         Some(encode(&record))
     }
@@ -219,9 +229,9 @@ impl Capture {
         Some(())
     }
 
-    fn config<'a>(&mut self, config: &'a Config) -> Record<'a> {
+    fn config<'a>(&mut self, config: &'a Config) -> ChunkRecord<'a> {
         let content = self.content(&config.content, config.md5);
-        Record::Config {
+        ChunkRecord::Config {
             id: config.id,
             revision: config.revision,
             created: config.created,
@@ -235,9 +245,9 @@ impl Capture {
         }
     }
 
-    fn gray<'a>(&mut self, gray: &'a GrayVersion) -> Record<'a> {
+    fn gray<'a>(&mut self, gray: &'a GrayVersion) -> ChunkRecord<'a> {
         let content = self.content(&gray.content, gray.md5);
-        Record::Gray {
+        ChunkRecord::Gray {
             id: gray.id,
             created: gray.created,
             gray: Cow::Borrowed(&gray.gray),
@@ -251,9 +261,9 @@ impl Capture {
         }
     }
 
-    fn history<'a>(&mut self, item: &'a HistoryItem) -> Record<'a> {
+    fn history<'a>(&mut self, item: &'a HistoryItem) -> ChunkRecord<'a> {
         let content = self.content(&item.content, item.md5);
-        Record::History {
+        ChunkRecord::History {
             id: item.id,
             op: item.op,
             gray: item.gray.as_deref().map(Cow::Borrowed),
@@ -268,13 +278,13 @@ impl Capture {
         }
     }
 
-    fn content<'a>(&mut self, content: &'a Arc<str>, md5: Md5) -> Content<'a> {
+    fn content<'a>(&mut self, content: &'a Arc<str>, md5: Md5) -> ChunkContent<'a> {
         let known = self.contents.iter().position(|known| Arc::ptr_eq(known, content));
         if let Some(position) = known.and_then(|position| u32::try_from(position).ok()) {
-            return Content::Shared(position);
+            return ChunkContent::Shared(position);
         }
         self.contents.push(content.clone());
-        Content::Inline { md5, text: content }
+        ChunkContent::Inline { md5, text: content }
     }
 
     fn operator<'a>(&mut self, operator: &'a Arc<Operator>) -> Option<Cow<'a, Operator>> {

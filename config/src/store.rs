@@ -1,10 +1,11 @@
-//! The state: every config with its gray versions and its past, and all ways to read it. Reads borrow
-//! from the store and allocate nothing but the pages they return.
+//! The state: every config with its gray versions and its past, and all ways to read it. Reads
+//! borrow from the store and allocate nothing but the pages they return. How commands change the
+//! state is in `apply.rs`.
 //!
-//! Memory is what this file is shaped by. A config costs its content once, shared with history and
-//! with answers under way; one joined key (`key.rs`); and one shared block of fixed size, which a
-//! Raft snapshot clones by reference. What few configs have, labels and gray versions, hangs off
-//! that block. How commands change the state is in `apply.rs`.
+//! Memory is what this file and `entry.rs` are shaped by. A config costs its content once, shared
+//! with history and with answers under way; one joined key (`key.rs`); and one shared block of
+//! fixed size, which a Raft snapshot clones by reference. What few configs have, labels and gray
+//! versions, hangs off that block.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -13,183 +14,17 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Bound;
 
-use nacolet_model::{ConfigKey, WallTime, limits};
+use nacolet_model::limits;
 
-use crate::gray::Grays;
-use crate::history::History;
-use crate::key::{KeyText, Probe};
-use crate::namespace::Namespaces;
-use crate::search::PAGE_MAX;
-use crate::{
-    Caller, Capture, ConfigType, Gray, GrayKind, GrayName, GrayVersion, HistoryItem, HistoryOp,
-    KeyRef, Labels, Md5, NamespaceView, Operator, Page, Search, SearchMode,
-};
-
-/// A config whose content, or the choice of who sees which content, has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Which one.
-    pub key: ConfigKey,
-}
-
-/// A stored config.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Log index of its creation; stable until it is removed.
-    pub id: u64,
-    /// The content.
-    pub content: Arc<str>,
-    /// The md5 of `content`.
-    pub md5: Md5,
-    /// Who wrote it last (Nacos `src_user`, `src_ip`).
-    pub operator: Arc<Operator>,
-    /// When it was created.
-    pub created: WallTime,
-    /// When it was written last.
-    pub modified: WallTime,
-    /// Log index of the last write.
-    pub revision: u64,
-    /// Format of the content.
-    pub config_type: Option<ConfigType>,
-    /// All labels but the type, where there is one.
-    pub(crate) labels: Option<Arc<Labels>>,
-}
-
-impl Config {
-    /// The application it belongs to, empty when unknown.
-    #[must_use]
-    pub fn app_name(&self) -> &str {
-        self.label(|labels| &labels.app_name)
-    }
-
-    /// A description, may be empty.
-    #[must_use]
-    pub fn desc(&self) -> &str {
-        self.label(|labels| &labels.desc)
-    }
-
-    /// Words to search by (`config_tags`).
-    #[must_use]
-    pub fn tags(&self) -> &[Box<str>] {
-        self.labels.as_ref().map_or(&[], |labels| &labels.tags)
-    }
-
-    /// `use` of Nacos.
-    #[must_use]
-    pub fn use_(&self) -> &str {
-        self.label(|labels| &labels.use_)
-    }
-
-    /// `effect` of Nacos.
-    #[must_use]
-    pub fn effect(&self) -> &str {
-        self.label(|labels| &labels.effect)
-    }
-
-    /// `schema` of Nacos.
-    #[must_use]
-    pub fn schema(&self) -> &str {
-        self.label(|labels| &labels.schema)
-    }
-
-    /// Key of a client-side encryption, itself encrypted; empty without one.
-    #[must_use]
-    pub fn encrypted_data_key(&self) -> &str {
-        self.label(|labels| &labels.encrypted_data_key)
-    }
-
-    /// All labels, to publish the config again elsewhere.
-    #[must_use]
-    pub fn labels(&self) -> Labels {
-        let labels = self.labels.as_deref().cloned().unwrap_or_default();
-        Labels { config_type: self.config_type, ..labels }
-    }
-
-    fn label(&self, field: impl Fn(&Labels) -> &str) -> &str {
-        self.labels.as_deref().map_or("", field)
-    }
-}
-
-/// What one caller sees under a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct View<'a> {
-    /// The content.
-    pub content: &'a Arc<str>,
-    /// The md5 of `content`.
-    pub md5: &'a Md5,
-    /// Format of the content; of the config itself where it exists, as in Nacos.
-    pub config_type: Option<ConfigType>,
-    /// Key of a client-side encryption, itself encrypted; empty without one.
-    pub encrypted_data_key: &'a str,
-    /// When it was written last.
-    pub modified: WallTime,
-    /// `None` for the config itself. A read that names a tag in its parameters (not in a header)
-    /// expects a gray version, and is answered "not found" without one (Nacos).
-    pub gray: Option<GrayKind>,
-}
-
-/// All there is under one key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slot {
-    pub(crate) config: Option<Config>,
-    pub(crate) grays: Option<Box<Grays>>,
-    /// Id of the newest history item, 0 for none. It may have been pushed out.
-    pub(crate) newest: u64,
-}
-
-impl Slot {
-    /// Holds something to read, not only a past.
-    pub(crate) fn is_live(&self) -> bool {
-        self.config.is_some() || self.grays.is_some()
-    }
-
-    pub(crate) fn grays(&self) -> &[GrayVersion] {
-        self.grays.as_ref().map_or(&[], |grays| grays.as_slice())
-    }
-
-    pub(crate) fn gray(&self, name: &GrayName) -> Option<&GrayVersion> {
-        self.grays.as_ref().and_then(|grays| grays.find(name))
-    }
-
-    /// Bytes of all contents to read.
-    pub(crate) fn bytes(&self) -> usize {
-        let config = self.config.as_ref().map_or(0, |config| config.content.len());
-        self.grays().iter().fold(config, |bytes, gray| bytes + gray.content.len())
-    }
-
-    /// A history item pays for its content exactly when nothing newer holds the same allocation.
-    fn check_payers(&self, chain: &[&Arc<HistoryItem>]) {
-        let mut held: Vec<&Arc<str>> = self.config.iter().map(|config| &config.content).collect();
-        held.extend(self.grays().iter().map(|gray| &gray.content));
-        for item in chain {
-            let is_held = held.iter().any(|content| Arc::ptr_eq(content, &item.content));
-            assert_eq!(item.pays, !is_held, "history item {}", item.id);
-            held.push(&item.content);
-        }
-    }
-
-    fn view(&self, caller: &Caller<'_>) -> Option<View<'_>> {
-        let config = self.config.as_ref();
-        if let Some(gray) = self.grays.as_ref().and_then(|grays| grays.seen_by(caller)) {
-            return Some(View {
-                content: &gray.content,
-                md5: &gray.md5,
-                config_type: config.map_or(gray.config_type, |config| config.config_type),
-                encrypted_data_key: gray.encrypted_data_key(),
-                modified: gray.modified,
-                gray: Some(gray.kind()),
-            });
-        }
-        config.map(|config| View {
-            content: &config.content,
-            md5: &config.md5,
-            config_type: config.config_type,
-            encrypted_data_key: config.encrypted_data_key(),
-            modified: config.modified,
-            gray: None,
-        })
-    }
-}
+use crate::command::Operator;
+use crate::entry::{Config, Slot, View};
+use crate::gray::{Caller, GrayVersion};
+use crate::history::{History, HistoryItem, HistoryOp};
+use crate::key::{KeyRef, KeyText, Probe};
+use crate::md5::Md5;
+use crate::namespace::{NamespaceView, Namespaces};
+use crate::rule::GrayName;
+use crate::search::{PAGE_MAX, Page, Search, SearchMode};
 
 /// The whole configuration centre. See the crate's page.
 #[derive(Clone, Default)]
@@ -270,7 +105,19 @@ impl Store {
         self.slot(namespace, group, data_id)?.gray(&GrayName::Beta)
     }
 
-    /// All gray versions under a key, beta first, then by tag.
+    /// One gray version under a key.
+    #[must_use]
+    pub fn gray(
+        &self,
+        namespace: &str,
+        group: &str,
+        data_id: &str,
+        name: &GrayName,
+    ) -> Option<&GrayVersion> {
+        self.slot(namespace, group, data_id)?.gray(name)
+    }
+
+    /// All gray versions under a key, in the order of precedence.
     #[must_use]
     pub fn grays(&self, namespace: &str, group: &str, data_id: &str) -> &[GrayVersion] {
         self.slot(namespace, group, data_id).map_or(&[], Slot::grays)
@@ -337,6 +184,17 @@ impl Store {
         self.history.get(id).map(|item| &**item)
     }
 
+    /// Who published the content that an item holds: of an insert whoever made the item, else
+    /// whoever made the item before it, as long as that is kept.
+    #[must_use]
+    pub fn publisher_of<'s>(&'s self, item: &'s HistoryItem) -> Option<&'s Operator> {
+        if item.op == HistoryOp::Insert {
+            return Some(&item.operator);
+        }
+        let mut older = self.history.chain(item.previous);
+        older.find(|older| older.gray == item.gray).map(|older| &*older.operator)
+    }
+
     /// What the config with this **config** id held before its last write: the newest item of an
     /// update (Nacos `/history/previous`).
     #[must_use]
@@ -368,13 +226,6 @@ impl Store {
     #[must_use]
     pub fn namespace(&self, id: &str) -> Option<NamespaceView<'_>> {
         self.namespaces().find(|namespace| namespace.id == id)
-    }
-
-    /// The state as it is now, to be written out while the store goes on changing. Contents are
-    /// shared, not copied.
-    #[must_use]
-    pub fn capture(&self) -> Capture {
-        Capture::new(self)
     }
 
     fn slot(&self, namespace: &str, group: &str, data_id: &str) -> Option<&Slot> {
@@ -432,7 +283,7 @@ impl Store {
             let grays = slot.grays();
             assert!(grays.len() <= limits::GRAY_VERSIONS_MAX);
             assert!(slot.grays.is_none() || !grays.is_empty());
-            assert!(grays.is_sorted_by_key(|version| Gray::name(&version.gray)));
+            assert!(grays.is_sorted_by_key(|version| version.gray.rank()));
             let chain: Vec<_> = self.history.chain(slot.newest).collect();
             assert!(chain.len() <= limits::HISTORY_PER_CONFIG_MAX);
             assert!(chain.iter().all(|item| item.key == *key && item.id <= self.applied));
@@ -457,19 +308,5 @@ impl fmt::Debug for Store {
             .field("content_bytes", &self.bytes)
             .field("history_items", &self.history.len())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Ten thousand configs pay for every byte of these; `examples/memory.rs` measures the whole.
-    #[test]
-    fn what_every_config_pays_for_stays_small() {
-        if size_of::<usize>() == 8 {
-            assert!(size_of::<Slot>() <= 104, "{}", size_of::<Slot>());
-            assert!(size_of::<HistoryItem>() <= 104, "{}", size_of::<HistoryItem>());
-        }
     }
 }

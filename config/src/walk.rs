@@ -1,28 +1,40 @@
-//! A walk over many configs in steps, so that nobody holds the store for longer than one step takes. What is
-//! written meanwhile is seen where the walk has not come yet.
+//! A walk over many configs in steps, so that nobody holds the store for longer than one step
+//! takes. What is written meanwhile is seen where the walk has not come yet.
 
 use core::ops::{Bound, ControlFlow};
 
-use crate::key::KeyText;
-use crate::{Config, KeyRef, Store};
+use crate::entry::Config;
+use crate::key::{KeyRef, KeyText};
+use crate::store::Store;
 
 /// How far a walk has come. Begins in front of the first config.
 #[derive(Clone, Default)]
 pub struct Walk(Option<KeyText>);
 
 impl Store {
-    /// Visits the configs of one namespace, or of all, that come next in the order of keys, until `visit`
-    /// breaks off; the config that it broke off at was visited. True when there are no more.
+    /// Visits the configs of one namespace, or of all, that come next in the order of keys, until
+    /// `visit` breaks off; the config that it broke off at was visited. True when there are no
+    /// more.
     pub fn walk(
         &self,
         namespace: Option<&str>,
         walk: &mut Walk,
         mut visit: impl FnMut(KeyRef<'_>, &Config) -> ControlFlow<()>,
     ) -> bool {
+        self.walk_keys(namespace, walk, |key, config| visit(key.parts(), config))
+    }
+
+    /// As [`Self::walk`], with the keys as they are stored, which are cheap to keep.
+    pub fn walk_keys(
+        &self,
+        namespace: Option<&str>,
+        walk: &mut Walk,
+        mut visit: impl FnMut(&KeyText, &Config) -> ControlFlow<()>,
+    ) -> bool {
         let first = walk.0.take();
         let after = first.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         for (key, config) in self.behind(namespace, after) {
-            if visit(key.parts(), config).is_break() {
+            if visit(key, config).is_break() {
                 walk.0 = Some(key.clone());
                 return false;
             }

@@ -1,5 +1,5 @@
-//! What people carry between servers: archives of configs, their metadata, and the multipart bodies they
-//! arrive in.
+//! What people carry between servers: archives of configs, their metadata, and the multipart bodies
+//! they arrive in.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write as _};
@@ -14,9 +14,12 @@ use crate::cost::Bound;
 use crate::source::Source;
 
 const PARSE: Bound = Bound { per_byte: 64, fixed: 64 << 10 };
-/// An entry may unpack to a hundred times its size, and to a megabyte in any case; a buffer that grows
-/// by doubling and the text made of it take four times as much.
-const UNPACK: Bound = Bound { per_byte: 1_024, fixed: 8 << 20 };
+/// What an archive unpacks to has one bound, whatever its size: whoever exports may import. A
+/// buffer that grows by doubling and the text made of it take four times as much.
+const UNPACK: Bound =
+    Bound { per_byte: 64, fixed: 4 * limits::IMPORT_BYTES_MAX as u64 + (8 << 20) };
+/// What one entry of a story unpacks to at most: beyond what an entry may in any case.
+const ENTRY_BYTES_MAX: usize = 2 << 20;
 
 /// A body in parts, which are pieces of it in order.
 pub(crate) fn multipart(data: &[u8]) {
@@ -95,9 +98,10 @@ fn zip(source: &mut Source<'_>) -> Option<Vec<u8>> {
             15 => usize::from(source.byte()) << 6,
             _ => 1,
         };
-        for _ in 0..times {
-            archive.write_all(content).ok()?;
-        }
+        // In one piece: each write clears 32 KiB to deflate into.
+        archive
+            .write_all(&content.repeat(times.min(ENTRY_BYTES_MAX / content.len().max(1))))
+            .ok()?;
     }
     let mut bytes = archive.finish().ok()?.into_inner();
     for _ in 0..source.choice(4) {
@@ -118,7 +122,8 @@ pub(crate) fn roundtrip(data: &[u8]) {
         let data_id = id(&mut source);
         let content = source.text();
         let labels = Labels { config_type: Some(ConfigType::Text), ..labels(&mut source) };
-        if !group.is_empty() && !data_id.is_empty() {
+        // No config is blank.
+        if !group.is_empty() && !data_id.is_empty() && !content.trim().is_empty() {
             configs.insert((group, data_id), (content, labels));
         }
     }

@@ -13,7 +13,7 @@ impl Replica for Users {
     }
 
     fn made(&self, source: &mut Source<'_>) -> Option<Command> {
-        let kind = source.choice(8);
+        let kind = source.choice(9);
         let user = name(source, &["root", "u", "v"]);
         let role = name(source, &["r", "ROLE_ADMIN", "s"]);
         let hash = || "hash".into();
@@ -24,6 +24,7 @@ impl Replica for Users {
             3 => Command::RemoveUser { user: user? },
             4 => Command::AddRole { role: role?, user: user? },
             5 => Command::RemoveRole { role: role?, user: user.filter(|_| source.flag()) },
+            8 => Command::Open { key: [source.byte(); 32] },
             _ => {
                 let resource = match source.choice(3) {
                     0 => Pattern::new(&source.text()),

@@ -1,6 +1,6 @@
-//! A Raft snapshot that arrives in pieces, in whatever order and of whatever content: what is installed
-//! is a whole file whose every block is right, or nothing is; what was there before stays until then,
-//! and what is sent on is what lies there.
+//! A Raft snapshot that arrives in pieces, in whatever order and of whatever content: what is
+//! installed is a whole file whose every block is right, or nothing is; what was there before stays
+//! until then, and what is sent on is what lies there.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,22 +12,36 @@ use nacolet_storage::{DataDir, SnapshotStore, fuzzing};
 
 use crate::source::Source;
 
-/// A folder of its own for each story.
-struct Folder(PathBuf);
+/// The directory of a node that all stories of a thread share: making one writes a reserve of
+/// megabytes.
+struct Home {
+    dir: DataDir,
+    folder: PathBuf,
+}
 
-impl Folder {
+thread_local! {
+    static HOME: Home = Home::new();
+}
+
+impl Home {
     fn new() -> Self {
-        static STORIES: AtomicU64 = AtomicU64::new(0);
-        let number = STORIES.fetch_add(1, Ordering::Relaxed);
+        static HOMES: AtomicU64 = AtomicU64::new(0);
+        let number = HOMES.fetch_add(1, Ordering::Relaxed);
         let name = format!("nacolet-fuzz-{}-{number}", std::process::id());
-        Self(std::env::temp_dir().join(name))
+        let folder = std::env::temp_dir().join(name);
+        let Ok(dir) = DataDir::open(&folder, NodeId(1)) else { panic!("a folder of its own") };
+        Self { dir, folder }
+    }
+
+    /// What the story before this one left behind is of no use to anybody.
+    fn clear(&self) {
+        let _ = std::fs::remove_dir_all(self.folder.join("snapshots"));
     }
 }
 
-impl Drop for Folder {
+impl Drop for Home {
     fn drop(&mut self) {
-        // It is of no use to anybody.
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -58,17 +72,23 @@ pub(crate) fn run(data: &[u8]) {
     else {
         return;
     };
-    let folder = Folder::new();
-    let Ok(dir) = DataDir::open(&folder.0, NodeId(1)) else { panic!("a folder of its own") };
-    let Ok(mut store) = SnapshotStore::open(&dir, fatal) else { panic!("it is empty") };
+    HOME.with(|home| {
+        home.clear();
+        tell(&home.dir, [&one, &two], &mut source);
+    });
+}
+
+fn tell(dir: &DataDir, [one, two]: [&Original; 2], source: &mut Source<'_>) {
+    let Ok(mut store) = SnapshotStore::open(dir, fatal) else { panic!("it is empty") };
+    assert_eq!(store.meta(), None, "it is empty");
     // Which of the two lies there, and what was received of which.
     let mut newest: Option<&Original> = None;
     let mut held: Option<(u64, Vec<u8>, bool)> = None;
     while !source.is_over() {
-        let original = if source.flag() { &one } else { &two };
+        let original = if source.flag() { one } else { two };
         let meta = &original.meta;
         match source.choice(8) {
-            0..=3 => receive(&store, original, &mut held, &mut source),
+            0..=3 => receive(&store, original, &mut held, source),
             4 => {
                 let is_whole = held.as_ref().is_some_and(|(id, bytes, done)| {
                     *id == meta.id && *done && *bytes == original.file
@@ -97,7 +117,7 @@ pub(crate) fn run(data: &[u8]) {
             }
             _ => {
                 drop(store);
-                let Ok(opened) = SnapshotStore::open(&dir, fatal) else { panic!("it was whole") };
+                let Ok(opened) = SnapshotStore::open(dir, fatal) else { panic!("it was whole") };
                 (store, held) = (opened, None);
             }
         }

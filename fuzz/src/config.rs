@@ -1,7 +1,8 @@
 //! The configuration centre: publishes, gray versions, removes and namespaces, and its snapshots.
 
 use nacolet_config::{
-    Command, ConfigType, Gray, GrayName, Inherit, Labels, Loader, Operator, Publish, Remove, Store,
+    Command, ConfigType, Gray, GrayName, Inherit, LabelRule, LabelSyntax, Labels, Loader, Operator,
+    Publish, Remove, Store,
 };
 use nacolet_model::WallTime;
 
@@ -140,7 +141,13 @@ fn labels(source: &mut Source<'_>) -> Labels {
 }
 
 fn gray(source: &mut Source<'_>) -> Option<Gray> {
-    match source.choice(4) {
+    match source.choice(5) {
+        4 => Some(Gray::Labels(Box::new(LabelRule {
+            name: source.text().into(),
+            syntax: source.pick(&[LabelSyntax::Single, LabelSyntax::Joined]),
+            expr: source.pick(&["env=a", "env=a,b&&v=1||x=y", "env", "&&"]).into(),
+            priority: source.pick(&[0, -1, i32::MAX]),
+        }))),
         0 => Some(Gray::Beta((0..1 + source.choice(3)).map(|_| source.text().into()).collect())),
         1 => Some(Gray::Beta(vec!["10.0.0.1".into()])),
         2 => Some(Gray::Tag(source.pick(&["t", "u", "v"]).into())),

@@ -1,6 +1,6 @@
-//! What decoding costs, counted in allocated bytes rather than in time: the same input costs the same
-//! on every machine. The program that runs the targets owns the allocator, so it hands in the meter;
-//! without one nothing is measured.
+//! What decoding costs, counted in allocated bytes rather than in time: the same input costs the
+//! same on every machine. The program that runs the targets owns the allocator, so it hands in the
+//! meter; without one nothing is measured.
 
 use std::sync::OnceLock;
 

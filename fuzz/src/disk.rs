@@ -1,5 +1,6 @@
 //! What lies on disk: records of the log, and snapshot files with the sections of all four state
-//! machines. A changed byte is seen; what passes is a value that is written again as the same bytes.
+//! machines. A changed byte is seen; what passes is a value that is written again as the same
+//! bytes.
 
 use nacolet_auth::Users;
 use nacolet_config::Store;
@@ -74,8 +75,8 @@ fn entry_record(source: &mut Source<'_>) {
     assert_eq!(decoded.is_some(), bent_head == head && *bent_body == *body, "a change is seen");
 }
 
-/// These bytes, changed as a disk changes them, or not. Bursts of up to 32 bits are what the checks see
-/// for certain; of anything else they miss one in four thousand million.
+/// These bytes, changed as a disk changes them, or not. Bursts of up to 32 bits are what the checks
+/// see for certain; of anything else they miss one in four thousand million.
 fn bent(source: &mut Source<'_>, bytes: &[u8]) -> Vec<u8> {
     let mut bent = bytes.to_vec();
     let at = usize::try_from(source.number()).unwrap_or(0);

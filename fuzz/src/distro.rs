@@ -1,9 +1,10 @@
-//! One registry among members that may say anything: it keeps its invariants, takes nothing that breaks
-//! a limit, and says no more than was asked for.
+//! One registry among members that may say anything: it keeps its invariants, takes nothing that
+//! breaks a limit, and says no more than was asked for.
 
 use nacolet_model::{Duration, Instant, NodeId, RequestId, ServiceKey, WallTime};
 use nacolet_registry::message::{
-    BucketVersions, Cause, Change, Changes, Heard, Life, Ping, ServiceVersions, Version, Wanted,
+    BucketVersions, GoneCause, HeardBeats, InstanceChange, Life, Ping, PublicationKey,
+    ServiceChanges, ServiceVersions, WantedPublications, WriteVersion,
 };
 use nacolet_registry::{
     ClientId, Input, InstanceSpec, Message, Output, Registry, RegistrySettings, Request,
@@ -75,7 +76,7 @@ impl Story {
 
     /// Whoever says it, an instance is inside its limits.
     fn check_instances(&self) {
-        for instance in self.registry.all_services().flat_map(|service| service.instances()) {
+        for instance in self.registry.all_services().flat_map(|service| service.publications()) {
             let mut spec = InstanceSpec::new(instance.ip(), instance.port());
             spec.weight = instance.weight();
             spec.app = instance.app().into();
@@ -101,7 +102,8 @@ impl Story {
                 told += encode(message).len();
             }
         }
-        // Everything that is known may be sent once, in the dearest form; digests have a fixed size.
+        // Everything that is known may be sent once, in the dearest form; digests have a fixed
+        // size.
         let most = 64 * bytes + (64 << 10);
         assert!(told <= most, "{told} bytes to others, at most {most}");
         assert!(out.len() <= 64 + bytes, "{} orders", out.len());
@@ -110,6 +112,11 @@ impl Story {
 
 fn client(source: &mut Source<'_>) -> ClientId {
     ClientId::new(Life(source.pick(&LIVES)), 1 + u32::from(source.choice(3)))
+}
+
+fn publication(source: &mut Source<'_>) -> Option<PublicationKey> {
+    let owner = if source.flag() { 0 } else { client(source).as_u64() };
+    Some(PublicationKey { instance: key(source)?, owner })
 }
 
 fn request(source: &mut Source<'_>) -> Option<Request> {
@@ -136,8 +143,8 @@ fn request(source: &mut Source<'_>) -> Option<Request> {
     })
 }
 
-fn version(source: &mut Source<'_>) -> Version {
-    Version { counter: source.number(), life: Life(source.pick(&LIVES)) }
+fn version(source: &mut Source<'_>) -> WriteVersion {
+    WriteVersion { counter: source.number(), life: Life(source.pick(&LIVES)) }
 }
 
 /// An instance as a member may spell it, in its limits or not.
@@ -154,17 +161,18 @@ fn any_spec(source: &mut Source<'_>) -> Option<InstanceSpec> {
     Some(any)
 }
 
-fn changes(source: &mut Source<'_>) -> Option<Changes> {
+fn changes(source: &mut Source<'_>) -> Option<ServiceChanges> {
     let service = words::service_key(source)?;
     let change = |source: &mut Source<'_>| {
         Some(match source.choice(3) {
             0 => {
-                let cause = if source.flag() { Cause::Expired } else { Cause::Deregistered };
-                Change::Gone { key: key(source)?, covered: version(source), cause }
+                let cause =
+                    if source.flag() { GoneCause::Expired } else { GoneCause::Deregistered };
+                InstanceChange::Gone { key: publication(source)?, covered: version(source), cause }
             }
             _ => {
                 let owner = if source.flag() { 0 } else { client(source).0 };
-                Change::Up {
+                InstanceChange::Up {
                     spec: any_spec(source)?,
                     owner,
                     born: version(source),
@@ -174,7 +182,7 @@ fn changes(source: &mut Source<'_>) -> Option<Changes> {
         })
     };
     let changes = (0..source.choice(4)).map(|_| change(source)).collect::<Option<_>>()?;
-    Some(Changes { service, changes, before: source.number(), after: source.number() })
+    Some(ServiceChanges { service, changes, before: source.number(), after: source.number() })
 }
 
 fn some<T>(source: &mut Source<'_>, one: impl Fn(&mut Source<'_>) -> Option<T>) -> Option<Vec<T>> {
@@ -198,7 +206,7 @@ fn message(source: &mut Source<'_>) -> Option<Message> {
             let instances = some(source, |source| {
                 Some((key(source)?, u32::try_from(source.number()).unwrap_or(u32::MAX)))
             })?;
-            Some(Heard { service, instances })
+            Some(HeardBeats { service, instances })
         })?),
         4 => {
             let count = source.pick(&[0, 1, 63, 64, 65, 255, 256, 257, 1_024]);
@@ -209,14 +217,18 @@ fn message(source: &mut Source<'_>) -> Option<Message> {
             let bucket = u16::try_from(source.number()).unwrap_or(u16::MAX);
             let services = some(source, |source| {
                 let service = words::service_key(source)?;
-                let instances =
-                    some(source, |source| Some((key(source)?, version(source), version(source))))?;
-                Some(ServiceVersions { service, instances })
+                let publications = some(source, |source| {
+                    Some((publication(source)?, version(source), version(source)))
+                })?;
+                Some(ServiceVersions { service, publications })
             })?;
             Some(BucketVersions { bucket, services })
         })?),
         6 => Message::Want(some(source, |source| {
-            Some(Wanted { service: words::service_key(source)?, instances: some(source, key)? })
+            Some(WantedPublications {
+                service: words::service_key(source)?,
+                publications: some(source, publication)?,
+            })
         })?),
         7 => Message::Load { after: after(source) },
         _ => Message::Page {

@@ -1,7 +1,7 @@
-//! One Raft engine among members that may say anything. What an honest shell does with its orders is
-//! done here, so that whatever happens is the doing of the messages: the engine keeps its invariants,
-//! orders only what a log and a state machine can do, promises nothing that is not durable, says no
-//! more than was asked for, and starts again from what it wrote.
+//! One Raft engine among members that may say anything. What an honest shell does with its orders
+//! is done here, so that whatever happens is the doing of the messages: the engine keeps its
+//! invariants, orders only what a log and a state machine can do, promises nothing that is not
+//! durable, says no more than was asked for, and starts again from what it wrote.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

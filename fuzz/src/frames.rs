@@ -91,7 +91,8 @@ fn read(opener: &mut Opener, stream: &[u8], step: usize, sent: &[Sent<'_>], inta
     assert!(expected.next().is_none(), "a whole frame that does not arrive");
 }
 
-/// As whoever gets it does: the body is of the type that the kind says, and what follows is ignored.
+/// As whoever gets it does: the body is of the type that the kind says, and what follows is
+/// ignored.
 fn decode(sent: &Sent<'_>, frame: &nacolet_transport::frame::Frame<'_>) {
     let decoded = match Kind::of(sent.kind) {
         Some(Kind::Raft) => frame.decode::<nacolet_raft::Message>().map(drop),

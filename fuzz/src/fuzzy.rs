@@ -1,10 +1,11 @@
-//! Fuzzy watches: what a pattern means, names as texts, and that a client which hears everything knows
-//! in the end what there is.
+//! Fuzzy watches: what a pattern means, names as texts, and that a client which hears everything
+//! knows in the end what there is.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use nacolet_api::fuzzing::fuzzy::{self, Told, Watch};
+use nacolet_model::limits;
 
 use crate::cost::Bound;
 use crate::source::Source;
@@ -66,8 +67,19 @@ fn hear(known: &mut BTreeSet<Rc<str>>, told: &Told) {
     }
 }
 
+/// Names of configs: more than two messages hold.
+const NAMES: usize = 2 * limits::FUZZY_BATCH_NAMES + 20;
+
+thread_local! {
+    static ALL: [Rc<str>; NAMES] =
+        std::array::from_fn(|number| format!("{number:03}+G+public").into());
+}
+
 fn watch(source: &mut Source<'_>) {
-    let all: Vec<Rc<str>> = (0..200).map(|number| format!("{number}+G+public").into()).collect();
+    ALL.with(|all| watch_some_of(all, source));
+}
+
+fn watch_some_of(all: &[Rc<str>; NAMES], source: &mut Source<'_>) {
     let pick = |source: &mut Source<'_>| Rc::clone(&all[usize::from(source.byte()) % all.len()]);
     let some = |source: &mut Source<'_>| -> BTreeSet<Rc<str>> {
         let (from, count) = (usize::from(source.byte()) % all.len(), usize::from(source.byte()));

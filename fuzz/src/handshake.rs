@@ -1,6 +1,6 @@
-//! Who is there: whatever somebody says who holds the key or does not, a session begins exactly when
-//! the rules say so. The other side is written anew here from the description in `handshake.rs` of the
-//! transport, so both are held to the wire format.
+//! Who is there: whatever somebody says who holds the key or does not, a session begins exactly
+//! when the rules say so. The other side is written anew here from the description in
+//! `handshake.rs` of the transport, so both are held to the wire format.
 
 use std::io;
 use std::pin::Pin;
@@ -227,7 +227,8 @@ fn is_called(me: &Identity, mine: Option<u64>, source: &mut Source<'_>) {
     let session = block_on(handshake::answer(&mut wire, me));
     let is_meant = hello.to == 0 || hello.to == ME;
     if !is_whole {
-        // Bytes that are no hello of this story's making; they may be one by chance, without the key.
+        // Bytes that are no hello of this story's making; they may be one by chance, without the
+        // key.
         assert!(session.is_err() || wire.heard.len() > HELLO_BYTES);
         return;
     }
@@ -277,8 +278,8 @@ fn assert_session(session: &Session, hello: &Hello) {
     assert_eq!(session.cluster, cluster);
 }
 
-/// A session of somebody who was called, and the keys of the frames: what the caller sends, and what
-/// the called one sends.
+/// A session of somebody who was called, and the keys of the frames: what the caller sends, and
+/// what the called one sends.
 pub(crate) fn meet() -> Option<(Session, [u8; 32], [u8; 32])> {
     let me = identity(Some(CLUSTER))?;
     let hello = Hello::good(1).to_bytes();

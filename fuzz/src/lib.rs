@@ -1,14 +1,14 @@
-//! What must hold whatever bytes arrive. A target is a function over bytes that panics where something
-//! does not hold; a fuzzer looks for such bytes, and the tests of this crate replay the ones that were
-//! found, and those that lead far, through the very same functions.
+//! What must hold whatever bytes arrive. A target is a function over bytes that panics where
+//! something does not hold; a fuzzer looks for such bytes, and the tests of this crate replay the
+//! ones that were found, and those that lead far, through the very same functions.
 //!
 //! "It does not panic" is the least of it. What is decoded is encoded and decoded again to the same
 //! value; what was applied is captured, loaded and goes on alike; what a hostile member says costs
-//! memory in proportion to what it says. Checksums and keyed checks are made right by the targets: a
-//! fuzzer that had to guess them would never get past them.
+//! memory in proportion to what it says. Checksums and keyed checks are made right by the targets:
+//! a fuzzer that had to guess them would never get past them.
 //!
-//! Reading order: [`TARGETS`], `source` (how bytes become a story), `cost`, then one file per subject.
-//! `corpus/NAME/` holds the bytes, `targets/` the program for `cargo ci fuzz`.
+//! Reading order: [`TARGETS`], `source` (how bytes become a story), `cost`, then one file per
+//! subject. `corpus/NAME/` holds the bytes, `targets/` the program for `cargo ci fuzz`.
 
 mod archive;
 mod auth;
@@ -21,6 +21,7 @@ mod engine;
 mod frames;
 mod fuzzy;
 mod handshake;
+mod heads;
 mod lock;
 mod messages;
 mod metadata;
@@ -52,7 +53,7 @@ const fn target(name: &'static str, bytes_max: usize, run: fn(&[u8])) -> Target 
 }
 
 /// All of them.
-pub const TARGETS: [Target; 27] = [
+pub const TARGETS: [Target; 28] = [
     // Other members: everything behind the handshake, and the handshake.
     target("handshake", 512, handshake::run),
     target("frames", 2_048, frames::run),
@@ -80,6 +81,7 @@ pub const TARGETS: [Target; 27] = [
     target("fuzzy_watch", 512, fuzzy::run),
     target("metadata", 4_096, metadata::run),
     // Requests.
+    target("heads", 2_048, heads::run),
     target("parameters", 2_048, requests::parameters_of),
     target("identifiers", 1_024, requests::identifiers),
     target("listening", 2_048, requests::list),
@@ -87,8 +89,8 @@ pub const TARGETS: [Target; 27] = [
     target("grpc_json", 4_096, requests::json),
 ];
 
-/// The target of this name. Decided when the program for it is compiled, so that the others are no part
-/// of that program: libFuzzer looks at every counter of a program after each input.
+/// The target of this name. Decided when the program for it is compiled, so that the others are no
+/// part of that program: libFuzzer looks at every counter of a program after each input.
 ///
 /// # Panics
 /// There is none.

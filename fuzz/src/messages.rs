@@ -1,5 +1,5 @@
-//! The body of a frame, as each type that it may be: it is refused, or a value that is written and read
-//! again alike, at a cost in proportion to its size.
+//! The body of a frame, as each type that it may be: it is refused, or a value that is written and
+//! read again alike, at a cost in proportion to its size.
 
 use nacolet_raft::{Entry, HardState, Membership, SnapshotMeta};
 use nacolet_transport::message::Introduction;

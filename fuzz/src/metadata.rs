@@ -1,5 +1,5 @@
-//! Metadata of instances in its two notations: inside its limits, and the same when it is written as
-//! JSON and read again.
+//! Metadata of instances in its two notations: inside its limits, and the same when it is written
+//! as JSON and read again.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
-//! What the registry replicates by Raft: persistent instances, what operators say, switches. The twin
-//! holds ephemeral instances too, which differ between members and must take no part in any answer.
+//! What the registry replicates by Raft: persistent instances, what operators say, switches. The
+//! twin holds ephemeral instances too, which differ between members and must take no part in any
+//! answer.
 
 use nacolet_model::{Instant, RequestId, WallTime};
 use nacolet_registry::{

@@ -1,9 +1,9 @@
-//! A replicated state machine under two promises: whoever applies the same log answers the same, and a
-//! state that was captured and loaded is the state it was captured from and goes on like it.
+//! A replicated state machine under two promises: whoever applies the same log answers the same,
+//! and a state that was captured and loaded is the state it was captured from and goes on like it.
 //!
-//! A story is a log. Most of its commands are made the way the doors make them; some are whatever bytes
-//! decode to, since a member with the key may propose anything. A twin applies the same log and is
-//! replaced in between by what a snapshot of the first one gives.
+//! A story is a log. Most of its commands are made the way the doors make them; some are whatever
+//! bytes decode to, since a member with the key may propose anything. A twin applies the same log
+//! and is replaced in between by what a snapshot of the first one gives.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,5 +1,5 @@
-//! What clients send before anything of it is checked: parameters, identifiers, the list of a long poll,
-//! messages of gRPC and the JSON in them.
+//! What clients send before anything of it is checked: parameters, identifiers, the list of a long
+//! poll, messages of gRPC and the JSON in them.
 
 use std::fmt::Write as _;
 
@@ -21,18 +21,28 @@ pub(crate) fn parameters_of(data: &[u8]) {
         assert!(separated > limits::PARAMETERS_MAX, "{separated} were too many");
         return;
     };
-    // Written as a form they are the same again.
+    // They are what a URL means by them.
+    let meant = form_urlencoded::parse(query).chain(form_urlencoded::parse(form));
+    let is_alike = meant.eq(found.iter().map(|(name, value)| (name.into(), value.into())));
+    assert!(is_alike, "{found:?}");
+    // Written again they are the same: one in the query and the others in the form have no more
+    // separators between them than they had.
+    let written: Vec<String> = found.iter().map(escaped).collect();
+    let (query, form) = written.split_at(written.len().min(1));
+    let again = parameters(query.concat().as_bytes(), form.join("&").as_bytes());
+    assert_eq!(again, Some(found), "{written:?}");
+}
+
+/// A parameter of which every byte is escaped.
+fn escaped((name, value): &(String, String)) -> String {
     let mut written = String::new();
-    for (name, value) in &found {
-        for (text, end) in [(name, '='), (value, '&')] {
-            for byte in text.bytes() {
-                let _ = write!(written, "%{byte:02X}");
-            }
-            written.push(end);
+    for (before, text) in [("", name), ("=", value)] {
+        written.push_str(before);
+        for byte in text.bytes() {
+            let _ = write!(written, "%{byte:02X}");
         }
     }
-    let named: Vec<_> = found.into_iter().collect();
-    assert_eq!(parameters(written.as_bytes(), b""), Some(named), "{written}");
+    written
 }
 
 /// Whatever a query says: what it is about is inside the limits, and said once.

@@ -38,6 +38,7 @@ pub fn of(name: &str) -> Vec<Vec<u8>> {
             br#"{"zone":"a","n":7,"on":true,"none":null,"x":1.5e3}"#.to_vec(),
             b"zone=a,preserved.heart.beat.interval=1000".to_vec(),
         ],
+        "heads" => heads(),
         "parameters" => {
             vec![b"\x20dataId=a&group=g&tenant=%E4%B8%ADcontent=x+y%20z&dataId=b&%zz=".to_vec()]
         }
@@ -52,6 +53,21 @@ pub fn of(name: &str) -> Vec<Vec<u8>> {
         "grpc_json" => grpc_json(),
         _ => stories(),
     }
+}
+
+/// Requests of all kinds of bodies, one behind the other, and some that are refused.
+fn heads() -> Vec<Vec<u8>> {
+    let texts: [&[u8]; 5] = [
+        b"\x00GET /nacos/v1/cs/configs?dataId=d&group=g HTTP/1.1\r\nHost: x\r\n\r\n\
+            HEAD / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        b"\x00POST /nacos/v1/cs/configs?dataId=d HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\
+            Content-Type: application/x-www-form-urlencoded\r\n\r\ngroup=gGET / HTTP/1.1\n\n",
+        b"\x03\x20PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
+            3;x=y\r\nabc\r\n0\r\nTrailer: t\r\n\r\n",
+        b"\x00POST http://h/ HTTP/1.1\nhost:x\nhost:y\nExpect: 100-continue\ncontent-length:1\n\nz",
+        b"\x01POST / HTTP/1.1\nhost:x\ncontent-length:9999999\n\nz",
+    ];
+    texts.map(<[u8]>::to_vec).to_vec()
 }
 
 /// A request of each type, and an array in place of one.

@@ -1,6 +1,6 @@
-//! Bytes as a story: numbers, texts and choices are read from the front until nothing is left, and then
-//! everything is zero or empty. Whatever the bytes are they mean something, so that no mutation is in
-//! vain, and near bytes mean near stories.
+//! Bytes as a story: numbers, texts and choices are read from the front until nothing is left, and
+//! then everything is zero or empty. Whatever the bytes are they mean something, so that no
+//! mutation is in vain, and near bytes mean near stories.
 
 /// What is left of the bytes.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,8 @@ impl<'d> Source<'d> {
         }
     }
 
-    /// As many bytes as the next one says, twice as many words of two where it is large; what is there.
+    /// As many bytes as the next one says, twice as many words of two where it is large; what is
+    /// there.
     pub(crate) fn bytes(&mut self) -> &'d [u8] {
         let count = match self.byte() {
             small @ 0..=223 => usize::from(small),

@@ -1,4 +1,5 @@
-//! Names for stories: few enough that they meet again, valid as the doors see to it, and the longest.
+//! Names for stories: few enough that they meet again, valid as the doors see to it, and the
+//! longest.
 
 use nacolet_model::{
     ClusterName, ConfigKey, DataId, Group, Namespace, ServiceKey, ServiceName, limits,

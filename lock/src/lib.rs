@@ -1,9 +1,12 @@
 //! Locks by name, as clients of Nacos 3.x take them: whoever acquires a free name holds it until
-//! somebody releases it or its time is over. Nobody owns a lock: Nacos lets any client release it, and
-//! a lost connection releases nothing (Nacos `MutexAtomicLock`).
+//! somebody releases it or its time is over. No client owns one of the first kind: Nacos lets any
+//! other release it, and a lost connection releases nothing (`MutexAtomicLock` of Nacos 3.1). Those
+//! of the SDK 3.3 have owners, who alone free them, and a queue: first come, first served, and
+//! whoever does not take a lock when its turn has come loses it.
 //!
 //! A pure state machine behind the Raft log. What is particular is its time, see [`Stamp`]. Reading
-//! order: `command` is what goes through the log, `table` applies it, `snapshot` is the whole state.
+//! order: `command` is what goes through the log, `owner` says who an owner is, `table` applies
+//! commands, `shares` counts what each has, `snapshot` is the whole state.
 //!
 //! ```
 //! use nacolet_lock::{Acquire, Command, Locks, Stamp};
@@ -22,9 +25,15 @@
 extern crate alloc;
 
 mod command;
+mod owner;
+mod shares;
 mod snapshot;
 mod table;
 
-pub use command::{Acquire, ApplyError, Command, CommandError, Invalid, KeyError, Release, Stamp};
+pub use command::{
+    Acquire, ApplyError, Command, CommandError, Forgo, Free, Gone, Invalid, KeyError, Kind, Look,
+    Release, Renew, Stamp, Take, millis_at_most,
+};
+pub use owner::{name_of, owner};
 pub use snapshot::{Capture, LoadError, Loader};
-pub use table::Locks;
+pub use table::{Answer, Locks, Notice};

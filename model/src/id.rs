@@ -1,5 +1,5 @@
-//! Identifiers, checked once at the door. A value of one of these types is inside its limits and has
-//! only allowed characters (Nacos `ParamCheckRule`); whoever holds it need not look again.
+//! Identifiers, checked once at the door. A value of one of these types is inside its limits and
+//! has only allowed characters (Nacos `ParamCheckRule`); whoever holds it need not look again.
 //!
 //! `check` validates without allocating, for lookups; `new` makes an owned value, for writes.
 
@@ -221,8 +221,8 @@ impl Namespace {
         Self(Self::PUBLIC.into())
     }
 
-    /// Whether it is spelled as [`Self::parse`] spells it: one that was decoded may be another spelling of
-    /// the default namespace, which nothing must be stored under.
+    /// Whether it is spelled as [`Self::parse`] spells it: one that was decoded may be another
+    /// spelling of the default namespace, which nothing must be stored under.
     #[must_use]
     pub fn is_canonical(&self) -> bool {
         Self::canonical(&self.0) == Ok(&*self.0)

@@ -1,6 +1,7 @@
-//! Words and bounds that every Nacolet crate shares: identifiers checked once at the door, time as a
-//! value, every limit of the product, and a small seeded generator. No clock, no allocation policy,
-//! no behaviour: what a word *does* belongs to the core that owns it.
+//! Words and bounds that every Nacolet crate shares: identifiers checked once at the door, time as
+//! a value, every limit of the product, a small seeded generator, and what replicated states have
+//! in common on their way out and in. No clock, no allocation policy: what a word *does* belongs to
+//! the core that owns it.
 //!
 //! ```
 //! use nacolet_model::{Instant, Namespace};
@@ -15,6 +16,7 @@ extern crate alloc;
 pub mod id;
 pub mod limits;
 pub mod prng;
+pub mod replicated;
 pub mod time;
 
 pub use id::{
@@ -22,4 +24,5 @@ pub use id::{
     ServiceName,
 };
 pub use prng::Prng;
+pub use replicated::ApplyError;
 pub use time::{Duration, Instant, WallTime};

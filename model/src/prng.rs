@@ -17,10 +17,7 @@ impl Prng {
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        mix(self.state)
     }
 
     /// A number in `0..bound`; 0 when `bound` is 0. The bias of the multiplication method is below
@@ -28,6 +25,13 @@ impl Prng {
     pub fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.next_u64()) * u128::from(bound);
         u64::try_from(wide >> 64).unwrap_or(0)
+    }
+
+    /// A position in a list of `count`, at random; 0 when the list is empty.
+    pub fn index(&mut self, count: usize) -> usize {
+        let below = self.below(u64::try_from(count).unwrap_or(u64::MAX));
+        // It is less than `count`.
+        usize::try_from(below).unwrap_or(0)
     }
 
     /// True with a chance of `numerator` in `denominator`.
@@ -40,6 +44,15 @@ impl Prng {
     pub fn fork(&mut self) -> Self {
         Self::new(self.next_u64())
     }
+}
+
+/// Spreads every bit of `word` over all bits of the result: the finaliser of SplitMix64. Different
+/// words give different results.
+#[must_use]
+pub const fn mix(word: u64) -> u64 {
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }
 
 #[cfg(test)]
@@ -59,5 +72,9 @@ mod tests {
         let mut prng = Prng::new(1);
         assert!((0..10_000).all(|_| prng.below(7) < 7));
         assert_eq!(prng.below(0), 0);
+        assert_eq!(prng.index(0), 0);
+        let mut seen = [false; 3];
+        (0..100).for_each(|_| seen[prng.index(3)] = true);
+        assert_eq!(seen, [true; 3]);
     }
 }

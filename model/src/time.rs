@@ -1,5 +1,5 @@
-//! Time as a value. `Instant` is what deadlines are made of and never goes backwards; `WallTime` is a
-//! stamp that people read and that never decides anything. Nobody here reads a clock: the shell
+//! Time as a value. `Instant` is what deadlines are made of and never goes backwards; `WallTime` is
+//! a stamp that people read and that never decides anything. Nobody here reads a clock: the shell
 //! does, in `node/src/clock.rs`.
 
 use core::ops::{Add, AddAssign, Sub};
@@ -73,8 +73,8 @@ impl Sub<Self> for Instant {
     }
 }
 
-/// Milliseconds since 1970 as the machine believed it when a request arrived. A field of the request,
-/// so replicas agree on it; it may jump, so it never takes part in a deadline.
+/// Milliseconds since 1970 as the machine believed it when a request arrived. A field of the
+/// request, so replicas agree on it; it may jump, so it never takes part in a deadline.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

@@ -5,8 +5,8 @@
 //! instances visible A B C [rate=2000] [seconds=10] [pid=1,2,3]
 //!     registers with A at a rate, and now and then one whose way to B and C is timed
 //! instances beat A B C [count=20000] [seconds=60] [pid=1,2,3] [kill=1]
-//!     registers with all and beats every five seconds; kills the first process half way, and a third
-//!     of the clients with it
+//!     registers with all and beats every five seconds; kills the first process half way, and a
+//!     third of the clients with it
 //! instances hold A B C [count=20000]
 //!     registers with all what needs no beat for an hour, and ends
 //! ```
@@ -345,7 +345,8 @@ fn beat_all(clients: &Clients, thread: usize) {
             }
             sleep(due.saturating_duration_since(Instant::now()));
             due += gap;
-            // Another member in every round, as clients of Nacos 1.x do; one that is gone is skipped.
+            // Another member in every round, as clients of Nacos 1.x do; one that is gone is
+            // skipped.
             for attempt in 0..3 {
                 if clients.is_dead(*number) {
                     break;

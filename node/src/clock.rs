@@ -1,4 +1,5 @@
-//! The only place that reads the operating system's clock. Everything else gets time as an argument.
+//! The only place that reads the operating system's clock. Everything else gets time as an
+//! argument.
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -1,104 +1,28 @@
-//! The Raft log payload: one command of one core. A disk and wire format in postcard: append
-//! variants, never reorder.
+//! The Raft log payload as this node proposes it; what it is says the crate `machine`.
 
-use nacolet_auth as auth;
-use nacolet_config as config;
-use nacolet_lock as lock;
-use nacolet_registry as registry;
+pub(crate) use nacolet_machine::{Command, Refused, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
 
-/// What is replicated.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Command {
-    /// Of the configuration centre.
-    Config(config::Command),
-    /// Of the registry: persistent instances, services, switches.
-    Registry(registry::Command),
-    /// Of the locks.
-    Lock(lock::Command),
-    /// Of the users.
-    Auth(auth::Command),
-}
+/// A command with the time of the member that proposes it. Raft is given nothing else, so no member
+/// can propose a command without. Encoded it is the command.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Stamped(Command);
 
-impl Command {
-    /// Whether a client may ask for it: what is wrong with a command that another member forwards is found
-    /// before it is proposed, as at the door.
-    ///
-    /// # Errors
-    /// What the door would answer.
-    pub(crate) fn check(&self, registry: &registry::Registry) -> Result<(), Refused> {
-        let is_valid = match self {
-            Self::Config(command) => command.check().is_ok(),
-            Self::Registry(command) => return registry.admits(command).map_err(Refused::Registry),
-            Self::Lock(command) => command.check().is_ok(),
-            Self::Auth(command) => command.check().is_ok(),
-        };
-        if is_valid { Ok(()) } else { Err(Refused::Invalid) }
+impl Stamped {
+    /// The last thing before it is proposed.
+    pub(crate) fn now(mut command: Command) -> Self {
+        match &mut command {
+            Command::Lock(command) => command.set_stamp(clock::stamp()),
+            Command::Config(_) | Command::Registry(_) | Command::Auth(_) => {}
+        }
+        Self(command)
     }
 
-    /// The last thing before it is proposed, by the member that proposes it.
-    pub(crate) fn stamp(&mut self) {
-        match self {
-            Self::Lock(command) => command.set_stamp(clock::stamp()),
-            Self::Config(_) | Self::Registry(_) | Self::Auth(_) => {}
-        }
-    }
-}
-
-/// What applying it answers. A wire format, as is `Refused`: a member that forwarded a command hears it
-/// from the leader.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Response {
-    /// Of the configuration centre.
-    Config(config::Response),
-    /// Of the registry.
-    Registry(registry::Reply),
-    /// Of the locks: whether it was taken, or freed.
-    Lock(bool),
-    /// Of the users.
-    Auth,
-}
-
-/// How applying it refuses: nothing changed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Refused {
-    /// By the configuration centre.
-    Config(config::CommandError),
-    /// By the registry.
-    Registry(registry::RegistryError),
-    /// By the locks.
-    Lock(lock::CommandError),
-    /// By the users.
-    Auth(auth::CommandError),
-    /// By all: no door lets it through, so no client asked for it.
-    Invalid,
-}
-
-impl From<config::ApplyError> for Refused {
-    fn from(error: config::ApplyError) -> Self {
-        match error {
-            config::ApplyError::Refused(error) => Self::Config(error),
-            config::ApplyError::Invalid(_) => Self::Invalid,
-        }
-    }
-}
-
-impl From<lock::ApplyError> for Refused {
-    fn from(error: lock::ApplyError) -> Self {
-        match error {
-            lock::ApplyError::Refused(error) => Self::Lock(error),
-            lock::ApplyError::Invalid(_) => Self::Invalid,
-        }
-    }
-}
-
-impl From<auth::ApplyError> for Refused {
-    fn from(error: auth::ApplyError) -> Self {
-        match error {
-            auth::ApplyError::Refused(error) => Self::Auth(error),
-            auth::ApplyError::Invalid(_) => Self::Invalid,
-        }
+    /// The command, which may have been stamped by another member and long ago.
+    pub(crate) fn into_command(self) -> Command {
+        self.0
     }
 }

@@ -1,5 +1,6 @@
-//! The turn of the core thread: take a bounded batch of requests, step the pure cores, hand out what
-//! they order. It decides nothing itself; writes that must be agreed go to Raft and come back here.
+//! The turn of the core thread: take a bounded batch of requests, step the pure cores, hand out
+//! what they order. It decides nothing itself; writes that must be agreed go to Raft and come back
+//! here.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,12 +10,13 @@ use std::sync::Arc;
 use async_channel::Receiver;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use nacolet_api::WriteError;
-use nacolet_api::request::{ListenAnswer, Request, Responder, Watcher, WatchersOf};
+use nacolet_api::request::{ListenAnswer, Request, Responder};
+use nacolet_api::who::{Watcher, WatchersOf};
 use nacolet_auth as auth;
 use nacolet_config::{self as config, ListenInput, ListenOutput, Listeners};
 use nacolet_lock as lock;
 use nacolet_model::{Instant, NodeId, RequestId, limits};
-use nacolet_raft::{ClientWriteError, Membership, Raft, Refusal, RequestError};
+use nacolet_raft::{ClientWriteError, Membership, Raft, Refusal};
 use nacolet_registry as registry;
 use smol::future;
 
@@ -25,11 +27,12 @@ use crate::cluster::{SharedCluster, operate};
 use crate::command::{Command, Refused, Response};
 use crate::feeds::Feeds;
 use crate::machine::{Aftermath, Machine, Shared, read, write};
+use crate::proposer::Proposer;
 use crate::ref_time::RefTime;
 use crate::udp::Udp;
 
 /// What woke the core task.
-enum Event {
+enum CoreEvent {
     /// An api thread asks for something.
     Request(Request),
     /// Another member says something of Distro.
@@ -43,7 +46,7 @@ enum Event {
     /// The ceiling of reference times is durable.
     RefTimeStored(u64),
     /// A write went through Raft, or did not.
-    Written(Caller, Result<Response, ClientWriteError<Refused>>),
+    Written(WriteCaller, Result<Response, ClientWriteError<Refused>>),
     /// Somebody was answered by the way.
     Done,
     /// A deadline of a core has come.
@@ -54,11 +57,11 @@ enum Event {
 
 type ConfigReply = Responder<Result<config::Response, WriteError<config::CommandError>>>;
 type AuthReply = Responder<Result<(), WriteError<auth::CommandError>>>;
-type LockReply = Responder<Result<bool, WriteError<lock::CommandError>>>;
+type LockReply = Responder<Result<lock::Answer, WriteError<lock::CommandError>>>;
 type RegistryReply = Responder<Result<registry::Reply, WriteError<registry::RegistryError>>>;
 
 /// Who waits for a write.
-enum Caller {
+enum WriteCaller {
     Config(ConfigReply),
     Registry(RegistryReply),
     Lock(LockReply),
@@ -68,12 +71,12 @@ enum Caller {
 }
 
 /// What the core task is given.
-pub(crate) struct Parts {
+pub(crate) struct CoreParts {
     pub(crate) shared: Shared,
     pub(crate) raft: Raft<Machine>,
+    pub(crate) proposer: Proposer,
     pub(crate) requests: Receiver<Request>,
     pub(crate) aftermath: Aftermath,
-    pub(crate) applied: Receiver<()>,
     pub(crate) udp: Udp,
     pub(crate) ref_time: RefTime,
     /// None for a node that is alone.
@@ -84,12 +87,12 @@ pub(crate) struct Parts {
 
 /// Everything the core task owns.
 pub(crate) struct Core {
-    parts: Parts,
+    parts: CoreParts,
     listeners: Listeners,
     feeds: Feeds,
     polls: BTreeMap<RequestId, Responder<ListenAnswer>>,
     registrations: BTreeMap<RequestId, RegistryReply>,
-    writes: FuturesUnordered<Pin<Box<dyn Future<Output = Event>>>>,
+    writes: FuturesUnordered<Pin<Box<dyn Future<Output = CoreEvent>>>>,
     last_request: RequestId,
     last_swept: RequestId,
     /// What this turn brings to the registry.
@@ -103,7 +106,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: CoreParts) -> Self {
         let at_start = Some(parts.raft.metrics().membership);
         Self {
             parts,
@@ -131,10 +134,10 @@ impl Core {
             let mut event = Some(self.next_event().await);
             let (mut taken, mut letter_bytes) = (0, 0);
             while let Some(next) = event {
-                if matches!(next, Event::Closed) {
+                if matches!(next, CoreEvent::Closed) {
                     return;
                 }
-                if let Event::Letter(letter) = &next {
+                if let CoreEvent::Letter(letter) = &next {
                     letter_bytes += letter.bytes;
                 }
                 self.take(next);
@@ -148,39 +151,37 @@ impl Core {
     }
 
     /// Something that waits already: api threads and other members by turns.
-    fn waiting(&self, taken: usize) -> Option<Event> {
-        let request = || self.parts.requests.try_recv().ok().map(Event::Request);
+    fn waiting(&self, taken: usize) -> Option<CoreEvent> {
+        let request = || self.parts.requests.try_recv().ok().map(CoreEvent::Request);
         let cluster = self.parts.cluster.as_ref();
-        let letter = || cluster?.mailbox.try_next().map(Event::Letter);
+        let letter = || cluster?.mailbox.try_next().map(CoreEvent::Letter);
         if taken.is_multiple_of(2) { request().or_else(letter) } else { letter().or_else(request) }
     }
 
     /// Sleeps until there is something to do.
-    async fn next_event(&mut self) -> Event {
+    async fn next_event(&mut self) -> CoreEvent {
         let deadline = earlier(self.listeners.next_deadline(), self.registry_deadline());
-        let Parts { requests, applied, udp, ref_time, .. } = &self.parts;
-        let request = async { requests.recv().await.map_or(Event::Closed, Event::Request) };
+        let CoreParts { requests, aftermath, udp, ref_time, .. } = &self.parts;
+        let request = async { requests.recv().await.map_or(CoreEvent::Closed, CoreEvent::Request) };
         let applied = async {
-            match applied.recv().await {
-                Ok(()) => Event::Applied,
-                Err(_) => future::pending().await,
-            }
+            aftermath.left.rung().await;
+            CoreEvent::Applied
         };
         let cluster = self.parts.cluster.as_ref();
         let letter = async {
             match cluster {
-                Some(cluster) => Event::Letter(cluster.mailbox.next().await),
+                Some(cluster) => CoreEvent::Letter(cluster.mailbox.next().await),
                 None => future::pending().await,
             }
         };
         let untold = async {
             match cluster {
-                Some(cluster) => Event::Untold(cluster.transport.untold().await),
+                Some(cluster) => CoreEvent::Untold(cluster.transport.untold().await),
                 None => future::pending().await,
             }
         };
-        let acked = async { Event::Acked(udp.acked().await) };
-        let stored = async { Event::RefTimeStored(ref_time.stored().await) };
+        let acked = async { CoreEvent::Acked(udp.acked().await) };
+        let stored = async { CoreEvent::RefTimeStored(ref_time.stored().await) };
         let writes = &mut self.writes;
         let written = async {
             match writes.next().await {
@@ -193,7 +194,7 @@ impl Core {
                 Some(deadline) => clock::until(deadline).await,
                 None => future::pending().await,
             }
-            Event::Deadline
+            CoreEvent::Deadline
         };
         let answers = future::or(future::or(written, applied), future::or(stored, untold));
         let asked = future::or(request, letter);
@@ -204,14 +205,14 @@ impl Core {
         read(&self.parts.shared.registry).next_deadline()
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: CoreEvent) {
         match event {
-            Event::Request(request) => self.request(request),
-            Event::Letter(Letter { from, message, .. }) => {
+            CoreEvent::Request(request) => self.request(request),
+            CoreEvent::Letter(Letter { from, message, .. }) => {
                 self.inputs.push(registry::Input::Peer { from, message });
             }
-            Event::Untold(to) => self.inputs.push(registry::Input::Unsent { to }),
-            Event::Applied => {
+            CoreEvent::Untold(to) => self.inputs.push(registry::Input::Unsent { to }),
+            CoreEvent::Applied => {
                 let pending = self.parts.aftermath.take();
                 if pending.reloaded {
                     self.listen(ListenInput::Reloaded);
@@ -221,29 +222,29 @@ impl Core {
                     self.at_start = None;
                 }
                 self.feeds.tell(&pending, &self.parts.shared.registry);
-                self.registry_applied |= pending.services || pending.reloaded;
+                self.registry_applied |= pending.effects.services || pending.reloaded;
                 if pending.membership || pending.caught_up {
                     self.members();
                 }
-                if !pending.changes.is_empty() {
-                    self.listen(ListenInput::Changed(pending.changes));
+                if !pending.effects.changes.is_empty() {
+                    self.listen(ListenInput::Changed(pending.effects.changes));
                 }
-                self.outputs.extend(pending.outputs);
+                self.outputs.extend(pending.effects.outputs);
             }
-            Event::Acked(reference) => self.inputs.push(registry::Input::Acked { reference }),
-            Event::RefTimeStored(until) => {
+            CoreEvent::Acked(reference) => self.inputs.push(registry::Input::Acked { reference }),
+            CoreEvent::RefTimeStored(until) => {
                 self.inputs.push(registry::Input::RefTimeReserved { until });
             }
-            Event::Written(caller, result) => written(caller, result),
+            CoreEvent::Written(caller, result) => written(caller, result),
             // Deadlines are looked at once, at the end of the turn.
-            Event::Done | Event::Deadline | Event::Closed => {}
+            CoreEvent::Done | CoreEvent::Deadline | CoreEvent::Closed => {}
         }
     }
 
     fn request(&mut self, request: Request) {
         match request {
             Request::Config { command, reply } => {
-                self.write(Command::Config(command), Caller::Config(reply));
+                self.write(Command::Config(command), WriteCaller::Config(reply));
             }
             Request::Registry { request, reply } => {
                 let id = self.fresh_id();
@@ -255,10 +256,10 @@ impl Core {
                 });
             }
             Request::Lock { command, reply } => {
-                self.write(Command::Lock(command), Caller::Lock(reply));
+                self.write(Command::Lock(command), WriteCaller::Lock(reply));
             }
             Request::Auth { command, reply } => {
-                self.write(Command::Auth(command), Caller::Auth(reply));
+                self.write(Command::Auth(command), WriteCaller::Auth(reply));
             }
             Request::Subscribe { service, clusters, subscriber } => {
                 let at = clock::wall();
@@ -273,21 +274,18 @@ impl Core {
             Request::Follow { feed } => self.feeds.add(&feed),
             Request::Gone { client } => self.inputs.push(registry::Input::ClientGone(client)),
             Request::ReadIndex { reply } => {
-                let (raft, cluster) = (self.parts.raft.clone(), self.parts.cluster.clone());
+                let proposer = self.parts.proposer.clone();
                 self.writes.push(Box::pin(async move {
-                    let fresh = match cluster {
-                        Some(cluster) => cluster.read_index().await,
-                        None => raft.read_index().await.map(|_| ()),
-                    };
-                    let _ = reply.send(fresh.map_err(|error| unconfirmed(&error)));
-                    Event::Done
+                    let fresh = proposer.read_index().await;
+                    let _ = reply.send(fresh.map_err(|error| failed(&error.into())));
+                    CoreEvent::Done
                 }));
             }
             Request::Cluster { ask, reply } => {
                 let (raft, cluster) = (self.parts.raft.clone(), self.parts.cluster.clone());
                 self.writes.push(Box::pin(async move {
                     let _ = reply.send(operate::answer(raft, cluster, ask).await);
-                    Event::Done
+                    CoreEvent::Done
                 }));
             }
             Request::Watchers { of, reply } => {
@@ -303,19 +301,11 @@ impl Core {
     }
 
     /// Sends a command through Raft; its caller is answered when the write comes back.
-    fn write(&mut self, mut command: Command, caller: Caller) {
-        if let Some(cluster) = self.parts.cluster.clone() {
-            self.writes.push(Box::pin(async move {
-                let result = cluster.write(command).await;
-                Event::Written(caller, result)
-            }));
-            return;
-        }
-        let raft = self.parts.raft.clone();
-        command.stamp();
+    fn write(&mut self, command: Command, caller: WriteCaller) {
+        let proposer = self.parts.proposer.clone();
         self.writes.push(Box::pin(async move {
-            let result = raft.client_write(&command).await;
-            Event::Written(caller, result)
+            let result = proposer.propose(command).await;
+            CoreEvent::Written(caller, result)
         }));
     }
 
@@ -337,8 +327,8 @@ impl Core {
         self.inputs.push(registry::Input::Members(members));
     }
 
-    /// Lets the cores do what the turn brought and what is due; the registry under one write lock, so
-    /// that other members get one message for all of it.
+    /// Lets the cores do what the turn brought and what is due; the registry under one write lock,
+    /// so that other members get one message for all of it.
     fn end_turn(&mut self) {
         let now = clock::now();
         if self.listeners.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -382,16 +372,19 @@ impl Core {
                 }
                 registry::Output::Propose { request, command } => {
                     let caller = match request {
-                        Some(request) => self.registrations.remove(&request).map(Caller::Registry),
-                        None => Some(Caller::Nobody),
+                        Some(request) => {
+                            self.registrations.remove(&request).map(WriteCaller::Registry)
+                        }
+                        None => Some(WriteCaller::Nobody),
                     };
                     if let Some(caller) = caller {
                         self.write(Command::Registry(command), caller);
                     }
                 }
                 registry::Output::Push { subscriber, service, clusters, reference } => {
-                    let registry = read(&self.parts.shared.registry);
-                    self.parts.udp.push(&registry, &subscriber, &service, &clusters, reference);
+                    let CoreParts { shared, udp, .. } = &self.parts;
+                    let (registry, users) = (read(&shared.registry), read(&shared.users));
+                    udp.push(&registry, &users, &subscriber, &service, &clusters, reference);
                 }
                 registry::Output::ReserveRefTime { until } => self.parts.ref_time.store(until),
             }
@@ -462,33 +455,38 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 }
 
 /// Answers the caller of a write; one who has gone misses nothing.
-fn written(caller: Caller, result: Result<Response, ClientWriteError<Refused>>) {
+fn written(caller: WriteCaller, result: Result<Response, ClientWriteError<Refused>>) {
     match caller {
-        Caller::Nobody => {}
-        Caller::Config(reply) => answer(
+        WriteCaller::Nobody => {}
+        WriteCaller::Config(reply) => answer(
             reply,
             result,
             |response| if let Response::Config(done) = response { Some(done) } else { None },
             |refused| if let Refused::Config(error) = refused { Some(error) } else { None },
         ),
-        Caller::Registry(reply) => answer(
+        WriteCaller::Registry(reply) => answer(
             reply,
             result,
             |response| if let Response::Registry(done) = response { Some(done) } else { None },
             |refused| if let Refused::Registry(error) = refused { Some(error) } else { None },
         ),
-        Caller::Lock(reply) => answer(
-            reply,
-            result,
-            |response| if let Response::Lock(done) = response { Some(done) } else { None },
-            |refused| if let Refused::Lock(error) = refused { Some(error) } else { None },
-        ),
-        Caller::Auth(reply) => answer(
+        WriteCaller::Lock(reply) => answer(reply, result, locked, |refused| {
+            if let Refused::Lock(error) = refused { Some(error) } else { None }
+        }),
+        WriteCaller::Auth(reply) => answer(
             reply,
             result,
             |response| matches!(response, Response::Auth).then_some(()),
             |refused| if let Refused::Auth(error) = refused { Some(error) } else { None },
         ),
+    }
+}
+
+fn locked(response: Response) -> Option<lock::Answer> {
+    match response {
+        Response::Locked(answer) => Some(answer),
+        Response::Lock(done) => Some(lock::Answer { done, ..lock::Answer::default() }),
+        Response::Config(_) | Response::Registry(_) | Response::Auth => None,
     }
 }
 
@@ -508,19 +506,7 @@ fn answer<T, E>(
     });
 }
 
-/// What a read that could not be confirmed means to the api.
-fn unconfirmed<E>(error: &RequestError) -> WriteError<E> {
-    match error {
-        RequestError::Refused(Refusal::NotLeader { leader })
-        | RequestError::Superseded { leader } => WriteError::NoLeader { leader: *leader },
-        RequestError::Refused(_) => WriteError::Overloaded,
-        RequestError::StorageFull => WriteError::StorageFull,
-        RequestError::Stopped => WriteError::Stopping,
-        RequestError::Unknown(_) => WriteError::Unknown,
-    }
-}
-
-/// What a failed write means to the api.
+/// What a write that failed means to the api, and a read that could not be confirmed.
 fn failed<E>(error: &ClientWriteError<Refused>) -> WriteError<E> {
     match error {
         ClientWriteError::Refused(Refusal::NotLeader { leader })

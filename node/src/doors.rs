@@ -5,11 +5,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::thread::JoinHandle;
 
-use nacolet_api::{Server, connection, grpc};
+use nacolet_api::Server;
 use nacolet_storage::abort_process;
 use smol::future;
 
-use crate::run::RunError;
+use crate::error::RunError;
 
 /// Resolves when an api thread has ended.
 pub(crate) type ThreadEnd = Pin<Box<dyn Future<Output = ()>>>;
@@ -22,8 +22,8 @@ pub(crate) struct Doors {
 
 impl Doors {
     async fn serve(self, server: Server) -> io::Result<()> {
-        let http = connection::serve(self.http, server.clone());
-        future::try_zip(http, grpc::serve(self.grpc, server)).await.map(|_| ())
+        let http = server.clone().serve_http(self.http);
+        future::try_zip(http, server.serve_grpc(self.grpc)).await.map(|_| ())
     }
 }
 
@@ -59,8 +59,8 @@ pub(crate) struct Claim {
 }
 
 /// Refuses an address that somebody else serves already. The api threads share it later
-/// (`SO_REUSEPORT`), and another process that shares it as well would take half of the clients. From
-/// now on a socket holds it, since a member may need a while to catch up.
+/// (`SO_REUSEPORT`), and another process that shares it as well would take half of the clients.
+/// From now on a socket holds it, since a member may need a while to catch up.
 pub(crate) fn claim(address: SocketAddr) -> Result<Claim, RunError> {
     let claimed = || {
         let probe = TcpListener::bind(address)?;
@@ -81,6 +81,8 @@ mod tests {
     use std::io::Read;
     use std::net::TcpStream;
 
+    use nacolet_api::listen;
+
     use super::*;
 
     #[test]
@@ -89,7 +91,7 @@ mod tests {
         let address = first.address;
         assert!(matches!(claim(address), Err(RunError::Listen { .. })));
         // Its own doors open beside it, as many as there are threads.
-        let doors = [connection::listen(address), connection::listen(address)];
+        let doors = [listen(address), listen(address)];
         assert!(doors.iter().all(Result::is_ok));
         assert!(claim(address).is_err());
         drop((first, doors));
@@ -99,7 +101,7 @@ mod tests {
     #[test]
     fn a_connection_that_was_closed_from_here_does_not_keep_the_address() {
         let first = claim("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-        let door = connection::listen(first.address).expect("it is ours");
+        let door = listen(first.address).expect("it is ours");
         door.set_nonblocking(false).expect("it takes it");
         let mut client = TcpStream::connect(first.address).expect("somebody listens");
         drop(door.accept().expect("a client"));

@@ -1,5 +1,5 @@
-//! The feeds of the api threads: who is told what changed. A thread that has ended is forgotten with
-//! the next news.
+//! The feeds of the api threads: who is told what changed. A thread that has ended is forgotten
+//! with the next news.
 
 use std::sync::{Arc, RwLock, Weak};
 
@@ -20,13 +20,18 @@ impl Feeds {
 
     /// Tells what applying changed.
     pub(crate) fn tell(&mut self, pending: &Pending, registry: &RwLock<Registry>) {
-        let has_services = pending.services || pending.reloaded;
+        let has_services = pending.effects.services || pending.reloaded;
         let services = if has_services { write(registry).take_changed() } else { Vec::new() };
         for feed in self.held() {
+            if pending.reloaded {
+                feed.locks.tell_everything();
+            } else {
+                feed.locks.tell(pending.effects.locks.iter().cloned());
+            }
             if pending.reloaded || pending.caught_up {
                 feed.configs.tell_everything();
             } else {
-                feed.configs.tell(pending.changes.iter().map(|change| change.key.clone()));
+                feed.configs.tell(pending.effects.changes.iter().map(|change| change.key.clone()));
             }
         }
         self.tell_services(&services);

@@ -1,16 +1,23 @@
 //! The binary: parse, dispatch, exit code. It decides nothing else.
 
+mod bell;
 mod cli;
 mod clock;
 mod cluster;
 mod command;
 mod core;
 mod doors;
+mod error;
 mod feeds;
+mod log;
 mod machine;
 mod probe;
+mod proposer;
+mod recover;
 mod ref_time;
+mod refill;
 mod run;
+mod seen;
 mod settings;
 mod signals;
 mod tail;
@@ -21,11 +28,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
-use cli::{Cli, Command};
-use settings::ServeArgs;
+use cli::{Cli, CliCommand};
+use recover::RecoverArgs;
+use settings::{Origin, ServeArgs};
 
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
@@ -33,22 +39,28 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    start_logging();
     let nested = matches.subcommand().map_or(&matches, |(_, nested)| nested);
+    let serves = matches!(cli.command, None | Some(CliCommand::Serve(_)));
+    if !serves {
+        log::start_quietly();
+    }
     let result = match cli.command {
         None => serve(&cli.serve, &matches),
-        Some(Command::Serve(args)) => serve(&args, nested),
-        Some(Command::Settings { serve, json }) => print_settings(&serve, nested, json),
-        Some(Command::Config { verb }) => smol::block_on(cli::run_config(verb)).map_err(Into::into),
-        Some(Command::Service { verb }) => {
+        Some(CliCommand::Serve(args)) => serve(&args, nested),
+        Some(CliCommand::Settings { serve, json }) => print_settings(&serve, nested, json),
+        Some(CliCommand::Config { verb }) => {
+            smol::block_on(cli::run_config(verb)).map_err(Into::into)
+        }
+        Some(CliCommand::Service { verb }) => {
             smol::block_on(cli::run_service(verb)).map_err(Into::into)
         }
-        Some(Command::Cluster { verb }) => {
+        Some(CliCommand::Cluster { verb }) => {
             smol::block_on(cli::run_cluster(verb)).map_err(Into::into)
         }
-        Some(Command::User { verb }) => smol::block_on(cli::run_user(verb)).map_err(Into::into),
-        Some(Command::Role { verb }) => smol::block_on(cli::run_role(verb)).map_err(Into::into),
-        Some(Command::Permission { verb }) => {
+        Some(CliCommand::Recover(args)) => recover(&args),
+        Some(CliCommand::User { verb }) => smol::block_on(cli::run_user(verb)).map_err(Into::into),
+        Some(CliCommand::Role { verb }) => smol::block_on(cli::run_role(verb)).map_err(Into::into),
+        Some(CliCommand::Permission { verb }) => {
             smol::block_on(cli::run_permission(verb)).map_err(Into::into)
         }
     };
@@ -65,8 +77,20 @@ fn main() -> ExitCode {
 type Failure = Box<dyn std::error::Error>;
 
 fn serve(args: &ServeArgs, matches: &ArgMatches) -> Result<(), Failure> {
-    let (settings, _) = args.resolve(matches)?;
+    let (settings, lines) = args.resolve(matches)?;
+    log::start(settings.log_format);
+    let given = lines.iter().filter(|line| line.origin != Origin::Default);
+    let given: Vec<String> =
+        given.map(|line| format!("{}={} ({})", line.key, line.value, line.origin)).collect();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = given.join(" "), "starting");
     run::serve(&settings)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn recover(args: &RecoverArgs) -> Result<(), Failure> {
+    let said = recover::run(args)?;
+    writeln!(std::io::stdout(), "{said}")?;
     Ok(())
 }
 
@@ -74,19 +98,4 @@ fn print_settings(args: &ServeArgs, matches: &ArgMatches, json: bool) -> Result<
     let (_, lines) = args.resolve(matches)?;
     cli::print_settings(&lines, json)?;
     Ok(())
-}
-
-/// Warnings and worse go to standard error; `RUST_LOG=info` or `RUST_LOG=nacolet=debug` shows more.
-fn start_logging() {
-    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    let filter: tracing_subscriber::filter::Targets = match wanted.parse() {
-        Ok(filter) if !wanted.is_empty() => filter,
-        _ => tracing_subscriber::filter::Targets::new()
-            .with_default(tracing_subscriber::filter::LevelFilter::WARN),
-    };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false);
-    tracing_subscriber::registry().with(lines).with(filter).init();
 }

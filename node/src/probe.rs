@@ -10,27 +10,28 @@ use futures_util::stream::{self, StreamExt};
 use nacolet_api::Port;
 use nacolet_model::{Instant, limits};
 use nacolet_raft::Raft;
-use nacolet_registry::probe::{Ask, Counts, Found, Probe, Rounds, STATUS_BYTES, status};
+use nacolet_registry::probe::{
+    Probe, ProbeCounts, ProbeRequest, ProbeResult, Rounds, STATUS_BYTES, status,
+};
 use smol::future;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
 
 use crate::clock;
-use crate::cluster::SharedCluster;
 use crate::cluster::address::{http_of, peer_of};
 use crate::command::Command;
 use crate::machine::{Machine, read, write};
+use crate::proposer::Proposer;
 
 /// The task that probes.
 pub(crate) struct Prober {
     pub(crate) port: Arc<Port>,
     pub(crate) raft: Raft<Machine>,
-    /// None for a node that is alone.
-    pub(crate) cluster: Option<SharedCluster>,
+    pub(crate) proposer: Proposer,
     /// Ports that this node listens on.
     pub(crate) own_ports: BTreeSet<u16>,
     /// What came of it, for those who ask.
-    pub(crate) counts: Arc<RwLock<Counts>>,
+    pub(crate) counts: Arc<RwLock<ProbeCounts>>,
 }
 
 impl Prober {
@@ -66,22 +67,15 @@ impl Prober {
         ports
     }
 
-    async fn propose(&self, mut command: Command) {
-        let written = match &self.cluster {
-            Some(cluster) => cluster.write(command).await,
-            None => {
-                command.stamp();
-                self.raft.client_write(&command).await
-            }
-        };
-        if let Err(error) = written {
+    async fn propose(&self, command: Command) {
+        if let Err(error) = self.proposer.propose(command).await {
             tracing::debug!(?error, "a change of health is proposed again in the next round");
         }
     }
 }
 
 /// Asks each at its moment, so many at a time.
-async fn ask(probes: Vec<Probe>) -> Vec<(Probe, Found)> {
+async fn ask(probes: Vec<Probe>) -> Vec<(Probe, ProbeResult)> {
     let asked = stream::iter(probes).map(|probe| async {
         clock::until(probe.at).await;
         let found = look(&probe).await;
@@ -91,14 +85,14 @@ async fn ask(probes: Vec<Probe>) -> Vec<(Probe, Found)> {
 }
 
 /// One probe: one connection, one deadline.
-async fn look(probe: &Probe) -> Found {
+async fn look(probe: &Probe) -> ProbeResult {
     let deadline = clock::now() + limits::PROBE_TIMEOUT;
     let mut stream = match before(deadline, TcpStream::connect(probe.address)).await {
         Some(Ok(stream)) => stream,
         Some(Err(error)) => return meaning(&error),
-        None => return Found::Silent,
+        None => return ProbeResult::Silent,
     };
-    let Ask::Http { request, expected } = &probe.ask else { return Found::Well };
+    let ProbeRequest::Http { request, expected } = &probe.ask else { return ProbeResult::Well };
     let answer = async {
         let mut first = [0; STATUS_BYTES];
         stream.write_all(request.as_bytes()).await?;
@@ -106,8 +100,8 @@ async fn look(probe: &Probe) -> Found {
         Ok::<_, io::Error>(status(&first))
     };
     match before(deadline, answer).await {
-        Some(Ok(Some(status))) if status == *expected => Found::Well,
-        Some(Ok(_) | Err(_)) | None => Found::Wrong,
+        Some(Ok(Some(status))) if status == *expected => ProbeResult::Well,
+        Some(Ok(_) | Err(_)) | None => ProbeResult::Wrong,
     }
 }
 
@@ -120,17 +114,17 @@ async fn before<T>(deadline: Instant, answer: impl Future<Output = T>) -> Option
 }
 
 /// What a connection that does not come about says of the other side.
-fn meaning(error: &io::Error) -> Found {
+fn meaning(error: &io::Error) -> ProbeResult {
     use io::ErrorKind;
     #[expect(clippy::wildcard_enum_match_arm, reason = "the system may add kinds")]
     match error.kind() {
         // The host is there and says no.
         ErrorKind::ConnectionRefused
         | ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted => Found::Wrong,
-        ErrorKind::TimedOut | ErrorKind::HostUnreachable => Found::Silent,
+        | ErrorKind::ConnectionAborted => ProbeResult::Wrong,
+        ErrorKind::TimedOut | ErrorKind::HostUnreachable => ProbeResult::Silent,
         // No way there from here, no descriptor, no port: it was not asked.
-        _ => Found::Unasked,
+        _ => ProbeResult::Unasked,
     }
 }
 
@@ -139,26 +133,26 @@ mod tests {
     use std::net::SocketAddr;
 
     use nacolet_model::{Group, Namespace, ServiceKey, ServiceName};
-    use nacolet_registry::probe::Target;
+    use nacolet_registry::probe::ProbeTarget;
     use nacolet_registry::{InstanceKey, InstanceSpec};
     use rustix::io::Errno;
     use smol::net::TcpListener;
 
     use super::*;
 
-    fn probe(address: SocketAddr, ask: Ask) -> Probe {
+    fn probe(address: SocketAddr, ask: ProbeRequest) -> Probe {
         let service = ServiceKey {
             namespace: Namespace::public(),
             group: Group::new("DEFAULT_GROUP").expect("group"),
             name: ServiceName::new("s").expect("name"),
         };
         let InstanceSpec { ip, port, cluster, .. } = InstanceSpec::new("10.0.0.1", 80);
-        let target = Target { service, instance: InstanceKey { ip, port, cluster } };
+        let target = ProbeTarget { service, instance: InstanceKey { ip, port, cluster } };
         Probe { target, at: Instant::ZERO, address, ask }
     }
 
-    fn http() -> Ask {
-        Ask::Http { request: "GET / HTTP/1.1\r\nHost: a\r\n\r\n".into(), expected: 200 }
+    fn http() -> ProbeRequest {
+        ProbeRequest::Http { request: "GET / HTTP/1.1\r\nHost: a\r\n\r\n".into(), expected: 200 }
     }
 
     async fn listener() -> (TcpListener, SocketAddr) {
@@ -180,22 +174,22 @@ mod tests {
     fn what_a_peer_does_is_what_is_found() {
         smol::block_on(async {
             let (listener, address) = listener().await;
-            assert_eq!(look(&probe(address, Ask::Connect)).await, Found::Well);
+            assert_eq!(look(&probe(address, ProbeRequest::Connect)).await, ProbeResult::Well);
             drop(listener.accept().await.expect("the first caller"));
             for (said, expected) in [
-                ("HTTP/1.1 200 OK\r\n\r\n", Found::Well),
-                ("HTTP/1.1 503 No\r\n\r\n", Found::Wrong),
-                ("short", Found::Wrong),
-                ("SSH-2.0-OpenSSH\r\n", Found::Wrong),
+                ("HTTP/1.1 200 OK\r\n\r\n", ProbeResult::Well),
+                ("HTTP/1.1 503 No\r\n\r\n", ProbeResult::Wrong),
+                ("short", ProbeResult::Wrong),
+                ("SSH-2.0-OpenSSH\r\n", ProbeResult::Wrong),
             ] {
                 let probe = probe(address, http());
                 let (found, ()) = future::zip(look(&probe), answer(&listener, said)).await;
                 assert_eq!(found, expected, "{said}");
             }
             // The system takes the connection and nobody answers: the host lives all the same.
-            assert_eq!(look(&probe(address, http())).await, Found::Wrong);
+            assert_eq!(look(&probe(address, http())).await, ProbeResult::Wrong);
             drop(listener);
-            assert_eq!(look(&probe(address, Ask::Connect)).await, Found::Wrong);
+            assert_eq!(look(&probe(address, ProbeRequest::Connect)).await, ProbeResult::Wrong);
         });
     }
 
@@ -207,7 +201,7 @@ mod tests {
             let moved = format!("HTTP/1.1 302 Found\r\nLocation: http://{there}/\r\n\r\n");
             let probe = probe(address, http());
             let (found, ()) = future::zip(look(&probe), answer(&listener, &moved)).await;
-            assert_eq!(found, Found::Wrong);
+            assert_eq!(found, ProbeResult::Wrong);
             // Whoever connects later is the first one there.
             let own = TcpStream::connect(there).await.expect("it listens");
             let (_, first) = elsewhere.accept().await.expect("a caller");
@@ -229,7 +223,7 @@ mod tests {
             let (found, ()) = future::zip(look(&probe), flood).await;
             assert_eq!(
                 found,
-                Found::Well,
+                ProbeResult::Well,
                 "and the connection was closed, or the flood would go on"
             );
         });
@@ -259,22 +253,22 @@ mod tests {
             let (found, ended) = future::zip(ask(probes), counted).await;
             assert!(ended > 0, "the last one came after another had ended");
             assert_eq!(found.len(), places + 1);
-            assert!(found.iter().all(|(_, found)| *found == Found::Wrong));
+            assert!(found.iter().all(|(_, found)| *found == ProbeResult::Wrong));
         });
     }
 
     #[test]
     fn an_error_tells_their_trouble_from_ours() {
         for (error, expected) in [
-            (Errno::CONNREFUSED, Found::Wrong),
-            (Errno::CONNRESET, Found::Wrong),
-            (Errno::TIMEDOUT, Found::Silent),
-            (Errno::HOSTUNREACH, Found::Silent),
-            (Errno::NETUNREACH, Found::Unasked),
-            (Errno::NETDOWN, Found::Unasked),
-            (Errno::MFILE, Found::Unasked),
-            (Errno::ADDRNOTAVAIL, Found::Unasked),
-            (Errno::ACCESS, Found::Unasked),
+            (Errno::CONNREFUSED, ProbeResult::Wrong),
+            (Errno::CONNRESET, ProbeResult::Wrong),
+            (Errno::TIMEDOUT, ProbeResult::Silent),
+            (Errno::HOSTUNREACH, ProbeResult::Silent),
+            (Errno::NETUNREACH, ProbeResult::Unasked),
+            (Errno::NETDOWN, ProbeResult::Unasked),
+            (Errno::MFILE, ProbeResult::Unasked),
+            (Errno::ADDRNOTAVAIL, ProbeResult::Unasked),
+            (Errno::ACCESS, ProbeResult::Unasked),
         ] {
             assert_eq!(meaning(&error.into()), expected, "{error}");
         }

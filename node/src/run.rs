@@ -1,77 +1,41 @@
-//! Puts a node together and runs it: what is on disk is read back, the core thread starts to turn, and
-//! only when the state is whole do the api threads open their doors. Ends in the opposite order.
+//! Puts a node together and runs it: what is on disk is read back, the core thread starts to turn,
+//! and only when the state is whole do the api threads open their doors. Ends in the opposite
+//! order.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, RwLock, atomic};
 
-use nacolet_api::request::MemberStatus;
-use nacolet_api::{Facts, NodeStatus, Port, Server, Stage, connection, grpc};
-use nacolet_config as config;
+use nacolet_api::MemberStatus;
+use nacolet_api::{Facts, NodeStatus, Port, Server, Stage, listen};
 use nacolet_model::{ConfigKey, NodeId, limits};
 use nacolet_raft::engine;
-use nacolet_raft::{Fatal, Raft, StartError, Tasks};
-use nacolet_registry::probe::Counts;
-use nacolet_registry::{Life, Registry, RegistrySettings};
+use nacolet_raft::{Raft, Tasks};
+use nacolet_registry::probe::ProbeCounts;
+use nacolet_registry::{Life, RegistrySettings};
 use nacolet_storage::{DataDir, LogSettings, LogStore, SnapshotStore, abort_process};
 use nacolet_transport::Unreachable;
 use smol::{LocalExecutor, future};
 
 use crate::cluster::SharedCluster;
-use crate::cluster::address::http_of;
+use crate::cluster::address::{http_of, peer_of};
 use crate::cluster::member::{Before, Member, MemberError};
 use crate::cluster::record::Record;
-use crate::cluster::refill;
-use crate::core::{Core, Parts};
-use crate::doors::{Doors, ThreadEnd, api_thread, claim};
+use crate::core::{Core, CoreParts};
+use crate::doors::{Claim, Doors, ThreadEnd, api_thread, claim};
+use crate::error::RunError;
 use crate::machine::{Aftermath, Machine, Shared, read};
 use crate::probe::Prober;
-use crate::ref_time::RefTime;
+use crate::proposer::Proposer;
+use crate::ref_time::{RefTime, RefTimeRecord};
+use crate::seen::Seen;
 use crate::settings::Settings;
 use crate::tail::Tail;
 use crate::udp::Udp;
-use crate::users::{First, UsersError};
-use crate::{clock, signals};
-
-/// Why a node does not run, or runs no longer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RunError {
-    #[error("no random numbers from the system: {0}")]
-    Random(getrandom::Error),
-    #[error(transparent)]
-    Storage(#[from] nacolet_raft::StorageError),
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: io::Error },
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
-    #[error(transparent)]
-    Fatal(#[from] Fatal),
-    #[error(transparent)]
-    Member(#[from] MemberError),
-    #[error(transparent)]
-    Users(#[from] UsersError),
-}
-
-impl RunError {
-    /// Whether what was durable cannot be read any more.
-    fn is_damage(&self) -> bool {
-        match self {
-            Self::Storage(error) | Self::Start(StartError::Storage(error)) => error.damaged,
-            Self::Start(StartError::Engine(error)) => *error != engine::StartError::Config,
-            Self::Start(StartError::Bootstrap(_))
-            | Self::Random(_)
-            | Self::Listen { .. }
-            | Self::Thread(_)
-            | Self::Fatal(_)
-            | Self::Member(_)
-            | Self::Users(_) => false,
-        }
-    }
-}
+use crate::users::First;
+use crate::{clock, log, refill, signals};
 
 /// Runs a node until it is asked to stop. A member whose data is damaged begins anew, once.
 ///
@@ -96,28 +60,56 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), RunError> {
     }
 }
 
-fn run(settings: &Settings) -> Result<(), RunError> {
+/// A node before anything of it runs.
+struct Opened {
+    dir: DataDir,
+    http: Claim,
+    grpc: Claim,
+    ref_time: RefTime,
+    life: Life,
+    shared: Shared,
+    aftermath: Aftermath,
+    raft: (Raft<Machine>, Tasks),
+    /// None for a node that is alone.
+    member: Option<Member>,
+    stage: Arc<Stage>,
+}
+
+/// Claims the directory and the addresses, and reads back what is on disk.
+fn open(settings: &Settings) -> Result<Opened, RunError> {
     let seed = random()?;
     clock::name(random()?);
     let dir = DataDir::open(&settings.data_dir, NodeId(random()?))?;
-    let (http_claim, grpc_claim) = (claim(settings.http_addr)?, claim(settings.grpc_addr)?);
-    let (address, grpc) = (http_claim.address, grpc_claim.address);
+    let (http, grpc) = (claim(settings.http_addr)?, claim(settings.grpc_addr)?);
     let (ref_time, ref_time_floor) = RefTime::open(&dir)?;
     let life = life()?;
-    let shared = nothing_yet(RegistrySettings {
+    let shared = Shared::new(RegistrySettings {
         seed,
         ref_time_floor,
         node: dir.node_id(),
         life,
         clustered: settings.cluster.is_some(),
     });
-    let (aftermath, applied) = Aftermath::new();
+    let aftermath = Aftermath::default();
     let record = Record::load(&dir)?;
-    let before = Before::open(settings.cluster.as_ref(), &dir, record, address.port(), seed)?;
+    let http_port = http.address.port();
+    let before = Before::open(settings.cluster.as_ref(), &dir, record, http_port, seed)?;
     let Started { raft, tasks, unsettled } =
         start_raft(settings, &dir, seed, &shared, &aftermath, &before)?;
-    let member = before.complete(&raft, &dir, &aftermath, &shared)?;
+    let stage = Arc::new(Stage::new(unsettled, clock::now));
+    let member = before.complete(&raft, &dir, &aftermath, &shared, &stage)?;
+    let raft = (raft, tasks);
+    Ok(Opened { dir, http, grpc, ref_time, life, shared, aftermath, raft, member, stage })
+}
+
+fn run(settings: &Settings) -> Result<(), RunError> {
+    let opened = open(settings)?;
+    let Opened { dir, ref_time, life, shared, aftermath, member, stage, .. } = opened;
+    let (raft, tasks) = opened.raft;
+    // The claims hold these until the node has ended.
+    let (address, grpc) = (opened.http.address, opened.grpc.address);
     let cluster = member.as_ref().map(|member| SharedCluster::clone(&member.cluster));
+    let proposer = Proposer::new(raft.clone(), cluster.clone());
     let (requests, from_api) = async_channel::bounded(limits::CORE_QUEUE_MAX);
     let probed = Arc::default();
     let port = Arc::new(Port {
@@ -128,23 +120,24 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         requests,
         clock: clock::both,
         facts: Arc::new(facts(settings, &dir, life, address, grpc, member.as_ref())),
-        stage: Arc::new(Stage::new(unsettled)),
+        stage,
+        moves: cluster.as_ref().map(|cluster| Arc::clone(&cluster.moves)).unwrap_or_default(),
         status: status(&raft, own_http(settings, address), cluster.as_ref(), &probed),
     });
     let udp = Udp::bind(address.ip());
-    let ref_time_tried = ref_time.tried();
+    let (ref_time_tried, ref_time_record) = (ref_time.tried(), ref_time.record());
     let caught_up = aftermath.clone();
     let (loading, loaded) = async_channel::bounded(1);
     let first = settings
         .auth
         .clone()
-        .map(|auth| First::new(auth, dir.clone(), shared.clone(), raft.clone(), cluster.clone()));
-    let core = Core::new(Parts {
+        .map(|auth| First::new(auth, dir.clone(), shared.clone(), proposer.clone()));
+    let core = Core::new(CoreParts {
         shared,
         raft: raft.clone(),
+        proposer: proposer.clone(),
         requests: from_api,
         aftermath,
-        applied,
         udp,
         ref_time,
         cluster: cluster.clone(),
@@ -152,14 +145,16 @@ fn run(settings: &Settings) -> Result<(), RunError> {
     });
     let executor = LocalExecutor::new();
     let peer = member.as_ref().map(|member| member.bound);
-    let node = Node {
+    let node = RunningNode {
         settings,
         address,
         grpc,
         peer,
         raft,
+        proposer,
         port,
         ref_time_tried,
+        ref_time_record,
         loaded,
         cluster,
         aftermath: caught_up,
@@ -169,33 +164,26 @@ fn run(settings: &Settings) -> Result<(), RunError> {
     smol::block_on(executor.run(node.live(&executor, core, tasks, member)))
 }
 
-/// The state before anything is read back.
-pub(crate) fn nothing_yet(registry: RegistrySettings) -> Shared {
-    Shared {
-        configs: Arc::new(RwLock::new(config::Store::new())),
-        registry: Arc::new(RwLock::new(Registry::new(registry))),
-        users: Arc::default(),
-    }
-}
-
 /// What the main task holds.
-struct Node<'a> {
+struct RunningNode<'a> {
     settings: &'a Settings,
     address: SocketAddr,
     grpc: SocketAddr,
     peer: Option<SocketAddr>,
     raft: Raft<Machine>,
+    proposer: Proposer,
     port: Arc<Port>,
     ref_time_tried: async_channel::Receiver<()>,
+    ref_time_record: RefTimeRecord,
     loaded: async_channel::Receiver<()>,
     cluster: Option<SharedCluster>,
     aftermath: Aftermath,
-    probed: Arc<RwLock<Counts>>,
+    probed: Arc<RwLock<ProbeCounts>>,
     /// Where everybody has to log in.
     first: Option<First>,
 }
 
-impl Node<'_> {
+impl RunningNode<'_> {
     async fn live<'e>(
         self,
         executor: &LocalExecutor<'e>,
@@ -225,6 +213,9 @@ impl Node<'_> {
         drop((turns, probes));
         worker.await;
         drop(replication);
+        if outcome.is_ok() {
+            self.ref_time_record.end(read(&self.port.registry).ref_time_floor_at_end());
+        }
         outcome
     }
 
@@ -233,75 +224,119 @@ impl Node<'_> {
         Prober {
             port: Arc::clone(&self.port),
             raft: self.raft.clone(),
-            cluster: self.cluster.clone(),
+            proposer: self.proposer.clone(),
             own_ports: ports.into_iter().flatten().map(|address| address.port()).collect(),
             counts: Arc::clone(&self.probed),
         }
     }
 
-    /// Serves until the process is asked to stop.
+    /// Serves until the process is asked to stop. The doors are open from the beginning: probes
+    /// are told what the node waits for, and everybody else that it is not that far.
     async fn serve<'e>(&self, executor: &LocalExecutor<'e>) -> Result<(), RunError> {
         // Nothing is ever sent: the channel closes.
         let _ = self.ref_time_tried.recv().await;
-        let mut caught_up = pin!(self.caught_up());
-        let opening = async {
-            let outcome = future::or(async { Some(caught_up.as_mut().await) }, async {
-                self.no_leader().await;
-                None
-            });
-            Some(outcome.await)
-        };
-        // A task of its own: beside the rest it would ask the kernel at every wake of this thread.
-        let mut stop_requested = executor.spawn(signals::stop_requested());
-        let stopped = async {
-            (&mut stop_requested).await;
-            None
-        };
-        let Some(whole) = future::or(opening, stopped).await else { return Ok(()) };
-        if let Some(outcome) = whole {
-            outcome?;
-            self.make_ready();
-            let doors = self.open(executor)?;
-            self.announce();
-            stop_requested.await;
-            return self.close(doors).await;
-        }
-        tracing::warn!(
-            "no leader is found: serving instances, and configs as far as they are known"
-        );
-        self.port.stage.open();
         let doors = self.open(executor)?;
-        let ready = async {
-            caught_up.await?;
-            self.make_ready();
-            self.announce();
-            future::pending().await
-        };
+        // A task of its own: beside the rest it would ask the kernel at every wake of this thread.
+        let stop_requested = executor.spawn(signals::stop_requested());
         let stopped = async {
             stop_requested.await;
-            Ok::<(), RunError>(())
+            Ok(())
         };
-        future::or(ready, stopped).await?;
+        let told = async { self.tell().await };
+        future::or(told, future::or(self.keep_ready(), stopped)).await?;
         self.close(doors).await
     }
 
-    /// Resolves when a member that was one before the start has looked for a leader in vain for a
+    /// Makes the node ready as soon as it is, and says so for as long as it is.
+    async fn keep_ready(&self) -> Result<(), RunError> {
+        let mut caught_up = pin!(self.caught_up());
+        let no_leader = async {
+            self.no_leader().await;
+            None
+        };
+        match future::or(async { Some(caught_up.as_mut().await) }, no_leader).await {
+            Some(outcome) => outcome?,
+            None => {
+                let metrics = self.raft.metrics();
+                let why = match metrics.leader {
+                    _ if metrics.storage_full => "the disk is full",
+                    Some(_) => "what the leader has does not arrive",
+                    None => "no leader is found",
+                };
+                tracing::warn!("{why}: serving instances, and configs as far as they are known");
+                self.port.stage.open();
+                caught_up.await?;
+            }
+        }
+        self.make_ready();
+        self.announce();
+        self.watch().await
+    }
+
+    /// Tells what happens to the node for as long as it runs.
+    async fn tell<T>(&self) -> T {
+        let mut seen = Seen::new(&self.settings.data_dir);
+        loop {
+            smol::Timer::after(limits::LEADER_LOOK_EVERY).await;
+            seen.look(&self.raft.metrics());
+        }
+    }
+
+    /// A member is ready for as long as it has a leader. One that was stopped for a while and goes
+    /// on does not believe what it last heard of one.
+    async fn watch(&self) -> ! {
+        let stage = &self.port.stage;
+        let Some(cluster) = &self.cluster else {
+            loop {
+                future::pending::<()>().await;
+            }
+        };
+        loop {
+            let looked = clock::now();
+            smol::Timer::after(limits::LEADER_LOOK_EVERY).await;
+            let has_slept = clock::now().saturating_since(looked) > limits::LEADER_PATIENCE / 2;
+            let metrics = self.raft.metrics();
+            let has_leader = metrics.leader.is_some_and(|leader| {
+                // A learner never stands, so it never finds out that nobody leads.
+                let votes = metrics.membership.is_voter(metrics.id);
+                votes || cluster.transport.is_up(leader)
+            });
+            if has_leader && stage.is_ready() && !has_slept {
+                stage.confirm_for(limits::LEADER_PATIENCE);
+            } else if !stage.is_ready() || has_slept {
+                stage.confirm_for(std::time::Duration::ZERO);
+                tracing::warn!("not ready: configs are served as far as they are known");
+                cluster.caught_up().await;
+                self.make_ready();
+                tracing::info!("ready again");
+            }
+        }
+    }
+
+    /// Resolves when a node that was a member before the start has looked for a leader in vain for
+    /// a while, cannot write that it leads itself, or does not catch up with one for a longer
     /// while: what needs none does not wait any longer.
     async fn no_leader(&self) {
-        if self.cluster.is_none() {
-            return future::pending().await;
-        }
+        let mut looks = 0;
         loop {
             smol::Timer::after(limits::LEADER_PATIENCE).await;
+            looks += 1;
             let metrics = self.raft.metrics();
-            if metrics.leader.is_none() && metrics.membership.contains(metrics.id) {
-                let _ = self.loaded.recv().await;
+            let is_late = looks > limits::CATCH_UP_LOOKS;
+            let has_none = metrics.leader.is_none() || metrics.storage_full || is_late;
+            if has_none && metrics.membership.contains(metrics.id) {
+                if self.cluster.is_some() {
+                    let _ = self.loaded.recv().await;
+                }
                 return;
             }
         }
     }
 
     fn make_ready(&self) {
+        if self.cluster.is_some() {
+            self.port.stage.confirm_for(limits::LEADER_PATIENCE);
+        }
         self.port.stage.make_ready();
         self.aftermath.caught_up();
     }
@@ -348,9 +383,11 @@ impl Node<'_> {
             ..nacolet_api::Settings::default()
         };
         let server = Server::new(Arc::clone(&self.port), limits);
-        let open = |address| {
-            connection::listen(address).map_err(|source| RunError::Listen { address, source })
-        };
+        if let Some(cluster) = &self.cluster {
+            // The doors are opened once.
+            let _ = cluster.server.set(server.clone());
+        }
+        let open = |address| listen(address).map_err(|source| RunError::Listen { address, source });
         let mut doors = Vec::new();
         for _ in 0..self.settings.threads.max(1) {
             doors.push(Doors { http: open(self.address)?, grpc: open(self.grpc)? });
@@ -360,8 +397,8 @@ impl Node<'_> {
         for (number, doors) in doors.into_iter().enumerate() {
             if self.settings.threads == 0 {
                 // Two tasks: what happens at one door is no news to the other.
-                let http = executor.spawn(connection::serve(doors.http, server.clone()));
-                let grpc = executor.spawn(grpc::serve(doors.grpc, server.clone()));
+                let http = executor.spawn(server.clone().serve_http(doors.http));
+                let grpc = executor.spawn(server.clone().serve_grpc(doors.grpc));
                 here = Some(executor.spawn(async { future::try_zip(http, grpc).await.map(drop) }));
             } else {
                 threads.push(api_thread(number, doors, server.clone())?);
@@ -392,10 +429,11 @@ impl Node<'_> {
     fn announce(&self) {
         let Self { address, grpc, .. } = self;
         let peers = self.peer.map(|peer| format!(", peers on {peer}")).unwrap_or_default();
-        let line = format!("nacolet is ready on http://{address}/nacos, gRPC on {grpc}{peers}\n");
         // A node whose standard output is closed serves all the same.
-        let _ = io::stdout().write_all(line.as_bytes());
-        tracing::info!(node = %self.port.facts.node, data = %self.settings.data_dir.display(), "ready");
+        log::print(&format!("nacolet is ready on http://{address}/nacos, gRPC on {grpc}{peers}"));
+        let members = self.raft.metrics().membership.members().len();
+        let data = self.settings.data_dir.display();
+        tracing::info!(node = %self.port.facts.node, %data, members, %address, %grpc, "ready");
     }
 }
 
@@ -406,8 +444,8 @@ struct OpenDoors {
     threads: Vec<ThreadEnd>,
 }
 
-/// Asks for as many descriptors as connections and long polls may need; many systems start a process
-/// with 1,024. Where the system allows fewer, connections beyond that wait in its queue.
+/// Asks for as many descriptors as connections and long polls may need; many systems start a
+/// process with 1,024. Where the system allows fewer, connections beyond that wait in its queue.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -448,8 +486,8 @@ struct Started {
     unsettled: BTreeSet<ConfigKey>,
 }
 
-/// Reads back what is on disk and puts Raft on it; a new directory begins a cluster of one, unless the
-/// node joins another one.
+/// Reads back what is on disk and puts Raft on it; a new directory begins a cluster of one, unless
+/// the node joins another one.
 fn start_raft(
     settings: &Settings,
     dir: &DataDir,
@@ -492,8 +530,8 @@ fn facts(
     }
 }
 
-/// The host under which others reach this node: the one that was given, or an address that a client on
-/// this host can use.
+/// The host under which others reach this node: the one that was given, or an address that a client
+/// on this host can use.
 fn own_host(settings: &Settings, address: SocketAddr) -> String {
     let given = settings.cluster.as_ref().map(|cluster| &cluster.host);
     match given.or(settings.advertise_host.as_ref()) {
@@ -520,7 +558,7 @@ fn status(
     raft: &Raft<Machine>,
     own: String,
     cluster: Option<&SharedCluster>,
-    probed: &Arc<RwLock<Counts>>,
+    probed: &Arc<RwLock<ProbeCounts>>,
 ) -> Arc<dyn Fn() -> NodeStatus + Send + Sync> {
     let (raft, probed) = (raft.clone(), Arc::clone(probed));
     let unreachable = cluster.map(|cluster| cluster.transport.unreachable());
@@ -530,12 +568,14 @@ fn status(
         let metrics = raft.metrics();
         let addresses = &metrics.membership.addresses;
         let member = |(node, voter): (&NodeId, bool)| {
-            let known = addresses.get(node).and_then(|address| http_of(address));
+            let address = addresses.get(node).map_or("", |address| &**address);
+            let known = http_of(address);
             let is_self = *node == metrics.id;
             let lost = |list: &Unreachable| list.contains(*node);
             MemberStatus {
                 node: *node,
                 http: if is_self { own.clone() } else { known.unwrap_or_default() }.into(),
+                peer: peer_of(address).into(),
                 voter,
                 up: metrics.running && (is_self || !unreachable.as_ref().is_some_and(lost)),
             }

@@ -1,7 +1,7 @@
-//! The end of the log that a start found: entries of which nobody here knows whether they are agreed.
-//! Whatever this node has ever shown was applied, and what is applied is durable in its own log first;
-//! so the configs that the state at the start may have too old are exactly those that these entries
-//! write.
+//! The end of the log that a start found: entries of which nobody here knows whether they are
+//! agreed. Whatever this node has ever shown was applied, and what is applied is durable in its own
+//! log first; so the configs that the state at the start may have too old are exactly those that
+//! these entries write.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -1,11 +1,12 @@
-//! The socket of pushes to Nacos 1.x subscribers. A datagram that cannot be sent is lost, as datagrams
-//! may be: the registry sends it once more, and the client polls.
+//! The socket of pushes to Nacos 1.x subscribers. A datagram that cannot be sent is lost, as
+//! datagrams may be: the registry sends it once more, and the client polls.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use nacolet_api::udp::{parse_ack, render_push};
+use nacolet_auth::Users;
 use nacolet_model::{ServiceKey, limits};
-use nacolet_registry::{ListQuery, Registry, Subscriber};
+use nacolet_registry::{Registry, Subscriber};
 use smol::Async;
 use smol::future;
 
@@ -28,6 +29,7 @@ impl Udp {
     pub(crate) fn push(
         &self,
         registry: &Registry,
+        users: &Users,
         subscriber: &Subscriber,
         service: &ServiceKey,
         clusters: &str,
@@ -36,14 +38,8 @@ impl Udp {
         let (Some(socket), Ok(ip)) = (&self.socket, subscriber.ip.parse::<IpAddr>()) else {
             return;
         };
-        let query = ListQuery {
-            namespace: service.namespace.as_str(),
-            group: service.group.as_str(),
-            name: service.name.as_str(),
-            clusters,
-            healthy_only: false,
-        };
-        let Some(datagram) = render_push(registry, &query, reference) else { return };
+        let datagram = render_push(registry, users, subscriber, service, clusters, reference);
+        let Some(datagram) = datagram else { return };
         let target = SocketAddr::new(ip, subscriber.port);
         if let Err(error) = socket.get_ref().send_to(&datagram, target) {
             tracing::debug!(%error, %target, "a push was not sent");

@@ -1,28 +1,24 @@
-//! The first administrator. Where everybody has to log in and there is no user yet, somebody must be able
-//! to: a node makes `nacos`, with the password of a file or a random one, before it opens its doors. In a
-//! cluster the first member to be agreed on does, for all.
+//! The first administrator. Where everybody has to log in and there is no user yet, somebody must
+//! be able to: a node makes `nacos`, with the password of a file or a random one, before it opens
+//! its doors. In a cluster the first member to be agreed on does, for all.
 
 use std::path::Path;
 
-use nacolet_api::{PasswordError, hash_password};
+use nacolet_api::{PasswordError, hash_password, random_password};
 use nacolet_auth::{Begin, Command as AuthCommand, CommandError, Key, Name};
 use nacolet_model::limits;
-use nacolet_raft::{ClientWriteError, Raft};
+use nacolet_raft::ClientWriteError;
 use nacolet_storage::DataDir;
 
-use crate::cluster::SharedCluster;
 use crate::command::{Command, Refused};
-use crate::machine::{Machine, Shared, read};
+use crate::machine::{Shared, read};
+use crate::proposer::Proposer;
 use crate::settings::AuthSettings;
 
 /// Name of the first administrator, as in Nacos.
 const FIRST: &str = "nacos";
 /// The file in the data directory that a random password is written to.
 const PASSWORD_FILE: &str = "admin-password";
-/// Letters and digits of a random password: no two look alike.
-const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-/// Of five bits each.
-const LETTERS_COUNT: usize = 26;
 
 /// Why there is no administrator.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +31,8 @@ pub(crate) enum UsersError {
     Unwritable(std::io::Error),
     #[error("no random numbers from the system: {0}")]
     Random(getrandom::Error),
+    #[error("the password of the administrator cannot be made: {0}")]
+    Password(PasswordError),
     #[error("the password of the administrator cannot be hashed")]
     Hash,
 }
@@ -44,8 +42,7 @@ pub(crate) struct First {
     settings: AuthSettings,
     dir: DataDir,
     shared: Shared,
-    raft: Raft<Machine>,
-    cluster: Option<SharedCluster>,
+    proposer: Proposer,
 }
 
 impl First {
@@ -53,13 +50,12 @@ impl First {
         settings: AuthSettings,
         dir: DataDir,
         shared: Shared,
-        raft: Raft<Machine>,
-        cluster: Option<SharedCluster>,
+        proposer: Proposer,
     ) -> Self {
-        Self { settings, dir, shared, raft, cluster }
+        Self { settings, dir, shared, proposer }
     }
 
-    /// Resolves once there is a user.
+    /// Resolves once somebody administers.
     ///
     /// # Errors
     /// See [`UsersError`].
@@ -73,7 +69,9 @@ impl First {
             (Some(path), source @ PasswordError::Length) => {
                 UsersError::Unfit { path: path.as_path().into(), source }
             }
-            (None, PasswordError::Length) | (_, PasswordError::Hash) => UsersError::Hash,
+            (None, PasswordError::Length) | (_, PasswordError::Hash | PasswordError::Random) => {
+                UsersError::Hash
+            }
         })?;
         let mut key = Key::default();
         getrandom::fill(&mut key).map_err(UsersError::Random)?;
@@ -81,14 +79,9 @@ impl First {
         let Ok(user) = Name::new(FIRST) else { return Err(UsersError::Hash) };
         let command = Command::Auth(AuthCommand::Begin(Begin { user, hash, key }));
         while !self.is_made() {
-            let outcome = match &self.cluster {
-                Some(cluster) => cluster.write(command.clone()).await,
-                None => self.raft.client_write(&command).await,
-            };
-            match outcome {
+            match self.proposer.propose(command.clone()).await {
                 Ok(_) => {
-                    let from = if is_random { PASSWORD_FILE } else { "the file that was given" };
-                    tracing::warn!(user = FIRST, password = from, "there is an administrator");
+                    self.tell(is_random);
                     return Ok(());
                 }
                 Err(ClientWriteError::Rejected(Refused::Auth(CommandError::Exists(_)))) => break,
@@ -104,8 +97,18 @@ impl First {
         Ok(())
     }
 
+    /// Says where the password is, and not what it is.
+    fn tell(&self, is_random: bool) {
+        let file = match &self.settings.password_file {
+            Some(path) if !is_random => path.clone(),
+            _ => self.dir.path().join(PASSWORD_FILE),
+        };
+        let file = file.display();
+        tracing::warn!("the administrator {FIRST} is made; the password is in the file {file}");
+    }
+
     fn is_made(&self) -> bool {
-        !read(&self.shared.users).is_empty()
+        read(&self.shared.users).has_admin()
     }
 
     /// The password, and whether it is a random one, which then is on disk.
@@ -115,30 +118,10 @@ impl First {
                 .map_err(|source| UsersError::Unreadable { path: path.as_path().into(), source })?;
             return Ok((text.trim_end_matches(['\r', '\n']).to_owned(), false));
         }
-        let password = random_password()?;
+        let password = random_password().map_err(UsersError::Password)?;
         self.dir
             .write_secret(PASSWORD_FILE, &format!("{password}\n"))
             .map_err(UsersError::Unwritable)?;
         Ok((password, true))
-    }
-}
-
-/// 130 random bits that can be read out.
-fn random_password() -> Result<String, UsersError> {
-    let mut bytes = [0; LETTERS_COUNT];
-    getrandom::fill(&mut bytes).map_err(UsersError::Random)?;
-    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_random_password_is_one_that_is_taken_and_no_two_are_alike() {
-        let (first, second) = (random_password(), random_password());
-        let (first, second) = (first.expect("random"), second.expect("random"));
-        assert!(first != second && hash_password(&first).is_ok());
-        assert!(first.bytes().all(|byte| LETTERS.contains(&byte)), "{first}");
     }
 }

@@ -1,17 +1,18 @@
-//! Real processes that form a cluster on loopback: members come, die, come back, move and go, and what
-//! was acknowledged stays readable on each of them.
+//! Real processes that form a cluster on loopback: members come, die, come back, move and go, and
+//! what was acknowledged stays readable on each of them.
 
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::site::{CONFIGS, Member, Site, free_port, members, roles};
+use support::grpc::Grpc;
+use support::site::{CONFIGS, Member, Site, eventually, members, roles};
 use support::{Http, nacolet};
 
 #[test]
@@ -53,6 +54,21 @@ fn three_members_agree_and_outlive_their_leader() {
     assert!(a.http().get(list).1.contains("1.1.1.1"));
 }
 
+/// As from the node's own host, by its address and not by a name.
+fn post_json(address: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = std::net::TcpStream::connect(address).expect("the member accepts connections");
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("the member reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    (status, answer)
+}
+
 #[test]
 fn a_leader_that_stops_hands_over_and_one_that_is_asked_too() {
     let site = Site::new("transfer");
@@ -61,6 +77,20 @@ fn a_leader_that_stops_hands_over_and_one_that_is_asked_too() {
     assert!(c.ok(&["transfer", &id]).contains(&id));
     let status = c.until(|status| status["leader"] == *id);
     assert_eq!(roles(&status).len(), 3);
+    // An operator of Nacos says it so, to any member and by the address of one.
+    let raft = |member: &Member, family: &str, command: &str, value: &str| {
+        let command = format!(r#"{{"groupId":"g","command":"{command}","value":"{value}"}}"#);
+        post_json(&member.http, &format!("/nacos/{family}/core/ops/raft"), &command)
+    };
+    let (status, told) = raft(&c, "v3/admin", "transferLeader", &a.peer_address());
+    assert_eq!(status, 200, "{told}");
+    c.until(|status| status["leader"] == *a.id());
+    let (status, told) = raft(&a, "v1", "transferLeader", &b.http);
+    assert_eq!((status, told.contains("\"code\":200")), (200, true), "{told}");
+    c.until(|status| status["leader"] == *id);
+    let (status, told) = raft(&a, "v2", "doSnapshot", &a.peer_address());
+    assert_eq!(status, 200, "{told}");
+    assert_eq!(raft(&a, "v2", "doSnapshot", &b.peer_address()).0, 501);
     b.terminate();
     let mut http = c.http();
     http.limit(Duration::from_secs(2));
@@ -68,6 +98,51 @@ fn a_leader_that_stops_hands_over_and_one_that_is_asked_too() {
     assert_eq!(a.read("k"), "x");
     let saved = a.ok(&["snapshot"]);
     assert!(saved.starts_with("saved up to log index"), "{saved}");
+}
+
+/// Where a client of gRPC is told to go, if it is told anything soon.
+#[expect(clippy::disallowed_methods, reason = "tests over sockets run in real time")]
+fn told_to_go(client: &mut Grpc) -> Option<String> {
+    let told = client.told_by(Instant::now() + Duration::from_millis(700))?;
+    assert_eq!(told.kind, "ConnectResetRequest");
+    let order: Value = serde_json::from_str(&told.json).expect("it is JSON");
+    let text = |name: &str| order[name].as_str().expect("a text").to_owned();
+    Some(format!("{}:{}", text("serverIp"), text("serverPort")))
+}
+
+#[test]
+fn clients_of_grpc_go_to_other_members_and_whoever_stays_is_counted() {
+    let site = Site::new("drain");
+    let [a, b, c] = site.three();
+    let mut client = Grpc::connect(&a.grpc);
+    let stubborn = Grpc::connect(&a.grpc);
+    let drained = std::thread::scope(|scope| {
+        let drained = scope.spawn(|| a.ok(&["drain", "--wait", "3"]));
+        let mut target = None;
+        for _ in 0..10 {
+            target = target.or_else(|| told_to_go(&mut client));
+        }
+        let target = target.expect("it is told to go");
+        assert!([&b.http, &c.http].contains(&&target), "{target} is no other member");
+        drop(client);
+        drained.join().expect("it ends")
+    });
+    assert_eq!(drained.trim(), "1 clients went to other members, 1 are left");
+    drop(stubborn);
+
+    // Six on one of three: two stay when another member balances all.
+    let mut crowd: Vec<Grpc> = (0..6).map(|_| Grpc::connect(&a.grpc)).collect();
+    let (status, told) = b.http().post("/nacos/v3/admin/core/loader/smartReloadCluster", "");
+    assert_eq!(status, 200, "{told}");
+    assert_eq!(crowd.iter_mut().filter_map(told_to_go).count(), 4);
+    let loads = c.http().get("/nacos/v3/admin/core/loader/cluster").1;
+    let loads: Value = serde_json::from_str(&loads).expect("it is JSON");
+    assert_eq!((&loads["data"]["total"], &loads["data"]["max"]), (&6.into(), &6.into()), "{loads}");
+    let alone = site.start("alone", &[]);
+    let _client = Grpc::connect(&alone.grpc);
+    let refused = alone.cli(&["drain"]);
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && words.contains("no other member"), "{words}");
 }
 
 #[test]
@@ -265,22 +340,6 @@ fn without_a_majority_writes_are_refused_in_time_and_reads_go_on() {
     assert_eq!(http.get(&linear).0, 503);
 }
 
-/// Starts a member that finds no leader, and waits until it accepts connections.
-fn start_alone(site: &Site, name: &str, peer: u16) -> Member {
-    let http = format!("127.0.0.1:{}", free_port());
-    let mut command = site.command(name, peer, &[]);
-    command.env("NACOLET_HTTP_ADDR", &http).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().expect("the binary runs");
-    let member = Member { child, http, grpc: String::new(), peer };
-    for _ in 0..400 {
-        if Http::connect(&member.http).is_ok() {
-            return member;
-        }
-        sleep(Duration::from_millis(25));
-    }
-    panic!("it never opens its doors");
-}
-
 #[test]
 fn a_member_that_starts_without_a_leader_serves_what_needs_none() {
     const READY: &str = "/nacos/v1/console/health/readiness";
@@ -295,12 +354,13 @@ fn a_member_that_starts_without_a_leader_serves_what_needs_none() {
     assert_eq!((c.read("k"), c.read("last")), ("two".to_owned(), "2".to_owned()));
     let (peers, _) = ([a.peer, c.peer], [a, b, c].map(Member::kill));
 
-    let c = start_alone(&site, "c", peers[1]);
+    let c = site.spawn("c", peers[1], &[]);
     let mut http = c.http();
     let get = |http: &mut Http, key: &str| http.get(&format!("{CONFIGS}?dataId={key}&group=g"));
+    eventually("it serves", || get(&mut http, "old").0 != 503);
     assert_eq!(get(&mut http, "old"), (200, "one".to_owned()));
-    // Acknowledged, and not known here to be agreed: the newest or nothing, but never "not there" and
-    // never less than this member has shown before.
+    // Acknowledged, and not known here to be agreed: the newest or nothing, but never "not there"
+    // and never less than this member has shown before.
     for (key, newest) in [("k", "two"), ("last", "2")] {
         let (status, content) = get(&mut http, key);
         assert!(status == 503 || (status, &*content) == (200, newest), "{key}: {status} {content}");
@@ -308,21 +368,24 @@ fn a_member_that_starts_without_a_leader_serves_what_needs_none() {
     let (status, words) = get(&mut http, "never");
     assert!(status == 503 && words.contains("may have missed writes"), "{status} {words}");
     let page = format!("{CONFIGS}?search=blur&dataId=&group=&pageNo=1&pageSize=9");
-    assert_eq!(http.get(&page).0, 503);
-    assert_eq!(http.get(READY).0, 500);
+    let (status, found) = http.get(&page);
+    assert!(status == 200 && found.contains("\"old\""), "{status} {found}");
+    let list =
+        nacolet().args(["config", "ls", "-a", "--server", &c.http]).output().expect("it runs");
+    let (out, err) = (list.stdout, String::from_utf8(list.stderr).expect("it is text"));
+    assert!(String::from_utf8_lossy(&out).contains("old") && err.contains("stale"), "{err}");
+    let archive = site.path("all.zip").display().to_string();
+    let export = nacolet().args(["config", "export", &archive, "-a", "--server", &c.http]).output();
+    let err = String::from_utf8(export.expect("it runs").stderr).expect("it is text");
+    assert!(err.contains("stale") && Path::new(&archive).exists(), "{err}");
+    assert_eq!(http.get(READY).0, 503);
     let instance = "serviceName=s&ip=1.1.1.1&port=1";
     assert_eq!(http.post("/nacos/v1/ns/instance", instance).0, 200);
     assert!(http.get("/nacos/v1/ns/instance/list?serviceName=s").1.contains("1.1.1.1"));
     assert_eq!(http.post(CONFIGS, "dataId=k&group=g&content=three").0, 503);
 
     let a = site.start_at("a", peers[0], &[]);
-    for _ in 0..200 {
-        if http.get(READY).0 == 200 {
-            break;
-        }
-        sleep(Duration::from_millis(25));
-    }
-    assert_eq!(http.get(READY).0, 200);
+    eventually("it is ready", || http.get(READY).0 == 200);
     assert_eq!(get(&mut http, "k"), (200, "two".to_owned()));
     assert_eq!(get(&mut http, "last"), (200, "2".to_owned()));
     assert_eq!(get(&mut http, "never").0, 404);

@@ -1,6 +1,6 @@
 //! A real node, killed again and again under load: what was acknowledged is there afterwards, and
-//! nothing is there that nobody wrote. `NACOLET_CRASH_CYCLES` asks for more rounds than the few that
-//! every test run does.
+//! nothing is there that nobody wrote. `NACOLET_CRASH_CYCLES` asks for more rounds than the few
+//! that every test run does.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test tells what it counted")]
 

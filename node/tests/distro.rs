@@ -1,5 +1,5 @@
-//! Real processes that share a registry on loopback: what is registered with one member is known to all,
-//! and what is alive stays listed while members are killed and come back.
+//! Real processes that share a registry on loopback: what is registered with one member is known to
+//! all, and what is alive stays listed while members are killed and come back.
 
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
@@ -191,6 +191,47 @@ fn what_one_member_is_told_all_members_list() {
 }
 
 #[test]
+fn whoever_is_asked_gathers_the_clients_of_all_members() {
+    let site = Site::new("distro-who");
+    let [a, b, c] = site.three();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let port = socket.local_addr().expect("it is bound").port();
+    list(&mut c.http(), &format!("u&udpPort={port}&clientIP=127.0.0.1"));
+    let mut connection = Grpc::connect(&b.grpc);
+    connection.subscribe("u");
+    connection.register("s", "10.0.0.1");
+    let context = r#"[{"dataId":"d","group":"g","tenant":"","md5":""}]"#;
+    let listen = format!(r#"{{"listen":true,"configListenContexts":{context}}}"#);
+    connection.ask("ConfigBatchListenRequest", &listen);
+    until(&a, "s", |list| list.contains("10.0.0.1"));
+    let get = |member: &Member, target: &str| -> Value {
+        let (status, answer) = member.http().get(target);
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_str(&answer).expect("JSON")
+    };
+    let subscribers = "/nacos/v1/ns/service/subscribers?serviceName=u";
+    for member in [&a, &b, &c] {
+        let all = get(member, subscribers);
+        assert_eq!(all["count"], 2, "{all}");
+        let listeners = get(member, "/nacos/v1/cs/configs/listener?dataId=d&group=g");
+        assert_eq!(listeners["lisentersGroupkeyStatus"]["127.0.0.1"], "", "{listeners}");
+        let clients = get(member, "/nacos/v2/ns/client/list");
+        let publishers = "/nacos/v2/ns/client/service/publisher/list?serviceName=s";
+        let publishers = get(member, publishers);
+        let id = publishers["data"][0]["clientId"].as_str().expect("an id");
+        assert!(id.contains("_127.0.0.1_"), "its connection: {publishers}");
+        let expected = [format!("127.0.0.1:{port}#true"), id.to_owned()];
+        assert_eq!(clients["data"], serde_json::json!(expected));
+    }
+    let own = |member: &Member| get(member, &format!("{subscribers}&aggregation=false"));
+    assert_eq!([&a, &b, &c].map(|member| own(member)["count"].clone()), [0, 1, 1]);
+    // Whoever does not answer is left out.
+    c.kill();
+    let left = get(&a, subscribers);
+    assert_eq!(left["count"], 1, "{left}");
+}
+
+#[test]
 fn who_beats_stays_listed_while_members_are_killed_and_come_back() {
     let site = Site::new("distro-beats");
     let [a, b, c] = site.three();
@@ -242,7 +283,8 @@ fn an_instance_lives_as_long_as_its_connection_to_any_member() {
     for member in [&a, &b, &c] {
         until(member, "s", |list| !list.contains("10.0.0.1"));
     }
-    // Of a member that dies the connections are gone, and their clients have some time to come back.
+    // Of a member that dies the connections are gone, and their clients have some time to come
+    // back.
     b.kill();
     let mut back = Grpc::connect(&c.grpc);
     back.register("s", "10.0.0.2");
@@ -276,6 +318,7 @@ fn instances_need_no_majority() {
         assert!(list.contains("10.0.0.1"), "{list}");
         sleep(Duration::from_millis(500));
     }
-    assert_eq!(http.get(READY).0, 200);
+    // A load balancer that goes by it sends clients where nothing is missing.
+    assert_eq!(http.get(READY).0, 503);
     assert_eq!(http.post(INSTANCE, "serviceName=p&ip=1.1.1.1&port=1&ephemeral=false").0, 503);
 }

@@ -1,185 +1,30 @@
-//! Strangers that take what they can get from a real process: memory, connections, time. Whatever they do, all
-//! of them together take no more than 64 MiB, most of it comes back, and others are served meanwhile.
+//! Strangers that take what they can get from a real process: memory, connections, time. Whatever
+//! they do, all of them together take no more than 64 MiB, most of it comes back, and others are
+//! served meanwhile.
 //!
 //! With `-- --nocapture` each test tells its figures, which are those of BENCHMARKS.md.
 #![allow(clippy::print_stdout, reason = "a test that tells figures")]
 #![expect(clippy::disallowed_methods, reason = "a test that takes times")]
 
+#[path = "support/lists.rs"]
+mod lists;
+#[path = "support/siege.rs"]
+mod siege;
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
+use siege::{Siege, alone, is_served, one_call, one_call_of};
 use support::grpc::Grpc;
-use support::{Http, Node, TempDir};
+use support::{Node, TempDir};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// What all strangers together may take.
-const STRANGERS_KIB: u64 = 64 << 10;
-/// What is as good as nothing.
-const GONE_KIB: u64 = 4 << 10;
-/// What may be left of it once they are gone. The allocator keeps pieces between what lives on for the next, so
-/// it may be much of what was taken, and is bounded as that is.
-const LEFT_KIB: u64 = 48 << 10;
-
-/// One node after the other: figures of two at once mean nothing.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).expect("as many descriptors as may be");
-    guard
-}
-
-struct Siege {
-    name: &'static str,
-    node: Node,
-    address: SocketAddr,
-    grpc: SocketAddr,
-    before_kib: u64,
-    healthy: Option<Healthy>,
-    _data: TempDir,
-    _alone: MutexGuard<'static, ()>,
-}
-
-impl Siege {
-    fn begin(name: &'static str, environment: &[(&str, &str)]) -> Self {
-        Self::after(name, environment, |_| {})
-    }
-
-    /// `prepare` runs before the memory is looked at.
-    fn after(
-        name: &'static str,
-        environment: &[(&str, &str)],
-        prepare: impl FnOnce(&Node),
-    ) -> Self {
-        let alone = alone();
-        let data = TempDir::new("greedy");
-        let node = Node::try_start(data.path(), environment).expect("the node becomes ready");
-        prepare(&node);
-        let address: SocketAddr = node.address.parse().expect("an address");
-        // gRPC is spoken on the HTTP port too, so it is all the same which is asked.
-        let siege = Self {
-            name,
-            grpc: address,
-            before_kib: node.kib("VmRSS"),
-            healthy: Some(Healthy::start(address)),
-            address,
-            node,
-            _data: data,
-            _alone: alone,
-        };
-        std::thread::sleep(Duration::from_millis(200));
-        siege
-    }
-
-    /// The figures while strangers hold what they hold, and after `end` has let them go.
-    fn end(mut self, strangers: impl Sized) {
-        drop(strangers);
-        let begin = Instant::now();
-        let left = loop {
-            let left = self.node.kib("VmRSS").saturating_sub(self.before_kib);
-            if left <= GONE_KIB || begin.elapsed() > Duration::from_secs(2) {
-                break left;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        };
-        // Those who queued came when the others went.
-        let peak = self.node.kib("VmHWM").saturating_sub(self.before_kib);
-        let healthy = self.healthy.take().expect("it is there until the end").stop();
-        println!(
-            "{}: {} MiB at most, {} MiB stay; others: {} calls, {} failed, 90 % within {} ms, \
-             longest {} ms",
-            self.name,
-            peak >> 10,
-            left >> 10,
-            healthy.times.len(),
-            healthy.failed,
-            healthy.rank(90).as_millis(),
-            healthy.longest().as_millis(),
-        );
-        assert!(peak <= STRANGERS_KIB, "{} KiB were taken", peak);
-        assert!(left <= LEFT_KIB, "{} KiB stay", left);
-        assert_eq!(healthy.failed, 0, "others are served");
-        assert!(healthy.median() < Duration::from_millis(100), "{:?}", healthy.median());
-    }
-}
-
-/// A client of another address: a new connection for each call, now and then a publish.
-struct Healthy {
-    stopped: Arc<AtomicBool>,
-    thread: JoinHandle<Figures>,
-}
-
-#[derive(Default)]
-struct Figures {
-    times: Vec<Duration>,
-    failed: usize,
-}
-
-impl Figures {
-    fn median(&self) -> Duration {
-        self.rank(50)
-    }
-
-    fn rank(&self, percent: usize) -> Duration {
-        let mut times = self.times.clone();
-        times.sort_unstable();
-        times.get(times.len() * percent / 100).copied().unwrap_or_default()
-    }
-
-    fn longest(&self) -> Duration {
-        self.times.iter().max().copied().unwrap_or_default()
-    }
-}
-
-impl Healthy {
-    fn start(address: SocketAddr) -> Self {
-        let stopped = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stopped);
-        let thread = std::thread::spawn(move || {
-            let mut figures = Figures::default();
-            while !told.load(Ordering::Relaxed) {
-                let begin = Instant::now();
-                let is_publish = figures.times.len() % 8 == 7;
-                if !is_served(address, is_publish) {
-                    figures.failed += 1;
-                }
-                figures.times.push(begin.elapsed());
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            figures
-        });
-        Self { stopped, thread }
-    }
-
-    fn stop(self) -> Figures {
-        self.stopped.store(true, Ordering::Relaxed);
-        self.thread.join().expect("it does not panic")
-    }
-}
-
-fn is_served(address: SocketAddr, is_publish: bool) -> bool {
-    let Ok(mut http) = Http::connect(&address.to_string()) else { return false };
-    let answer = if is_publish {
-        let content = "x".repeat(20 * KIB);
-        let form = format!("dataId=healthy&group=g&content={content}");
-        http.call("POST", "/nacos/v1/cs/configs", &form)
-    } else {
-        http.call("GET", "/nacos/v1/cs/health", "")
-    };
-    matches!(answer, Ok((200, _)))
-}
 
 /// A connection from another loopback address.
 fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
@@ -420,27 +265,6 @@ fn readers_that_take_nothing() {
     siege.end(strangers);
 }
 
-/// The most that one call takes, beside three times its bytes: more is as good as an attack.
-const CALL_KIB: u64 = 1 << 10;
-
-/// Runs one call against a node of its own, and compares what it took with its bytes.
-fn one_call(name: &str, bytes: usize, call: impl FnOnce(&Node)) {
-    let data = TempDir::new("greedy");
-    let node = Node::try_start(data.path(), &[]).expect("the node becomes ready");
-    // What the first call of all brings into being is nobody's.
-    Grpc::connect(&node.address).register("first", "10.0.0.1");
-    assert_eq!(node.http().post("/nacos/v1/cs/configs", "dataId=d&group=g&content=x").0, 200);
-    let before = node.kib("VmHWM");
-    let healthy = Healthy::start(node.address.parse().expect("an address"));
-    call(&node);
-    let healthy = healthy.stop();
-    let taken = node.kib("VmHWM").saturating_sub(before);
-    let sent = u64::try_from(bytes >> 10).expect("small");
-    println!("{name}: {sent} KiB, takes {taken} KiB; others longest {:?}", healthy.longest());
-    assert!(taken <= 3 * sent + CALL_KIB, "{name}: {sent} KiB take {taken} KiB");
-    assert_eq!(healthy.failed, 0, "{name}: others are served");
-}
-
 fn many(one: &str, bytes: usize) -> String {
     one.repeat(bytes / one.len())
 }
@@ -467,7 +291,7 @@ fn one_call_takes_three_times_its_bytes_at_most() {
             "keys of a long poll",
             "/nacos/v1/cs/configs/listener",
             format!("Listening-Configs={}", many("a%02b%02%01", 4 * MIB - 64)),
-            200,
+            400,
         ),
         (
             "metadata as JSON",
@@ -485,7 +309,7 @@ fn one_call_takes_three_times_its_bytes_at_most() {
             "instances of a batch",
             "/nacos/v1/ns/instance/metadata/batch",
             format!("serviceName=s&metadata=a=1&instances=[{}{{}}]", many("{},", MIB - 128)),
-            405,
+            501,
         ),
     ] {
         one_call(name, form.len(), |node| {
@@ -540,9 +364,143 @@ fn one_message_takes_three_times_its_bytes_at_most() {
     ] {
         one_call(name, json.len(), |node| {
             let answer = Grpc::connect(&node.address).ask(kind, &json);
-            assert!(answer.contains("\"success\":false"), "{name}: {answer}");
+            assert!(answer.json.contains("\"success\":false"), "{name}: {answer:?}");
         });
     }
+}
+
+/// Bytes of an answer, read to the end of its connection.
+pub(crate) fn answer_bytes(node: &Node, target: &str) -> usize {
+    let mut stream = TcpStream::connect(&node.address).expect("it listens");
+    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it is taken");
+    let (mut bytes, mut part) = (0, vec![0; 64 * KIB]);
+    loop {
+        match stream.read(&mut part).expect("the answer has an end") {
+            0 => return bytes,
+            count => bytes += count,
+        }
+    }
+}
+
+/// Escapes make each byte of it six.
+#[test]
+fn an_answer_takes_little_however_long_it_is() {
+    let _alone = alone();
+    let data = TempDir::new("greedy");
+    let node = Node::try_start(data.path(), &[]).expect("the node becomes ready");
+    let name = "dataId=control&group=g&groupName=g";
+    for _ in 0..2 {
+        let form = format!("{name}&content={}", many("%01", 29 * MIB));
+        assert_eq!(node.http().post("/nacos/v1/cs/configs", &form).0, 200);
+    }
+    let (_, page) = node.http().get(&format!("/nacos/v1/cs/history?search=accurate&{name}"));
+    let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+    let nid = page["pageItems"][0]["id"].as_str().expect("an id");
+    for (what, target, least) in [
+        ("v1 show=all", format!("/v1/cs/configs?show=all&{name}"), 57),
+        ("v2 read", format!("/v2/cs/config?{name}"), 57),
+        ("v3 read", format!("/v3/client/cs/config?{name}"), 57),
+        ("history detail", format!("/v2/cs/history/detail?nid={nid}&{name}"), 115),
+    ] {
+        let target = format!("/nacos{target}");
+        one_call_of(&node, what, 0, |node| {
+            let bytes = answer_bytes(node, &target);
+            assert!(bytes > least * MIB, "{target}: {bytes}");
+        });
+    }
+    one_call_of(&node, "gRPC query", 0, |node| {
+        let mut grpc = Grpc::connect(&node.address);
+        grpc.ask_and_leave("ConfigQueryRequest", r#"{"dataId":"control","group":"g"}"#);
+        std::thread::sleep(Duration::from_millis(1_000));
+    });
+    one_call_of(&node, "a search inside it", 0, |node| {
+        let inside = "%01".repeat(3_000);
+        let target = format!(
+            "/nacos/v1/cs/configs?search=blur&dataId=&group=&pageNo=1&pageSize=1&config_detail={inside}x"
+        );
+        assert!(answer_bytes(node, &target) > 0);
+    });
+}
+
+/// The body of an import.
+fn import_of(archive: &[u8]) -> Vec<u8> {
+    let head = b"--xx\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.zip\"\r\n\r\n";
+    [&head[..], archive, b"\r\n--xx--\r\n"].concat()
+}
+
+fn import(node: &Node, policy: &str, body: &[u8]) -> String {
+    let mut stream = TcpStream::connect(&node.address).expect("it listens");
+    let head = format!(
+        "POST /nacos/v1/cs/configs?import=true&policy={policy} HTTP/1.1\r\nHost: x\r\n\
+         Connection: close\r\nContent-Type: multipart/form-data; boundary=xx\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).expect("it is taken");
+    stream.write_all(body).expect("it is taken");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the answer has an end");
+    String::from_utf8(answer).expect("text")
+}
+
+/// The archive of what a node holds.
+fn export(node: &Node) -> Vec<u8> {
+    let mut stream = TcpStream::connect(&node.address).expect("it listens");
+    let request = "GET /nacos/v1/cs/configs?exportV2=true HTTP/1.0\r\nHost: x\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("it is taken");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the answer has an end");
+    let at = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+    answer.split_off(at + 4)
+}
+
+#[test]
+fn an_archive_takes_little_however_much_it_unpacks_to() {
+    let _alone = alone();
+    let archive = |prepare: &dyn Fn(&Node)| {
+        let data = TempDir::new("greedy");
+        let node = Node::try_start(data.path(), &[]).expect("the node becomes ready");
+        prepare(&node);
+        export(&node)
+    };
+    let publish = |node: &Node, name: &str, content: &str| {
+        let form = format!("dataId={name}&group=g&content={content}");
+        assert_eq!(node.http().post("/nacos/v1/cs/configs", &form).0, 200);
+    };
+    // It is looked at to its end, and then nothing of it is wanted.
+    let bomb = archive(&|node| {
+        (0..120).for_each(|number| publish(node, &format!("d{number}"), &"a".repeat(MIB / 2)));
+    });
+    let body = import_of(&bomb);
+    let data = TempDir::new("greedy");
+    let node = Node::try_start(data.path(), &[]).expect("the node becomes ready");
+    // The threads and tables of the first import are nobody's.
+    let tiny = archive(&|node| publish(node, "tiny", "x"));
+    import(&node, "ABORT", &import_of(&tiny));
+    publish(&node, "d0", "x");
+    one_call_of(&node, "an archive of 60 MiB", body.len(), |node| {
+        let answer = import(node, "ABORT", &body);
+        assert!(answer.contains("\"succCount\":0"), "{answer}");
+    });
+    // Thousands of small configs, and all of them listed.
+    let small = archive(&|node| {
+        let mut http = node.http();
+        for number in 0..6_000 {
+            let form = format!("dataId=d{number}{}&group=g&content=x", "d".repeat(120));
+            assert_eq!(http.post("/nacos/v1/cs/configs", &form).0, 200);
+        }
+    });
+    let data = TempDir::new("greedy");
+    let node = Node::try_start(data.path(), &[]).expect("the node becomes ready");
+    let answer = import(&node, "OVERWRITE", &import_of(&small));
+    assert!(answer.contains("\"succCount\":6000"), "{answer}");
+    one_call_of(&node, "all configs of a namespace", 0, |node| {
+        for path in ["v1/cs/history/configs?tenant=", "v2/cs/history/configs?namespaceId=public"] {
+            let bytes = answer_bytes(node, &format!("/nacos/{path}"));
+            assert!(bytes > MIB, "{path}: {bytes}");
+        }
+    });
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A member that has the key of the cluster and lies to a real process: what it asks for is looked at like
-//! what a client asks for, and what it says of Raft is not believed.
+//! A member that has the key of the cluster and lies to a real process: what it asks for is looked
+//! at like what a client asks for, and what it says of Raft is not believed.
 
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
@@ -12,7 +12,9 @@ use nacolet_raft::{
 use nacolet_registry::{Command, InstanceSpec, Register};
 use nacolet_transport::handshake::{self, Identity};
 use nacolet_transport::message::Kind;
-use nacolet_transport::{Call, Chunk, ClusterId, ClusterKey, Patience, Reply, Settings, Transport};
+use nacolet_transport::{
+    Call, Chunk, ClusterId, ClusterKey, LinkSettings, Patience, Reply, Transport,
+};
 use smol::io::AsyncWriteExt;
 use smol::net::TcpStream;
 use support::site::{Member, Site};
@@ -32,7 +34,7 @@ fn key() -> ClusterKey {
 fn visit(to: &str, cluster: Option<ClusterId>, call: Call) -> Reply {
     let address = "127.0.0.1:1".to_owned();
     let patience = Patience::default();
-    let settings = Settings { node: LIAR, key: key(), cluster, address, seed: 1, patience };
+    let settings = LinkSettings { node: LIAR, key: key(), cluster, address, seed: 1, patience };
     let (transport, _links) = Transport::new(settings);
     let answered = smol::block_on(transport.visit(to, call));
     answered.expect("it is taken for a member").1

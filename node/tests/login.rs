@@ -1,5 +1,5 @@
-//! A node where everybody has to log in, from the command line: who is let in, who is not and with which
-//! sentence, and what an administrator does.
+//! A node where everybody has to log in, from the command line: who is let in, who is not and with
+//! which sentence, and what an administrator does.
 
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
@@ -96,7 +96,14 @@ fn users_roles_and_permissions_are_administered_from_the_command_line() {
     admin(&["role", "rm", "dev", "bob"]);
     admin(&["user", "rm", "bob"]);
     fails(&run(&node, bob, &publish, ""), "do not fit");
-    fails(&run(&node, ADMIN, &["user", "rm", "nacos"], ""), "the last administrator stays");
+    fails(&run(&node, ADMIN, &["user", "rm", "nacos"], ""), "cannot delete admin");
+    for gone in [
+        &["permission", "rm", "dev", resource, "rw"][..],
+        &["role", "rm", "dev", "bob"],
+        &["user", "rm", "bob"],
+    ] {
+        fails(&run(&node, ADMIN, gone, ""), "does not exist");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A member that loses a command while it applies the log: it notices, stops, and gets what the others
-//! have when it is started again.
+//! A member that loses a command while it applies the log: it notices, stops, and gets what the
+//! others have when it is started again.
 #![cfg(feature = "failpoints")]
 
 #[expect(dead_code, reason = "each test binary uses its part")]

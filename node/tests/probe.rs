@@ -1,5 +1,5 @@
-//! Real processes that probe persistent instances: what answers is healthy on every member and what does
-//! not is not, and nothing is connected to that nobody asked for.
+//! Real processes that probe persistent instances: what answers is healthy on every member and what
+//! does not is not, and nothing is connected to that nobody asked for.
 
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
@@ -15,8 +15,8 @@ use support::{Http, Node, TempDir};
 const INSTANCE: &str = "/nacos/v1/ns/instance";
 const CLUSTER: &str = "/nacos/v1/ns/cluster";
 
-/// An address of this machine that is no loopback address: those are never probed. `None` on a machine
-/// without a network, where these tests have nothing to say.
+/// An address of this machine that is no loopback address: those are never probed. `None` on a
+/// machine without a network, where these tests have nothing to say.
 fn own_address() -> Option<IpAddr> {
     // Nothing is sent.
     let towards = |from: &str, to: &str| {

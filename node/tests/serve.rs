@@ -1,5 +1,5 @@
-//! The binary as a stranger meets it: start, use from the command line, stop, start again; and every
-//! way not to start, with its sentence.
+//! The binary as a stranger meets it: start, use from the command line, stop, start again; and
+//! every way not to start, with its sentence.
 
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod support;
@@ -205,7 +205,7 @@ fn what_was_refused_does_not_stop_a_start() {
         ("POST", instance, "serviceName=p&ip=10.0.0.2&port=99999&ephemeral=false".to_owned()),
         ("POST", instance, format!("serviceName={long}&ip=10.0.0.2&port=80&ephemeral=false")),
         ("POST", instance, "serviceName=p&ip=10.0.0.1&port=80&ephemeral=true".to_owned()),
-        ("POST", "/nacos/v1/ns/service", "serviceName=q&protectThreshold=7".to_owned()),
+        ("POST", "/nacos/v1/ns/service", "serviceName=q&selector=x".to_owned()),
         ("POST", "/nacos/v1/ns/service", "serviceName=p".to_owned()),
         ("DELETE", "/nacos/v1/ns/service?serviceName=p", String::new()),
         (
@@ -229,4 +229,37 @@ fn what_was_refused_does_not_stop_a_start() {
     assert_eq!(http.get(&format!("{CONFIGS}?dataId=a&group=g")), (200, "x".to_owned()));
     let (_, list) = http.get("/nacos/v1/ns/instance/list?serviceName=p");
     assert!(list.contains("10.0.0.1") && !list.contains("10.0.0.2"), "{list}");
+}
+
+/// A client that comes from another node would take no list that is older than what it has.
+#[test]
+fn reference_times_are_those_of_the_clock_however_a_node_ended() {
+    const INSTANCE: &str = "/nacos/v1/ns/instance";
+    let data = TempDir::new("ref-time");
+    let mut last = 0;
+    for life in 0..6 {
+        let node = Node::start(data.path());
+        for instance in 0..3 {
+            let form = format!("serviceName=s&ip=10.0.0.{instance}&port=80");
+            assert_eq!(node.http().post(INSTANCE, &form).0, 200);
+            let (_, list) = node.http().get(&format!("{INSTANCE}/list?serviceName=s"));
+            let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+            let shown = list["lastRefTime"].as_u64().expect("a number");
+            let now = wall_ms();
+            assert!(shown > last, "life {life}: {shown} after {last}");
+            assert!(shown.abs_diff(now) < 2_000, "life {life}: {shown} at {now}");
+            last = shown;
+        }
+        if life % 2 == 0 {
+            node.kill();
+        } else {
+            assert!(node.terminate().success());
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what a client compares with its clock")]
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    u64::try_from(since.as_millis()).expect("not yet")
 }

@@ -58,8 +58,8 @@
 //! Three rules make it the same on every member:
 //!
 //! - `apply` looks at nothing but the state and the command. A clock, a random number or a hash map
-//!   with random order would make members differ. Put the time or the random number *into the command*,
-//!   where it is proposed; `raft/examples/kv` does so for keys that expire.
+//!   with random order would make members differ. Put the time or the random number *into the
+//!   command*, where it is proposed; `raft/examples/kv` does so for keys that expire.
 //! - A refusal is an answer. It is computed by each member like any other answer.
 //! - Commands and state are stored and sent in [postcard](https://postcard.jamesmunns.com): append
 //!   variants, do not reorder them.
@@ -89,8 +89,8 @@
 //! use nacolet_model::{Duration, NodeId};
 //! use nacolet_raft::testing::{Crew, ManualTimer};
 //! use nacolet_raft::{
-//!     ClientWriteError, Config, Membership, NoNetwork, Outcome, Raft, RamLog, RamSnapshots, Replica,
-//!     engine,
+//!     ClientWriteError, Config, Membership, NoNetwork, Outcome, Raft, RamLog, RamSnapshots,
+//!     Replica, engine,
 //! };
 //!
 //! // An executor of one thread and a clock that is moved by hand; see part 5 for real ones.
@@ -127,17 +127,17 @@
 //! # Ok::<(), nacolet_raft::StartError>(())
 //! ```
 //!
-//! Each error tells what a caller has to know: [`ClientWriteError::outcome`] says whether the command
-//! certainly had no effect or whether nobody knows, and [`ClientWriteError::leader`] where to go
-//! instead. A command whose outcome is unknown may be applied twice when it is sent again, so give it
-//! a number of your own if that would matter.
+//! Each error tells what a caller has to know: [`ClientWriteError::outcome`] says whether the
+//! command certainly had no effect or whether nobody knows, and [`ClientWriteError::leader`] where
+//! to go instead. A command whose outcome is unknown may be applied twice when it is sent again, so
+//! give it a number of your own if that would matter.
 //!
 //! # 3. Three members
 //!
 //! A network is two small traits: a factory that is asked for a connection to each member, and the
 //! connection. Messages may be lost, doubled and late; what must not happen is that a message is
-//! handed over in the name of a member who did not send it. Here every member has the handles of the
-//! others; over TCP the bytes are `postcard::to_allocvec(&message)`.
+//! handed over in the name of a member who did not send it. Here every member has the handles of
+//! the others; over TCP the bytes are `postcard::to_allocvec(&message)`.
 //!
 //! ```
 //! # use nacolet_raft::{Application, LogIndex};
@@ -208,7 +208,8 @@
 //! let mut nodes = BTreeMap::new();
 //! for id in &members {
 //!     let all = members.iter().map(|id| (*id, format!("10.0.0.{}:7000", id.0)));
-//!     let config = Config::new(engine::Config::new(*id, 42)).bootstrap(Membership::of_voters(all));
+//!     let config = Config::new(engine::Config::new(*id, 42));
+//!     let config = config.bootstrap(Membership::of_voters(all));
 //!     let replica = Replica::new(Sum(0), RamSnapshots::default());
 //!     let state = replica.state();
 //!     let network = Network { me: *id, handles: handles.clone() };
@@ -244,16 +245,16 @@
 //!
 //! # 4. Who belongs to it
 //!
-//! [`Config::bootstrap`] begins a cluster; every first member is given the same membership, and a node
-//! that has a log ignores it. A node without it waits until it is added: start it, then on the leader
-//! [`Raft::add_learner`], which sends it everything, and
+//! [`Config::bootstrap`] begins a cluster; every first member is given the same membership, and a
+//! node that has a log ignores it. A node without it waits until it is added: start it, then on the
+//! leader [`Raft::add_learner`], which sends it everything, and
 //! [`MembershipChange::Promote`](crate::MembershipChange::Promote), which is refused until it has
-//! caught up. [`MembershipChange::Remove`](crate::MembershipChange::Remove) takes one out, the leader
-//! too. Every change of voters goes through the joint step of Raft paper §6 and is answered when it is
-//! over.
+//! caught up. [`MembershipChange::Remove`](crate::MembershipChange::Remove) takes one out, the
+//! leader too. Every change of voters goes through the joint step of Raft paper §6 and is answered
+//! when it is over.
 //!
-//! A member whose log is lost has forgotten its votes and its promises. It must come back under another
-//! [`NodeId`](nacolet_model::NodeId), as a new member.
+//! A member whose log is lost has forgotten its votes and its promises. It must come back under
+//! another [`NodeId`](nacolet_model::NodeId), as a new member.
 //!
 //! # 5. Where it runs
 //!
@@ -263,9 +264,9 @@
 //! | microcontroller (embassy) | [`RamLog`] | [`RamSnapshots`] | `raft/examples/embassy` | ten lines there |
 //! | tests | [`RamLog`], `testing::MemoryLog` | [`RamSnapshots`] | `testing::Switchboard` | `testing::ManualTimer` |
 //!
-//! A log of your own implements [`RaftLogStorage`](crate::RaftLogStorage). Its contract is short and
-//! strict: report a write only when it is durable, keep the order, and end the process when an fsync
-//! fails. A clock is [`Timer`](crate::Timer):
+//! A log of your own implements [`RaftLogStorage`](crate::RaftLogStorage). Its contract is short
+//! and strict: report a write only when it is durable, keep the order, and end the process when an
+//! fsync fails. A clock is [`Timer`](crate::Timer):
 //!
 //! ```
 //! use nacolet_model::Instant;
@@ -301,10 +302,10 @@
 //!
 //! # 6. What it may take
 //!
-//! Nothing grows without a bound. The defaults of [`Config`] and [`engine::Config`] are for servers:
-//! 16 MiB of commands that are not applied yet, 1,024 entries and 1 MiB of log in memory, a snapshot
-//! after 10,000 entries. `raft/examples/embassy/src/member.rs` has settings with which three members
-//! and all that surrounds them take less than 64 KiB.
+//! Nothing grows without a bound. The defaults of [`Config`] and [`engine::Config`] are for
+//! servers: 16 MiB of commands that are not applied yet, 1,024 entries and 1 MiB of log in memory,
+//! a snapshot after 10,000 entries. `raft/examples/embassy/src/member.rs` has settings with which
+//! three members and all that surrounds them take less than 64 KiB.
 //!
 //! ```
 //! use nacolet_model::NodeId;
@@ -321,8 +322,8 @@
 //! config.chunk_bytes = 512; // of a snapshot, between two heartbeats
 //! ```
 //!
-//! A request that finds no room is refused at once and says so; nobody waits for ever, also when the
-//! node stops, when the disk fills up and when leadership is lost.
+//! A request that finds no room is refused at once and says so; nobody waits for ever, also when
+//! the node stops, when the disk fills up and when leadership is lost.
 //!
 //! [`Application`]: crate::Application
 //! [`ClientWriteError::leader`]: crate::ClientWriteError::leader

@@ -3,10 +3,10 @@
 #![doc = include_str!("../README.md")]
 //! # What is yours
 //!
-//! The parts that face the outside are traits: [`RaftStateMachine`] is the replicated application, or
-//! [`Application`] where one method is enough; [`RaftLogStorage`] is the disk, [`RaftNetwork`] one
-//! connection, [`Timer`] the clock. [`Raft::new`] connects them and returns the handle and three
-//! futures; it never spawns.
+//! The parts that face the outside are traits: [`RaftStateMachine`] is the replicated application,
+//! or [`Application`] where one method is enough; [`RaftLogStorage`] is the disk, [`RaftNetwork`]
+//! one connection, [`Timer`] the clock. [`Raft::new`] connects them and returns the handle and
+//! three futures; it never spawns.
 //!
 //! Start with the [`guide`], your first replicated service.
 //!
@@ -28,11 +28,11 @@
 //!
 //! # Compatibility
 //!
-//! Settings, metrics and states may get more fields, so they are made by a constructor and changed field
-//! by field. Errors and messages are exhaustive on purpose: each variant is a branch that a caller
-//! decides on, and another one is a new major version. What is on disks and wires ([`Message`],
-//! [`Entry`], [`HardState`], [`SnapshotMeta`], [`SnapshotChunk`]) only gets variants and fields at the
-//! end.
+//! Settings, metrics and states may get more fields, so they are made by a constructor and changed
+//! field by field. Errors and messages are exhaustive on purpose: each variant is a branch that a
+//! caller decides on, and another one is a new major version. What is on disks and wires
+//! ([`Message`], [`Entry`], [`HardState`], [`SnapshotMeta`], [`SnapshotChunk`]) only gets variants
+//! and fields at the end.
 #![no_std]
 #![warn(missing_docs)]
 
@@ -47,14 +47,15 @@ mod runtime;
 pub mod testing;
 mod types;
 
-pub use engine::{MembershipError, Message, MessageBody, Refusal, RoleKind};
+pub use engine::{BootstrapError, MembershipError, Message, MessageBody, Refusal, RoleKind};
 pub use memory::{RamLog, RamSnapshots};
 pub use replica::{Application, Replica, SnapshotStorage, State};
 pub use runtime::{
-    AppendError, Cause, ClientWriteError, Completion, Config, Fatal, LocalBoxFuture, Metrics,
-    NoNetwork, Outcome, Raft, RaftLogStorage, RaftNetwork, RaftNetworkFactory, RaftStateMachine,
-    ReceiveChunkError, ReceiveError, Recovered, RequestError, SnapshotChunk, SnapshotError,
-    StartError, StorageError, Tasks, Timer, TriggerSnapshotError, Unreachable,
+    AloneError, AppendError, Cause, ClientWriteError, Completion, Config, Fatal, InitializeError,
+    LocalBoxFuture, Metrics, NoNetwork, Outcome, Raft, RaftLogStorage, RaftNetwork,
+    RaftNetworkFactory, RaftStateMachine, ReceiveChunkError, ReceiveError, Recovered, Remains,
+    RequestError, SnapshotChunk, SnapshotError, StartError, StorageError, Tasks, Timer,
+    TriggerSnapshotError, Unreachable,
 };
 pub use types::{
     Entry, EntryPayload, HardState, LogId, LogIndex, Membership, MembershipChange, SnapshotMeta,

@@ -1,6 +1,6 @@
 //! Storage in memory: a log and a snapshot place for members that need not survive a loss of power,
-//! because the others do: microcontrollers, tests, first steps. Clones share what they hold, so a node
-//! that is started again on a clone finds what the one before it left.
+//! because the others do: microcontrollers, tests, first steps. Clones share what they hold, so a
+//! node that is started again on a clone finds what the one before it left.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -17,13 +17,13 @@ use crate::runtime::{
 use crate::types::{Entry, HardState, LogIndex, SnapshotMeta};
 
 #[derive(Debug, Default)]
-struct Log {
+struct RamLogState {
     hard_state: HardState,
     entries: VecDeque<Entry>,
     purged: LogIndex,
 }
 
-impl Log {
+impl RamLogState {
     fn last(&self) -> LogIndex {
         self.entries.back().map_or(self.purged, |entry| entry.id.index)
     }
@@ -34,10 +34,10 @@ impl Log {
     }
 }
 
-/// A Raft log in memory. A member that loses it has forgotten its votes: it must not come back under
-/// the same identity, but join as a new member.
+/// A Raft log in memory. A member that loses it has forgotten its votes: it must not come back
+/// under the same identity, but join as a new member.
 #[derive(Clone, Debug, Default)]
-pub struct RamLog(Rc<RefCell<Log>>);
+pub struct RamLog(Rc<RefCell<RamLogState>>);
 
 impl RamLog {
     /// How many entries it holds.

@@ -25,9 +25,9 @@ pub trait Application: Serialize + DeserializeOwned {
     /// How the application refuses a command.
     type Error;
 
-    /// Applies one command. The answer and the new state may depend on nothing but the old state and
-    /// the arguments, because every member computes them for itself: no clock, no chance, no hash map
-    /// with random order.
+    /// Applies one command. The answer and the new state may depend on nothing but the old state
+    /// and the arguments, because every member computes them for itself: no clock, no chance, no
+    /// hash map with random order.
     ///
     /// # Errors
     /// The application refuses the command: an answer like any other, the same on every member.
@@ -49,8 +49,8 @@ pub trait SnapshotStorage {
     /// It is damaged or unreadable; the node must not start.
     fn recover(&mut self) -> Result<Option<(SnapshotMeta, Vec<u8>)>, StorageError>;
 
-    /// Starts to write a snapshot of `state`; the future resolves when it is durable and has replaced
-    /// the one before.
+    /// Starts to write a snapshot of `state`; the future resolves when it is durable and has
+    /// replaced the one before.
     ///
     /// # Errors
     /// The future resolves with an error: the old snapshot stays.
@@ -99,8 +99,8 @@ pub trait SnapshotStorage {
     ) -> LocalBoxFuture<'static, Result<(), SnapshotError>>;
 }
 
-/// An application's state as this node knows it, for reading. Clones are views of one state. It stays
-/// on the thread of the node's tasks.
+/// An application's state as this node knows it, for reading. Clones are views of one state. It
+/// stays on the thread of the node's tasks.
 #[derive(Debug, Default)]
 pub struct State<A>(Rc<RefCell<A>>);
 

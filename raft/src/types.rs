@@ -17,8 +17,8 @@ pub(crate) fn gather<C: Default + Extend<T>, T>(items: impl IntoIterator<Item = 
     gathered
 }
 
-/// Decodes a command, a state or a record in postcard and takes nothing but the whole of `bytes`: what a
-/// newer version appended must not be applied, or sent on, without it.
+/// Decodes a command, a state or a record in postcard and takes nothing but the whole of `bytes`:
+/// what a newer version appended must not be applied, or sent on, without it.
 #[must_use]
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     match postcard::take_from_bytes(bytes) {
@@ -71,8 +71,8 @@ impl LogIndex {
     /// The last one. One more than it is still a number, but no position of an entry.
     pub const MAX: Self = Self(limits::RAFT_INDEX_MAX);
 
-    /// The position right behind this one, where ranges begin and end. It is one more for every valid
-    /// position; where an entry is to be put there, see [`Self::free`].
+    /// The position right behind this one, where ranges begin and end. It is one more for every
+    /// valid position; where an entry is to be put there, see [`Self::free`].
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -143,8 +143,8 @@ pub enum EntryPayload {
 }
 
 impl Entry {
-    /// Whether there can be such an entry in a log: it has a place, its command is no larger than one
-    /// may be, its membership is one.
+    /// Whether there can be such an entry in a log: it has a place, its command is no larger than
+    /// one may be, its membership is one.
     #[must_use]
     pub fn is_possible(&self) -> bool {
         let payload = match &self.payload {

@@ -6,12 +6,12 @@ use core::sync::atomic::Ordering;
 
 use nacolet_model::{Duration, Instant, ServiceKey};
 
-use crate::instance::Instance;
-use crate::request::BeatAnswer;
-use crate::service::Service;
-use crate::step::Registry;
-use crate::subscribe::{Entry, SubscriberView};
-use crate::switches::Switches;
+use crate::state::instance::Instance;
+use crate::state::registry::Registry;
+use crate::state::service::Service;
+use crate::state::subscribers::{SubscriberView, UdpSubscription};
+use crate::words::request::BeatAnswer;
+use crate::words::switches::Switches;
 
 /// What a client wants to see of a service.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ pub struct ServiceView<'a> {
 
 /// One instance as a client sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Host<'a> {
+pub struct ListedInstance<'a> {
     /// The instance.
     pub instance: &'a Instance,
     /// Its health, protection included; show this one.
@@ -57,12 +57,13 @@ pub struct Host<'a> {
 
 impl<'a> ServiceView<'a> {
     /// The instances that the client sees.
-    pub fn hosts(&self) -> impl Iterator<Item = Host<'a>> + use<'a> {
+    pub fn hosts(&self) -> impl Iterator<Item = ListedInstance<'a>> + use<'a> {
         let Self { reach_protection, clusters, healthy_only, .. } = *self;
-        let shown = self.service.map_or(&[][..], Service::instances).iter();
+        let shown = self.service.into_iter().flat_map(Service::instances);
         shown.filter(move |instance| is_visible(instance, clusters)).filter_map(move |instance| {
             let healthy = instance.healthy() || reach_protection;
-            (healthy || !healthy_only).then_some(Host { instance, healthy })
+            let is_wanted = instance.healthy() || !healthy_only;
+            is_wanted.then_some(ListedInstance { instance, healthy })
         })
     }
 }
@@ -77,17 +78,18 @@ fn in_clusters(cluster: &str, clusters: &str) -> bool {
 }
 
 /// Protection of Nacos (`ServiceUtil.selectInstancesWithHealthyProtection`): only a service that
-/// operators said something about. Without any instance there is nothing to protect.
-fn reaches_protection(service: &Service, clusters: &str) -> bool {
+/// operators said something about. Without any instance there is nothing to protect, and of those
+/// who are listed where healthy ones alone are wanted all are healthy.
+fn reaches_protection(service: &Service, clusters: &str, healthy_only: bool) -> bool {
     let Some(meta) = service.meta() else { return false };
     let (mut healthy, mut total) = (0_u16, 0_u16);
     for instance in service.instances() {
-        if is_visible(instance, clusters) {
+        if is_visible(instance, clusters) && (instance.healthy() || !healthy_only) {
             total = total.saturating_add(1);
             healthy = healthy.saturating_add(u16::from(instance.healthy()));
         }
     }
-    total > 0 && f64::from(healthy) / f64::from(total) <= meta.protect_threshold
+    total > 0 && f64::from(healthy) / f64::from(total) <= meta.protect_threshold.max(0.0)
 }
 
 /// Which services a page shows.
@@ -124,12 +126,12 @@ impl<'a> ServiceQuery<'a> {
 
 /// How many of everything a node has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct RegistryCounts {
     /// Services.
     pub services: usize,
-    /// Instances of both kinds.
+    /// Publications of instances of both kinds.
     pub instances: usize,
-    /// Ephemeral instances.
+    /// Publications of ephemeral instances.
     pub ephemeral: usize,
     /// Persistent instances.
     pub persistent: usize,
@@ -154,18 +156,19 @@ impl Registry {
             return None;
         }
         let service = self.catalog.find(at.namespace, at.group, at.name);
-        let matching = service.map(|service| service.beating(at.ip, at.port, at.cluster));
-        let Some(([first, ..], matching)) = matching.map(|found| (found, found)) else {
-            return at.light.then(|| self.unknown_beat());
-        };
-        if !matching.iter().all(Instance::healthy) {
+        let beating = service.and_then(|service| {
+            let at = service.unowned_at(at.ip, at.port, at.cluster, None)?;
+            service.publications().get(at)
+        });
+        let Some(instance) = beating else { return at.light.then(|| self.unknown_beat()) };
+        if !instance.healthy() {
             return None;
         }
-        matching.iter().for_each(|instance| instance.hear(now));
+        instance.hear(now);
         if service.is_some_and(|service| !service.watched) {
             self.beats_to_tell.store(true, Ordering::Relaxed);
         }
-        Some(self.beat_answer(first))
+        Some(self.beat_answer(instance))
     }
 
     /// What a client sees of a service.
@@ -176,8 +179,9 @@ impl Registry {
             service,
             // A service that comes back begins above every value ever given out.
             last_ref_time: service.map_or(self.ref_time.shown(), Service::last_ref_time),
-            reach_protection: service
-                .is_some_and(|service| reaches_protection(service, query.clusters)),
+            reach_protection: service.is_some_and(|service| {
+                reaches_protection(service, query.clusters, query.healthy_only)
+            }),
             cache: self.switches.push_cache(),
             revision: service.map_or(0, Service::revision),
             clusters: query.clusters,
@@ -213,19 +217,22 @@ impl Registry {
         now: Instant,
         service: &ServiceKey,
     ) -> impl Iterator<Item = SubscriberView<'a>> + use<'a> {
-        self.subscribers.of(service).filter(move |entry| entry.is_leased(now)).map(Entry::view)
+        self.subscribers
+            .of(service)
+            .filter(move |entry| entry.is_leased(now))
+            .map(UdpSubscription::view)
     }
 
     /// Those who hear of changes of any service by UDP.
     pub fn all_subscribers(&self, now: Instant) -> impl Iterator<Item = SubscriberView<'_>> {
-        self.subscribers.all().filter(move |entry| entry.is_leased(now)).map(Entry::view)
+        self.subscribers.all().filter(move |entry| entry.is_leased(now)).map(UdpSubscription::view)
     }
 
     /// How many of everything there are.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> RegistryCounts {
         let (pushes, pushes_unanswered) = self.subscribers.pushes();
-        Counts {
+        RegistryCounts {
             services: self.catalog.service_count(),
             instances: self.catalog.instance_count(),
             ephemeral: self.catalog.ephemeral_count(),
@@ -269,9 +276,9 @@ impl ServiceQuery<'_> {
         let key = service.key();
         key.group.as_str().contains(self.group_part)
             && key.name.as_str().contains(self.name_part)
-            && !(self.with_instances && service.instances().is_empty())
+            && !(self.with_instances && service.publications().is_empty())
             && (self.instance_part.is_empty()
-                || service.instances().iter().any(|instance| {
+                || service.publications().iter().any(|instance| {
                     format!("{}:{}", instance.ip(), instance.port()).contains(self.instance_part)
                 }))
     }

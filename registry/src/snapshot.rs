@@ -1,6 +1,6 @@
 //! The replicated part of the registry as a sequence of chunks, for raft snapshots, and back. Each
-//! chunk is a run of postcard records that fit into `SNAPSHOT_CHUNK_BYTES_MAX`; a service comes before
-//! what is in it. Checksums are the business of whoever stores or sends the chunks.
+//! chunk is a run of postcard records that fit into `SNAPSHOT_CHUNK_BYTES_MAX`; a service comes
+//! before what is in it. Checksums are the business of whoever stores or sends the chunks.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -8,12 +8,14 @@ use alloc::vec::Vec;
 use nacolet_model::{ClusterName, Instant, ServiceKey, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::meta::{ClusterMeta, Override, ServiceMeta};
-use crate::proposal::check_service;
-use crate::service::Service;
-use crate::spec::{InstanceKey, InstanceSpec};
-use crate::step::{Output, Registry};
-use crate::switches::Switches;
+use crate::state::durable::Override;
+use crate::state::registry::Registry;
+use crate::state::service::Service;
+use crate::words::command::check_service;
+use crate::words::io::Output;
+use crate::words::meta::{ClusterMeta, ServiceMeta};
+use crate::words::spec::{InstanceKey, InstanceSpec};
+use crate::words::switches::Switches;
 
 /// Version of the record format; another one is refused.
 const VERSION: u8 = 1;
@@ -77,6 +79,8 @@ impl Registry {
 
     /// Puts `loaded` in the place of the replicated part; ephemeral instances stay.
     pub fn install(&mut self, now: Instant, loaded: Replicated, out: &mut Vec<Output>) {
+        // First what was replicated before goes, so that ephemeral instances show what they
+        // registered.
         for slot in self.catalog.slots() {
             self.catalog.retain_instances(slot, |instance| instance.ephemeral());
             if let Some(service) = self.catalog.get_mut(slot) {
@@ -97,13 +101,16 @@ impl Registry {
             part.meta.into_iter().for_each(|meta| durable.set_meta(meta));
             part.clusters.into_iter().for_each(|(name, meta)| durable.put_cluster(name, meta));
             part.overrides.into_iter().for_each(|(key, laid)| durable.put_override(key, laid));
+            // Overrides are laid over what is here; persistent instances take theirs when they
+            // come.
             laid.iter().for_each(|key| {
                 service.lay_override(key);
             });
             for spec in part.instances {
-                self.catalog.put_instance(slot, spec, now);
+                self.catalog.put_instance(slot, spec, None, now);
             }
         }
+        // Last the services that lost everything are changed too, and may be forgotten.
         for slot in self.catalog.slots() {
             self.changed(now, slot);
             self.thinned(now, slot);
@@ -127,7 +134,7 @@ fn capture_service(service: &Service, records: &mut VecDeque<Record>) {
             records.push_back(Record::Override { key: key.clone(), laid: laid.clone() });
         }
     }
-    let persistent = service.instances().iter().filter(|instance| !instance.ephemeral());
+    let persistent = service.publications().iter().filter(|instance| !instance.ephemeral());
     records.extend(persistent.map(|instance| Record::Instance(instance.to_spec())));
 }
 
@@ -138,6 +145,7 @@ impl Capture {
         while let Some(record) = self.records.front() {
             // A record is a plain value without maps of unknown length, which postcard can encode.
             let bytes = postcard::to_allocvec(record).unwrap_or_default();
+            debug_assert!(!bytes.is_empty(), "every record can be encoded");
             let full = chunk.len() + bytes.len() > limits::SNAPSHOT_CHUNK_BYTES_MAX;
             if full && !chunk.is_empty() {
                 break;
@@ -240,7 +248,8 @@ impl Loader {
     }
 }
 
-/// What is loaded is what can be applied, or a state that was taken would be one that cannot be loaded.
+/// What is loaded is what can be applied, or a state that was taken would be one that cannot be
+/// loaded.
 fn valid<E>(checked: Result<(), E>) -> Result<(), LoadError> {
     checked.ok().ok_or(LoadError::Damaged)
 }
@@ -279,24 +288,17 @@ mod tests {
     use alloc::boxed::Box;
     use alloc::format;
 
-    use nacolet_model::{Group, Namespace, Prng, ServiceName};
+    use nacolet_model::Prng;
 
     use super::*;
-    use crate::meta::{HealthChecker, Selector};
-    use crate::persistent::{
+    use crate::testing::service_key;
+    use crate::words::command::{
         Command, MetadataChange, PutCluster, PutOverrides, PutService, Register,
     };
-    use crate::spec::Metadata;
-    use crate::step::RegistrySettings;
-    use crate::switches::Switch;
-
-    fn key(name: &str) -> ServiceKey {
-        ServiceKey {
-            namespace: Namespace::public(),
-            group: Group::new("g").expect("valid"),
-            name: ServiceName::new(name).expect("valid"),
-        }
-    }
+    use crate::words::io::RegistrySettings;
+    use crate::words::meta::{HealthChecker, Selector};
+    use crate::words::spec::Metadata;
+    use crate::words::switches::Switch;
 
     fn persistent(number: u32, metadata: Metadata) -> InstanceSpec {
         let ip = format!("10.0.{}.{}", number / 250, number % 250);
@@ -318,15 +320,18 @@ mod tests {
             HealthChecker::Http { path: "/".into(), headers: "".into(), expected_code: 204 };
         let cluster = ClusterMeta { health_checker, check_port: 81, ..ClusterMeta::default() };
         let commands = [
-            Command::Register(Box::new(Register { service: key("s"), instance: instance.clone() })),
-            Command::UpdateService(Box::new(PutService { service: key("s"), meta })),
+            Command::Register(Box::new(Register {
+                service: service_key("g@@s"),
+                instance: instance.clone(),
+            })),
+            Command::UpdateService(Box::new(PutService { service: service_key("g@@s"), meta })),
             Command::PutCluster(Box::new(PutCluster {
-                service: key("s"),
+                service: service_key("g@@s"),
                 cluster: ClusterName::new("c").expect("valid"),
                 meta: cluster,
             })),
             Command::Override(Box::new(PutOverrides {
-                service: key("s"),
+                service: service_key("g@@s"),
                 instances: alloc::vec![(instance.key(), false)],
                 weight: Some(2.0),
                 enabled: None,
@@ -361,12 +366,12 @@ mod tests {
         assert_eq!(chunks(&copy), chunks(&registry));
         assert_eq!(copy.state_hash(), registry.state_hash());
         let service = copy.service("public", "g", "s").expect("is there");
-        let shown: Vec<_> = service.instances()[0].metadata().iter().collect();
+        let shown: Vec<_> = service.publications()[0].metadata().iter().collect();
         assert_eq!(
-            (shown.len(), service.instances()[0].weight().to_bits()),
+            (shown.len(), service.publications()[0].weight().to_bits()),
             (0, 2.0_f64.to_bits())
         );
-        assert!(!service.instances()[0].healthy());
+        assert!(!service.publications()[0].healthy());
 
         // What was replicated before and is not in the snapshot is gone.
         let empty = load(&chunks(&Registry::new(RegistrySettings::default()))).expect("loads");
@@ -397,7 +402,7 @@ mod tests {
         let mut registry = Registry::new(RegistrySettings::default());
         for number in 0..200 {
             let metadata = Metadata::new([("k", "v".repeat(8_000))]).expect("small");
-            let service = key(&format!("s{}", number % 3));
+            let service = service_key(&format!("g@@s{}", number % 3));
             let register = Register { service, instance: persistent(number, metadata) };
             let command = Command::Register(Box::new(register));
             registry.apply(Instant::ZERO, 1, command, &mut Vec::new()).expect("applies");
@@ -419,7 +424,7 @@ mod tests {
             records.iter().map(|record| postcard::to_allocvec(record).expect("encodes")).collect()
         };
         let head = |version| Record::Head { version, hash: 0, switches: Switches::default() };
-        let service = Record::Service { key: key("s"), meta: None };
+        let service = Record::Service { key: service_key("g@@s"), meta: None };
         let ephemeral = Record::Instance(InstanceSpec::new("10.0.0.1", 80));
         for (records, expected) in [
             (alloc::vec![], LoadError::Truncated),

@@ -1,8 +1,10 @@
-//! Damaged data is moved out of the way, never deleted: a member of a cluster begins anew beside it.
+//! Damaged data is moved out of the way, never deleted: a member of a cluster begins anew beside
+//! it.
 //!
-//! The old node id must not speak again: it has voted and acknowledged, and what it remembered of that is
-//! what was damaged. So log, snapshots and identity go together, or not at all: `refill.rec` is durable
-//! before the first of them moves, and every open finishes what it finds begun.
+//! The old node id must not speak again: it has voted and acknowledged, and what it remembered of
+//! that is what was damaged. So log, snapshots and identity go together, or not at all:
+//! `refill.rec` is durable before the first of them moves, and every open finishes what it finds
+//! begun.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +12,7 @@ use std::path::Path;
 use nacolet_model::NodeId;
 use nacolet_raft::StorageError;
 
-use crate::dir::{self, DataDir, damaged, load_small, store_small, unusable};
+use crate::files::{self, damaged, load_small, store_small, unusable};
 
 /// Where damaged data is kept; one copy.
 const ASIDE: &str = "damaged";
@@ -19,27 +21,27 @@ const BEGUN: &str = "refill";
 /// What goes: everything that the old node id promised by.
 const MOVED: [&str; 3] = ["log", "snapshots", "durable"];
 
-impl DataDir {
-    /// Moves log and snapshots to `damaged/`, in place of what was there, and makes `fresh` the node id.
-    /// The directory must be opened anew afterwards.
-    ///
-    /// # Errors
-    /// The file system refuses; the next open finishes it, or the next call begins anew.
-    pub fn set_aside(&self, fresh: NodeId) -> Result<(), StorageError> {
-        let (path, aside) = (self.path(), self.path().join(ASIDE));
-        if aside.exists() {
-            fs::remove_dir_all(&aside).map_err(|e| unusable(&aside, &e))?;
-        }
-        store_small(path, BEGUN, &fresh.0.to_le_bytes()).map_err(|error| StorageError {
-            what: format!("damaged data cannot be moved aside in {}: {error}", path.display()),
-            advice: "make space or give write access to the data directory".to_owned(),
-            damaged: false,
-        })?;
-        finish(path)
+/// Moves log and snapshots to `damaged/`, in place of what was there, and makes `fresh` the node
+/// id.
+pub(crate) fn set_aside(path: &Path, fresh: NodeId) -> Result<(), StorageError> {
+    let aside = path.join(ASIDE);
+    if aside.exists() {
+        fs::remove_dir_all(&aside).map_err(|e| unusable(&aside, &e))?;
     }
+    store_small(path, BEGUN, &fresh.0.to_le_bytes()).map_err(|error| StorageError {
+        what: format!("damaged data cannot be moved aside in {}: {error}", path.display()),
+        advice: "make space or give write access to the data directory".to_owned(),
+        damaged: false,
+    })?;
+    finish(path)
 }
 
-/// Finishes what [`DataDir::set_aside`] has begun, if anything.
+/// Whether damaged data was set aside here, and has not been taken away since.
+pub(crate) fn is_there(path: &Path) -> bool {
+    path.join(ASIDE).exists()
+}
+
+/// Finishes what [`set_aside`] has begun, if anything.
 pub(crate) fn finish(path: &Path) -> Result<(), StorageError> {
     let Some(bytes) = load_small(path, BEGUN)? else { return Ok(()) };
     let begun = path.join(format!("{BEGUN}.rec"));
@@ -47,22 +49,23 @@ pub(crate) fn finish(path: &Path) -> Result<(), StorageError> {
         .ok()
         .ok_or_else(|| damaged(&begun, "it does not hold a node id"))?;
     let aside = path.join(ASIDE);
-    dir::create_dir(&aside).map_err(|e| unusable(&aside, &e))?;
+    files::create_dir(&aside).map_err(|e| unusable(&aside, &e))?;
     for name in MOVED {
         let from = path.join(name);
         if from.exists() {
             fs::rename(&from, aside.join(name)).map_err(|e| unusable(&from, &e))?;
         }
     }
-    dir::sync_dir(&aside).map_err(|e| unusable(&aside, &e))?;
-    dir::sync_dir(path).map_err(|e| unusable(path, &e))?;
-    dir::store_identity(path, NodeId(u64::from_le_bytes(fresh)))?;
-    fs::remove_file(&begun).and_then(|()| dir::sync_dir(path)).map_err(|e| unusable(&begun, &e))
+    files::sync_dir(&aside).map_err(|e| unusable(&aside, &e))?;
+    files::sync_dir(path).map_err(|e| unusable(path, &e))?;
+    files::store_identity(path, NodeId(u64::from_le_bytes(fresh)))?;
+    fs::remove_file(&begun).and_then(|()| files::sync_dir(path)).map_err(|e| unusable(&begun, &e))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dir::DataDir;
     use crate::tests::TempDir;
 
     #[test]

@@ -1,6 +1,7 @@
-//! What lies on disk, as bytes, and back: log entries, the state record of every batch, the slots of
-//! the durable end, small records. Pure functions; whatever cannot be right decodes to `None`. Each
-//! format has golden bytes below: a change here needs a new version number and a way to read the old.
+//! What lies on disk, as bytes, and back: log entries, the state record of every batch, the slots
+//! of the durable end, small records. Pure functions; whatever cannot be right decodes to `None`.
+//! Each format has golden bytes below: a change here needs a new version number and a way to read
+//! the old.
 //!
 //! Checksums are CRC-32 (IEEE) as in raft-engine's own frames.
 
@@ -15,6 +16,9 @@ pub(crate) const ENTRY_HEAD_BYTES: usize = 4 + 1 + 8 + 8;
 pub(crate) const SMALL_HEAD_BYTES: usize = 4 + 1 + 4 + 4;
 /// Bytes of one slot of the durable end.
 pub(crate) const SLOT_BYTES: usize = 4 + 8 + 4;
+
+/// The key of the state record, the only one in the log.
+pub(crate) const STATE_KEY: &[u8] = b"s";
 
 const KIND_BLANK: u8 = 0;
 const KIND_COMMAND: u8 = 1;
@@ -86,7 +90,7 @@ fn entry_crc(head: &[u8; ENTRY_HEAD_BYTES], body: &[u8]) -> u32 {
 
 /// What every batch carries beside its entries, as one atomic record with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct State {
+pub(crate) struct StateRecord {
     /// Counts batches; consecutive, so a missing one is seen.
     pub(crate) seq: u64,
     /// Highest batch that was durable when this one was written.
@@ -100,19 +104,19 @@ pub(crate) struct State {
 }
 
 /// Encodes with a version byte; `None` only when serialization fails, which the type rules out.
-pub(crate) fn encode_state(state: &State) -> Option<Vec<u8>> {
+pub(crate) fn encode_state(state: &StateRecord) -> Option<Vec<u8>> {
     postcard::to_extend(state, vec![STATE_VERSION]).ok()
 }
 
 /// Decodes a state record of a known version.
-pub(crate) fn decode_state(bytes: &[u8]) -> Option<State> {
+pub(crate) fn decode_state(bytes: &[u8]) -> Option<StateRecord> {
     match bytes.split_first()? {
-        (&STATE_VERSION, rest) => decode(rest).filter(State::is_possible),
+        (&STATE_VERSION, rest) => decode(rest).filter(StateRecord::is_possible),
         _ => None,
     }
 }
 
-impl State {
+impl StateRecord {
     /// Whether a log can get there: one more than each number in it is still a number.
     fn is_possible(&self) -> bool {
         let HardState { term, voted_for: _, commit_index } = self.hard_state;
@@ -236,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_state_record_has_the_published_form_and_comes_back() {
-        let state = State {
+        let state = StateRecord {
             seq: 300,
             durable_seq: 299,
             hard_state: HardState {
@@ -267,15 +271,15 @@ mod tests {
 
     #[test]
     fn a_state_that_no_log_gets_to_is_none() {
-        let encode = |change: fn(&mut State)| {
-            let mut state = State::default();
+        let encode = |change: fn(&mut StateRecord)| {
+            let mut state = StateRecord::default();
             change(&mut state);
             encode_state(&state).expect("it encodes")
         };
         assert!(decode_state(&encode(|_| {})).is_some());
         assert!(decode_state(&encode(|state| state.last.index = LogIndex::MAX)).is_some());
         for change in [
-            (|state| state.seq = u64::MAX) as fn(&mut State),
+            (|state| state.seq = u64::MAX) as fn(&mut StateRecord),
             |state| state.hard_state.term = Term(u64::MAX),
             |state| state.hard_state.commit_index = LogIndex(u64::MAX),
             |state| state.purged = LogIndex(1 << 62),

@@ -52,7 +52,8 @@ pub fn decode_small(bytes: &[u8]) -> Option<&[u8]> {
     codec::decode_small(bytes)
 }
 
-/// A whole snapshot file. An empty block ends it early, as it would be in a file that somebody made.
+/// A whole snapshot file. An empty block ends it early, as it would be in a file that somebody
+/// made.
 #[must_use]
 pub fn encode_snapshot(meta: &SnapshotMeta, blocks: &[Vec<u8>]) -> Option<Vec<u8>> {
     let mut file = encode_head(meta)?;

@@ -1,6 +1,6 @@
-//! A real process that is killed again and again: what it acknowledged is there afterwards. With the
-//! feature `failpoints` it also ends itself at every named point. A power-cut rig can use the same
-//! child: with `NACOLET_CRASH_TEST_EXPECT=n` it only checks that n entries are there.
+//! A real process that is killed again and again: what it acknowledged is there afterwards. With
+//! the feature `failpoints` it also ends itself at every named point. A power-cut rig can use the
+//! same child: with `NACOLET_CRASH_TEST_EXPECT=n` it only checks that n entries are there.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

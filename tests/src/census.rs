@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nacolet_machine::read;
 use nacolet_model::{Duration, NodeId};
 use nacolet_registry::Registry;
 
-use crate::checker::{Census, Listed, NodeLook};
+use crate::checker::{Broken, Census, Listed, NodeLook};
 use crate::world::{Machine, World};
 
 /// Whoever lives is on every list this long after everything else has healed.
@@ -28,15 +29,17 @@ impl World {
         let mut looks = Vec::new();
         for (id, machine) in &mut self.machines {
             let Some(life) = &machine.life else { continue };
-            let registry = life.shared.registry.borrow();
+            let registry = read(&life.shared.registry);
             let peers = registry.distro().peers.into_iter().map(|peer| peer.node);
             let members: BTreeSet<NodeId> = peers.chain([*id]).collect();
             if machine.members.1 != members {
                 machine.members = (now, members);
             }
-            let ready = registry.is_loaded() && life.shared.has_ceiling.get();
+            let ready = registry.is_loaded() && life.has_ceiling.get();
             machine.ready = ready.then(|| machine.ready.unwrap_or(now));
             let (listed, ref_times) = lists_of(&registry);
+            let ports = || listed.keys().copied().collect();
+            self.kernel.story().watch(|watched| watched.lists(*id, life.number, ports()));
             looks.push(NodeLook {
                 node: *id,
                 life: life.number,
@@ -64,15 +67,13 @@ impl World {
             loop {
                 let looks = self.member_looks();
                 let difference = self.checkers.difference(&looks, all);
-                let Some(difference) = difference else { break };
+                let Some(Broken { what, about }) = difference else { break };
                 if self.is_over() {
                     return;
                 }
                 if self.kernel.now() >= end {
-                    let views = self.views();
-                    return self
-                        .checkers
-                        .fail("P6", format!("after {time:?} {difference}; {views}"));
+                    let what = format!("after {time:?} {what}; {}", self.views());
+                    return self.checkers.fail_about("P6", about, what);
                 }
                 self.run_until(self.kernel.now() + Duration::from_millis(250));
             }
@@ -82,7 +83,7 @@ impl World {
     fn views(&self) -> String {
         let view = |(id, machine): (&NodeId, &Machine)| {
             let registry = &machine.life.as_ref()?.shared.registry;
-            Some(format!("{id}: {:?}\n", registry.borrow().distro()))
+            Some(format!("{id}: {:?}\n", read(registry).distro()))
         };
         self.machines.iter().filter_map(view).collect()
     }
@@ -91,9 +92,9 @@ impl World {
 /// Ephemeral instances by port, and the reference times of lists that are not empty.
 fn lists_of(registry: &Registry) -> (BTreeMap<u16, Listed>, BTreeMap<String, u64>) {
     let (mut listed, mut ref_times) = (BTreeMap::new(), BTreeMap::new());
-    for service in registry.all_services().filter(|service| !service.instances().is_empty()) {
+    for service in registry.all_services().filter(|service| !service.publications().is_empty()) {
         ref_times.insert(service.key().name.as_str().to_owned(), service.last_ref_time());
-        for instance in service.instances().iter().filter(|instance| instance.ephemeral()) {
+        for instance in service.instances().filter(|instance| instance.ephemeral()) {
             let owner = instance.owner().map_or(0, |owner| owner.0);
             listed.insert(instance.port(), Listed { healthy: instance.healthy(), owner });
         }

@@ -1,6 +1,7 @@
 //! A directory with files, and what a power cut leaves of both. A name that was created, moved or
-//! removed is safe once the directory is synced; until then the power cut may undo it, newest first.
-//! The bytes of a file are safe once the file is synced; until then they may be cut or zeroed.
+//! removed is safe once the directory is synced; until then the power cut may undo it, newest
+//! first. The bytes of a file are safe once the file is synced; until then they may be cut or
+//! zeroed.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

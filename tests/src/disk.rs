@@ -1,12 +1,12 @@
-//! The disk of one node, and what a power cut leaves of it. Two parts: a log file made of records, and
-//! a directory of snapshot files. What was synced stays. What was not may be kept, lost or torn, each
-//! record for itself, because a disk writes its sectors in any order it likes.
+//! The disk of one node, and what a power cut leaves of it. Two parts: a log file made of records,
+//! and a directory of snapshot files. What was synced stays. What was not may be kept, lost or
+//! torn, each record for itself, because a disk writes its sectors in any order it likes.
 //!
-//! The disk outlives the node. Everything a dead node ordered and that has not happened yet is void:
-//! orders carry the life of the node that gave them.
+//! The disk outlives the node. Everything a dead node ordered and that has not happened yet is
+//! void: orders carry the life of the node that gave them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use nacolet_model::{Duration, NodeId, Prng};
@@ -15,27 +15,18 @@ use nacolet_raft::{
     AppendError, Completion, Entry, HardState, LogIndex, RaftLogStorage, Recovered, SnapshotMeta,
     StorageError,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::checker::Checkers;
 use crate::directory::Directory;
 use crate::kernel::Kernel;
+use crate::log::{DurableLog, LogView, Record, decode, encode};
 use crate::planted::Planted;
+use crate::story::{Line, words};
 
-/// Bytes before the body of a record: its length and its checksum.
-const HEAD_BYTES: usize = 8;
 /// A card that moves its blocks around stands still for so long.
 const SPIKE: Duration = Duration::from_secs(1);
 /// Orders that one sync serves at most.
 const BATCH_MAX: usize = 8;
-
-/// What a record says.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-enum Record {
-    Append { hard_state: Option<HardState>, entries: Vec<Entry> },
-    Purge(LogIndex),
-    Reset(LogIndex),
-}
 
 /// A record in the log file.
 #[derive(Clone, Debug)]
@@ -49,45 +40,6 @@ struct Order {
     id: PersistId,
     record: Record,
     done: Completion,
-}
-
-/// What a log says, record after record.
-#[derive(Clone, Debug, Default)]
-pub struct LogView {
-    /// Term and vote.
-    pub hard_state: HardState,
-    /// Entries by index.
-    pub entries: BTreeMap<u64, Entry>,
-    /// Highest purged index.
-    pub purged: LogIndex,
-}
-
-impl LogView {
-    fn play(&mut self, record: &Record) {
-        match record {
-            Record::Append { hard_state, entries } => {
-                self.hard_state = hard_state.unwrap_or(self.hard_state);
-                if let Some(first) = entries.first() {
-                    self.entries.split_off(&first.id.index.0);
-                }
-                self.entries.extend(entries.iter().map(|entry| (entry.id.index.0, entry.clone())));
-            }
-            Record::Purge(index) => {
-                self.entries = self.entries.split_off(&(index.0 + 1));
-                self.purged = self.purged.max(*index);
-            }
-            Record::Reset(index) => {
-                self.entries.clear();
-                self.purged = *index;
-            }
-        }
-    }
-
-    /// The last index it reaches.
-    #[must_use]
-    pub fn last_index(&self) -> LogIndex {
-        self.entries.last_key_value().map_or(self.purged, |(index, _)| LogIndex(*index))
-    }
 }
 
 /// How a disk behaves.
@@ -109,11 +61,12 @@ pub(crate) struct State {
     pub(crate) life: u64,
     pub(crate) prng: Prng,
     pub(crate) manners: Manners,
-    /// Out of a hundred writes, how many find no space: a large one may not fit where a small one does.
+    /// Out of a hundred writes, how many find no space: a large one may not fit where a small one
+    /// does.
     pub(crate) full_percent: u64,
     pub(crate) directory: Directory,
     log: Vec<Stored>,
-    durable: LogView,
+    durable: Rc<RefCell<LogView>>,
     queue: VecDeque<Order>,
     busy: bool,
     gap: Option<PersistId>,
@@ -129,23 +82,6 @@ impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Disk").field("node", &self.0.borrow().node).finish_non_exhaustive()
     }
-}
-
-fn encode(record: &Record) -> Vec<u8> {
-    // Plain values of known length, which postcard can always encode.
-    let body = postcard::to_allocvec(record).unwrap_or_default();
-    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    [&length.to_le_bytes()[..], &crc32fast::hash(&body).to_le_bytes(), &body].concat()
-}
-
-/// The first record in `bytes`, if it is whole, and what follows it.
-fn decode(bytes: &[u8]) -> Option<(Record, &[u8])> {
-    let (head, rest) = bytes.split_at_checked(HEAD_BYTES)?;
-    let length = u32::from_le_bytes(head[..4].try_into().ok()?);
-    let crc = u32::from_le_bytes(head[4..].try_into().ok()?);
-    let (body, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    let whole = length > 0 && crc32fast::hash(body) == crc;
-    whole.then(|| postcard::from_bytes(body).ok())?.map(|record| (record, rest))
 }
 
 impl Disk {
@@ -171,7 +107,7 @@ impl Disk {
             full_percent: 0,
             directory: Directory::default(),
             log: Vec::new(),
-            durable: LogView::default(),
+            durable: Rc::default(),
             queue: VecDeque::new(),
             busy: false,
             gap: None,
@@ -190,8 +126,9 @@ impl Disk {
     }
 
     /// What would survive a power cut in the worst case.
-    pub fn with_durable<T>(&self, look: impl FnOnce(&LogView) -> T) -> T {
-        look(&self.0.borrow().durable)
+    #[must_use]
+    pub fn durable(&self) -> DurableLog {
+        DurableLog::of(&self.0.borrow().durable)
     }
 
     /// The stored ceiling of reference times.
@@ -227,17 +164,25 @@ impl Disk {
         let mut state = self.0.borrow_mut();
         let State { log, prng, manners, directory, .. } = &mut *state;
         let mixed = prng.chance(manners.mixed_percent, 100);
+        let (mut kept, mut torn, mut lost) = (0, 0, 0);
         for stored in log.iter_mut().filter(|stored| !stored.synced) {
             match prng.below(4) {
-                0 | 1 if mixed => {}
+                0 | 1 if mixed => kept += 1,
                 2 if mixed => {
+                    torn += 1;
                     let kept = prng.below(stored.bytes.len() as u64);
                     stored.bytes[usize::try_from(kept).unwrap_or(0)..].fill(0);
                 }
-                _ => stored.bytes.fill(0),
+                _ => {
+                    lost += 1;
+                    stored.bytes.fill(0);
+                }
             }
         }
         directory.crash(prng, mixed);
+        state.tell(|| {
+            format!("of its unsynced log records {kept} are kept, {torn} torn, {lost} lost")
+        });
     }
 
     /// Calls `call` after a write or a sync's time, unless the node dies first.
@@ -315,7 +260,8 @@ impl Disk {
         });
     }
 
-    /// What a start finds in the log file. A torn tail is cut; what is whole is on the disk for good.
+    /// What a start finds in the log file. A torn tail is cut; what is whole is on the disk for
+    /// good.
     fn recover_log(&self, snapshot: Option<&SnapshotMeta>) -> Recovered {
         let mut state = self.0.borrow_mut();
         let mut view = LogView::default();
@@ -333,8 +279,12 @@ impl Disk {
         let records = [Record::Purge(purged), whole];
         state.log =
             records.map(|record| Stored { bytes: encode(&record), record, synced: true }).into();
-        state.durable = view;
+        *state.durable.borrow_mut() = view;
         let (node, checkers) = (state.node, state.checkers.clone());
+        state.tell(|| {
+            let (state, log) = (words::hard_state(&hard_state), words::range(&entries));
+            format!("finds on its disk: {state}, a snapshot up to {}, {log}", end.0)
+        });
         drop(state);
         checkers.recovered(node, &hard_state, &entries, purged, snapshot);
         Recovered { hard_state, entries, purged }
@@ -342,6 +292,10 @@ impl Disk {
 }
 
 impl State {
+    fn tell(&self, what: impl FnOnce() -> String) {
+        self.kernel.story().tell(|| Line::of(self.node, what()));
+    }
+
     pub(crate) fn latency(&mut self) -> Duration {
         let spikes = self.manners.spikes_percent;
         // A disk without spikes draws nothing for them: old seeds keep their stories.
@@ -361,6 +315,7 @@ impl State {
         let minds_gaps = self.planted != Some(Planted::IgnoreLogGap);
         if self.has_no_space() || (behind_gap && minds_gaps) {
             self.gap.get_or_insert(id);
+            self.tell(|| "has no space on its disk for what it wants to write".to_owned());
             return Err(AppendError::Full { id });
         }
         if !behind_gap {
@@ -371,6 +326,7 @@ impl State {
         {
             hard_state.voted_for = None;
         }
+        self.tell(|| format!("writes {}, not yet safe from a power cut", record.in_words()));
         if let Record::Append { entries, .. } = &record {
             let (node, checkers) = (self.node, self.checkers.clone());
             checkers.stored(node, entries);
@@ -384,8 +340,13 @@ impl State {
         let first = log.iter().rposition(|stored| stored.synced).map_or(0, |last| last + 1);
         for stored in &mut log[first..] {
             stored.synced = true;
-            durable.play(&stored.record);
+            durable.borrow_mut().play(&stored.record);
         }
+        self.tell(|| {
+            let log = self.durable.borrow();
+            let (state, last) = (words::hard_state(&log.hard_state), log.last_index());
+            format!("has on its disk for good: {state}, log up to {}", last.0)
+        });
     }
 
     fn readable(&self) -> Vec<Record> {

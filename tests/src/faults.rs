@@ -1,5 +1,5 @@
-//! What goes wrong in a world, and what its operators do: power cuts, kills, pauses, full disks, clocks
-//! that jump, cut lines, changes of membership, handed-over leadership.
+//! What goes wrong in a world, and what its operators do: power cuts, kills, pauses, full disks,
+//! clocks that jump, cut lines, changes of membership, handed-over leadership.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,8 @@ use nacolet_model::{Duration, NodeId};
 use nacolet_raft::MembershipChange;
 
 use crate::kernel::OUTSIDE;
+use crate::story::{Line, Who, words};
+use crate::subject::{name, names};
 use crate::world::World;
 
 impl World {
@@ -57,12 +59,20 @@ impl World {
             }
             4 if faults.full => {
                 let percent = [0, 40, 100][usize::try_from(self.prng.below(3)).unwrap_or(0)];
+                let text = format!("has a disk that refuses {percent} of 100 writes");
+                self.tell(|| Line::fault(victim, text));
                 self.machines[&victim].hardware.disk.set_full(percent);
             }
-            5 if faults.full => self.disks.iter().for_each(|(_, disk)| disk.set_full(0)),
+            5 if faults.full => {
+                self.tell(|| Line::fault(Who::World, "makes room on all disks"));
+                self.disks.iter().for_each(|(_, disk)| disk.set_full(0));
+            }
             6 if faults.clock => self.turn_clock(victim),
             7 | 8 if faults.partition => self.partition(victim),
-            9 => self.network.mend(),
+            9 => {
+                self.tell(|| Line::fault(Who::World, "mends all lines"));
+                self.network.mend();
+            }
             10 | 11 if faults.operator => self.operate(victim),
             _ => {}
         }
@@ -73,14 +83,19 @@ impl World {
     fn turn_clock(&mut self, id: NodeId) {
         let clock = self.machines[&id].hardware.clock.clone();
         let hour = 3_600_000;
-        match self.prng.below(6) {
-            0 => clock.set_wall(hour),
-            1 => clock.set_wall(-hour),
-            2 => clock.set_wall(24 * hour),
-            3 => clock.set_wall(-24 * hour),
-            4 => clock.set_wall_to_1970(),
-            _ => clock.set_wall(0),
+        let (offset, text) = match self.prng.below(6) {
+            0 => (Some(hour), "an hour ahead"),
+            1 => (Some(-hour), "an hour behind"),
+            2 => (Some(24 * hour), "a day ahead"),
+            3 => (Some(-24 * hour), "a day behind"),
+            4 => (None, "in 1970"),
+            _ => (Some(0), "right"),
+        };
+        match offset {
+            Some(offset) => clock.set_wall(offset),
+            None => clock.set_wall_to_1970(),
         }
+        self.tell(|| Line::fault(id, format!("has a wall clock that is {text} from now on")));
     }
 
     fn partition(&mut self, victim: NodeId) {
@@ -88,13 +103,19 @@ impl World {
         let others = ids.iter().copied().filter(|id| *id != victim);
         match self.prng.below(5) {
             // Alone.
-            0 | 1 => others.for_each(|other| {
-                self.network.cut(victim, other);
-                self.network.cut(other, victim);
-            }),
+            0 | 1 => {
+                self.tell(|| Line::fault(victim, "is cut off from all others"));
+                others.for_each(|other| {
+                    self.network.cut(victim, other);
+                    self.network.cut(other, victim);
+                });
+            }
             // It hears nothing, or is not heard.
             2 => {
                 let deaf = self.prng.chance(1, 2);
+                let text =
+                    if deaf { "hears nobody any more" } else { "is heard by nobody any more" };
+                self.tell(|| Line::fault(victim, text));
                 others.for_each(|other| {
                     let (from, to) = if deaf { (other, victim) } else { (victim, other) };
                     self.network.cut(from, to);
@@ -104,6 +125,11 @@ impl World {
             3 => {
                 let side: BTreeSet<NodeId> =
                     ids.iter().copied().filter(|_| self.prng.chance(1, 2)).collect();
+                self.tell(|| {
+                    let others = names(ids.iter().filter(|id| !side.contains(id)));
+                    let text = format!("cuts the lines between {} and {others}", names(&side));
+                    Line::fault(Who::World, text)
+                });
                 for a in &ids {
                     for b in ids.iter().filter(|b| side.contains(a) != side.contains(b)) {
                         self.network.cut(*a, *b);
@@ -112,6 +138,8 @@ impl World {
             }
             // A ring: everybody hears only its neighbours.
             _ => {
+                let text = "cuts all lines but those of a ring: each hears its two neighbours";
+                self.tell(|| Line::fault(Who::World, text));
                 for (at, a) in ids.iter().enumerate() {
                     let near = |b: usize| (at + 1) % ids.len() == b || (b + 1) % ids.len() == at;
                     for (_, b) in ids.iter().enumerate().filter(|(b, _)| *b != at && !near(*b)) {
@@ -144,9 +172,14 @@ impl World {
             }
         };
         let Some(life) = &self.machines[&leader.id].life else { return };
-        let raft = life.raft.clone();
+        let (raft, story, id) = (life.raft.clone(), self.story().clone(), leader.id);
+        self.tell(|| {
+            let change = words::membership_change(&change);
+            Line::fault(id, format!("is asked by an operator: {change}"))
+        });
         self.kernel.spawn(OUTSIDE, async move {
-            raft.change_membership(change).await.ok();
+            let answer = raft.change_membership(change).await;
+            story.tell(|| Line::of(id, format!("answers the change of members: {answer:?}")));
         });
     }
 
@@ -156,6 +189,14 @@ impl World {
         let named = self.prng.chance(1, 2).then_some(target);
         let Some(life) = &self.machines[&id].life else { return };
         let raft = life.raft.clone();
+        self.tell(|| {
+            let wish = match named {
+                _ if by_hand => "write a snapshot".to_owned(),
+                None => "hand the leadership over".to_owned(),
+                Some(node) => format!("hand the leadership over to {}", name(node)),
+            };
+            Line::fault(id, format!("is asked by an operator: {wish}"))
+        });
         self.kernel.spawn(OUTSIDE, async move {
             if by_hand {
                 raft.trigger_snapshot().await.ok();

@@ -1,7 +1,7 @@
-//! What reaches the core task of a simulated node: requests of clients, and what applying the log left
-//! to be done. One queue, one reader.
+//! What reaches the core task of a simulated node: requests of clients, and what applying the log
+//! left to be done. One queue, one reader.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -9,11 +9,12 @@ use std::task::{Context, Poll, Waker};
 
 use futures_channel::oneshot::Sender;
 use nacolet_config::{Change, ListenKey};
+use nacolet_machine::{Command, Refused, Response};
 use nacolet_model::{ConfigKey, NodeId, ServiceKey};
 use nacolet_registry as registry;
 
-use crate::machine::Command;
-use crate::post::Place;
+/// Where the answer to a registry request goes.
+pub(crate) type RegistryReply = Sender<Result<registry::Reply, RegistryFailure>>;
 
 /// What a client asks of a node, and where the answer goes.
 #[derive(Debug)]
@@ -36,9 +37,9 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteAnswer {
     /// Applied.
-    Done(crate::machine::Response),
+    Done(Response),
     /// Applied, and refused by the application.
-    Rejected(crate::machine::Refused),
+    Rejected(Refused),
     /// Certainly no effect; the leader, if known.
     Refused(Option<NodeId>),
     /// Nobody knows.
@@ -72,6 +73,16 @@ pub struct ReadAnswer {
     pub applied: u64,
     /// The content, if there is one.
     pub content: Option<std::sync::Arc<str>>,
+}
+
+/// The place of a message in its queue, given back when it is taken or lost.
+#[derive(Debug)]
+pub struct Place(pub(crate) Rc<Cell<usize>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// One thing for the core task.

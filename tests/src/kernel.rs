@@ -1,9 +1,9 @@
-//! Time and tasks of a simulated world: one thread, one clock that moves from event to event, and an
-//! executor that polls woken tasks first come, first served. With the same calls it does the same
-//! things, byte for byte; `trace` sums up what happened, so that two runs can be compared.
+//! Time and tasks of a simulated world: one thread, one clock that moves from event to event, and
+//! an executor that polls woken tasks first come, first served. With the same calls it does the
+//! same things, byte for byte; `trace` sums up what happened, so that two runs can be compared.
 //!
-//! Tasks belong to groups. A group is one life of one node (or the outside world): it can be killed,
-//! as by a power cut, and paused, as by SIGSTOP.
+//! Tasks belong to groups. A group is one life of one node (or the outside world): it can be
+//! killed, as by a power cut, and paused, as by SIGSTOP.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,17 +13,31 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use nacolet_model::{Duration, Instant};
+use nacolet_model::{Duration, Instant, NodeId};
+
+use crate::story::Story;
 
 /// Polls without any time passing after which tasks are taken for an endless loop.
 const POLLS_PER_EVENT_MAX: usize = 200_000;
+/// Lives of one node at most: the rest of a group's number names the node.
+const LIVES_MAX: u64 = 1_000_000;
 
 /// Names tasks that live and die together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupId(pub u64);
 
 /// The outside world: clients, operators, faults.
 pub const OUTSIDE: GroupId = GroupId(0);
+
+/// The group of a node's life.
+pub(crate) const fn group_of(node: NodeId, life: u64) -> GroupId {
+    GroupId(node.0 * LIVES_MAX + life)
+}
+
+/// The node that the tasks of a group belong to; none when they belong to the outside world.
+pub(crate) fn node_of(group: GroupId) -> Option<NodeId> {
+    (group != OUTSIDE).then_some(NodeId(group.0 / LIVES_MAX))
+}
 
 type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
 type Ready = Arc<Mutex<VecDeque<u64>>>;
@@ -66,6 +80,9 @@ struct Inner {
     paused: RefCell<BTreeSet<GroupId>>,
     /// Woken while their group was paused.
     held: RefCell<Vec<u64>>,
+    /// Whose task is being polled; the outside world's between two polls.
+    polled: Cell<GroupId>,
+    story: Story,
 }
 
 /// The simulated world's clock and executor. Clones are one kernel.
@@ -89,6 +106,23 @@ impl Kernel {
     #[must_use]
     pub fn trace(&self) -> u64 {
         self.0.trace.get()
+    }
+
+    /// What happened so far, in words, if somebody asked for that.
+    #[must_use]
+    pub fn story(&self) -> &Story {
+        &self.0.story
+    }
+
+    /// Whose task is being polled; after a panic, whose task panicked.
+    pub(crate) fn polled(&self) -> GroupId {
+        self.0.polled.get()
+    }
+
+    /// Moves the clock.
+    fn set_now(&self, now: Instant) {
+        self.0.now.set(now);
+        self.0.story.set_now(now);
     }
 
     /// Adds a fact to the trace.
@@ -177,6 +211,11 @@ impl Kernel {
         self.0.paused.borrow().contains(&group)
     }
 
+    /// Whether tasks of a node are paused.
+    pub(crate) fn is_paused_node(&self, node: NodeId) -> bool {
+        self.0.paused.borrow().iter().any(|group| node_of(*group) == Some(node))
+    }
+
     fn ready(&self) -> std::sync::MutexGuard<'_, VecDeque<u64>> {
         self.0.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -204,9 +243,11 @@ impl Kernel {
         *task.waker.queued.lock().unwrap_or_else(PoisonError::into_inner) = false;
         let waker = Waker::from(Arc::clone(&task.waker));
         let Some(mut future) = task.future.take() else { return };
+        self.0.polled.set(task.group);
         drop(tasks);
         self.note(id);
         let ended = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        self.0.polled.set(OUTSIDE);
         let mut tasks = self.0.tasks.borrow_mut();
         if ended {
             tasks.remove(&id);
@@ -226,12 +267,12 @@ impl Kernel {
         let due = events.first_key_value().is_some_and(|((at, _), _)| *at <= end);
         if !due {
             drop(events);
-            self.0.now.set(self.now().max(end));
+            self.set_now(self.now().max(end));
             return false;
         }
         let Some(((at, sequence), event)) = events.pop_first() else { return false };
         drop(events);
-        self.0.now.set(at);
+        self.set_now(at);
         self.note(at.as_micros() ^ sequence.rotate_left(40));
         match event {
             Event::Wake(waker) => waker.wake(),

@@ -1,115 +1,64 @@
-//! The replicated application of a simulated node: the real config store and the real registry, wired
-//! as the node wires them, with the checkers looking over its shoulder.
+//! The replicated application of a simulated node: the state machine of every node, on a simulated
+//! clock and disk, with the checkers looking over its shoulder.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use nacolet_config as config;
+use nacolet_machine::{Command, Effects, LoadError, Loaded, Loader, Refused, Response, State};
 use nacolet_model::{Duration, NodeId};
 use nacolet_raft::{
     LocalBoxFuture, LogIndex, Membership, RaftStateMachine, SnapshotChunk, SnapshotError,
     SnapshotMeta, StorageError, Timer,
 };
-use nacolet_registry as registry;
-use serde::{Deserialize, Serialize};
 
 use crate::checker::Checkers;
 use crate::clock::NodeClock;
 use crate::inbox::{Event, Inbox};
 use crate::planted::Planted;
 use crate::snapshots::Snapshots;
-
-/// Sections of a Raft snapshot: the first byte of each block.
-const CONFIGS: u8 = 0;
-const SERVICES: u8 = 1;
-
-/// What is replicated.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Command {
-    /// Of the configuration centre.
-    Config(config::Command),
-    /// Of the registry.
-    Registry(registry::Command),
-}
-
-/// What applying it answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Response {
-    /// Of the configuration centre.
-    Config(config::Response),
-    /// Of the registry.
-    Registry(registry::Reply),
-}
-
-/// How applying it refuses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// By the configuration centre.
-    Config(config::ApplyError),
-    /// By the registry.
-    Registry(registry::RegistryError),
-}
-
-/// The state of one life of a node.
-#[derive(Clone)]
-pub struct Shared {
-    /// The configs.
-    pub configs: Rc<RefCell<config::Store>>,
-    /// The registry.
-    pub registry: Rc<RefCell<registry::Registry>>,
-    /// Whether reference times have a durable ceiling; nobody is told of one before.
-    pub has_ceiling: Rc<Cell<bool>>,
-}
+use crate::story::{Line, Story, words};
+use crate::subject::Subject;
 
 /// The state machine of one life of a node.
 pub struct Machine {
     pub(crate) node: NodeId,
     pub(crate) life: u64,
-    pub(crate) shared: Shared,
+    /// Shared with a snapshot that a planted bug takes too late.
+    pub(crate) state: Rc<RefCell<State>>,
     pub(crate) snapshots: Snapshots,
     pub(crate) inbox: Inbox,
     pub(crate) clock: NodeClock,
     pub(crate) checkers: Checkers,
+    pub(crate) story: Story,
     pub(crate) planted: Option<Planted>,
 }
 
-struct Loaded {
-    configs: config::Store,
-    services: registry::Replicated,
+/// Decodes a snapshot; the whole is right or refused.
+fn decode(blocks: &[Vec<u8>]) -> Result<Loaded, LoadError> {
+    let mut loader = Loader::default();
+    blocks.iter().try_for_each(|block| loader.push(block))?;
+    loader.finish()
 }
 
-fn decode(blocks: &[Vec<u8>]) -> Option<Loaded> {
-    let mut configs = config::Loader::new();
-    let mut services = registry::Loader::new();
-    for block in blocks {
-        match block.split_first()? {
-            (&CONFIGS, chunk) => configs.push(chunk).ok()?,
-            (&SERVICES, chunk) => services.push(chunk).ok()?,
-            _ => return None,
-        }
+/// Hands what applying left to be done to the core task.
+fn hand_over(inbox: &Inbox, effects: Effects) {
+    // Nobody is connected who could wait for a lock.
+    let Effects { changes, outputs, services, locks: _ } = effects;
+    if !changes.is_empty() {
+        inbox.push_silently(Event::Changed(changes));
     }
-    Some(Loaded { configs: configs.finish().ok()?, services: services.finish().ok()? })
+    if services {
+        inbox.push_silently(Event::Ordered(outputs));
+    }
 }
 
 impl Machine {
-    fn replace(&self, loaded: Loaded) {
-        *self.shared.configs.borrow_mut() = loaded.configs;
+    fn replace(&mut self, index: LogIndex, loaded: Loaded) {
         let mut outputs = Vec::new();
-        let mut registry = self.shared.registry.borrow_mut();
-        registry.install(self.clock.now(), loaded.services, &mut outputs);
-        drop(registry);
+        let mut state = self.state.borrow_mut();
+        state.replace(self.clock.now(), loaded, &mut outputs);
         self.inbox.push(Event::Ordered(outputs));
-    }
-}
-
-/// The blocks of a snapshot of the state as it is now.
-fn capture(shared: &Shared) -> impl FnMut() -> Option<Vec<u8>> + 'static + use<> {
-    let mut configs = shared.configs.borrow().capture();
-    let mut services = shared.registry.borrow().capture();
-    move || {
-        let section = |tag: u8| move |chunk: Vec<u8>| [&[tag], chunk.as_slice()].concat();
-        let block = configs.next_chunk().map(section(CONFIGS));
-        block.or_else(|| services.next_chunk().map(section(SERVICES)))
+        self.checkers.loaded(self.node, index, &state);
     }
 }
 
@@ -120,49 +69,43 @@ impl RaftStateMachine for Machine {
 
     fn recover(&mut self) -> Result<Option<SnapshotMeta>, StorageError> {
         let Some(whole) = self.snapshots.recover()? else { return Ok(None) };
-        let loaded = decode(&whole.blocks).ok_or_else(|| StorageError {
-            what: "the Raft snapshot cannot be loaded".to_owned(),
+        let loaded = decode(&whole.blocks).map_err(|error| StorageError {
+            what: format!("the Raft snapshot cannot be loaded: {error}"),
             advice: "start the version that wrote it".to_owned(),
             damaged: false,
         })?;
-        self.replace(loaded);
-        self.checkers.loaded(self.node, whole.meta.last.index, &self.shared);
+        self.replace(whole.meta.last.index, loaded);
         Ok(Some(whole.meta))
     }
 
     fn apply(&mut self, index: LogIndex, command: Command) -> Result<Response, Refused> {
         let copy = command.clone();
-        let result = match command {
-            Command::Config(command) => {
-                let mut changes = Vec::new();
-                let result =
-                    self.shared.configs.borrow_mut().apply_logged(index.0, command, &mut changes);
-                if !changes.is_empty() {
-                    self.inbox.push_silently(Event::Changed(changes));
-                }
-                result.map(Response::Config).map_err(Refused::Config)
-            }
-            Command::Registry(command) => {
-                let mut outputs = Vec::new();
-                let now = self.clock.now();
-                let mut registry = self.shared.registry.borrow_mut();
-                let result = registry.apply(now, index.0, command, &mut outputs);
-                drop(registry);
-                self.inbox.push_silently(Event::Ordered(outputs));
-                result.map(Response::Registry).map_err(Refused::Registry)
-            }
-        };
+        let mut effects = Effects::default();
+        let now = self.clock.now();
+        let result = self.state.borrow_mut().apply(now, index.0, command, &mut effects);
+        hand_over(&self.inbox, effects);
+        self.story.tell(|| {
+            let (command, about) = words::command(&copy);
+            let text = format!("applies {}: {command}: {}", index.0, words::result(&result));
+            let line = Line::of(self.node, text).about(Subject::Entry(index.0));
+            about.into_iter().fold(line, Line::about)
+        });
         self.checkers.applied(self.node, self.life, index, &copy, &result);
         result
     }
 
     fn end(&mut self, applied: LogIndex) {
-        self.checkers.batch_applied(self.node, applied, &self.shared);
+        self.checkers.batch_applied(self.node, applied, &self.state.borrow());
         self.inbox.wake();
     }
 
     fn membership(&mut self, index: LogIndex, membership: &Membership) {
         self.checkers.membership(self.node, index, membership);
+        self.story.tell(|| {
+            let membership = words::membership(membership);
+            let text = format!("from log index {} on: {membership}", index.0);
+            Line::of(self.node, text).about(Subject::Entry(index.0))
+        });
         self.inbox.push(Event::Members(membership.members().into_iter().collect()));
     }
 
@@ -170,16 +113,20 @@ impl RaftStateMachine for Machine {
         &mut self,
         meta: SnapshotMeta,
     ) -> LocalBoxFuture<'static, Result<(), SnapshotError>> {
+        self.story
+            .tell(|| Line::of(self.node, format!("writes a snapshot up to {}", meta.last.index.0)));
         if self.planted == Some(Planted::ApplyTwice) {
             // Captured when the writing begins, not now: it holds more than `meta` says.
-            let (shared, snapshots) = (self.shared.clone(), self.snapshots.clone());
+            let (state, snapshots) = (Rc::clone(&self.state), self.snapshots.clone());
             let later = self.clock.until(self.clock.now() + Duration::from_millis(20));
             return Box::pin(async move {
                 later.await;
-                snapshots.write(meta, capture(&shared)).await
+                let mut capture = state.borrow().capture();
+                snapshots.write(meta, move || capture.next_block()).await
             });
         }
-        self.snapshots.write(meta, capture(&self.shared))
+        let mut capture = self.state.borrow().capture();
+        self.snapshots.write(meta, move || capture.next_block())
     }
 
     fn read_snapshot(
@@ -207,10 +154,13 @@ impl RaftStateMachine for Machine {
         let meta = meta.clone();
         Box::pin(async move {
             let received = self.snapshots.received()?;
-            let loaded = decode(&received.blocks).ok_or(SnapshotError::Damaged)?;
+            let loaded = decode(&received.blocks).ok().ok_or(SnapshotError::Damaged)?;
             self.snapshots.install(&meta).await;
-            self.replace(loaded);
-            self.checkers.loaded(self.node, meta.last.index, &self.shared);
+            self.story.tell(|| {
+                let text = format!("installs the leader's snapshot up to {}", meta.last.index.0);
+                Line::of(self.node, text).about(Subject::Entry(meta.last.index.0))
+            });
+            self.replace(meta.last.index, loaded);
             self.checkers.installed();
             self.inbox.push(Event::Reloaded);
             Ok(())

@@ -11,6 +11,8 @@ use crate::checker::{Home, Told};
 use crate::inbox::{Event, Request};
 use crate::kernel::OUTSIDE;
 use crate::plan::Plan;
+use crate::story::words;
+use crate::subject::name;
 use crate::workload::{Client, Door, Reply, TIMEOUT, Town};
 
 /// Time between two beats.
@@ -75,9 +77,14 @@ impl Client {
 
     /// A request to the registry, and by whom it was carried out.
     async fn ask_registry(&mut self, body: Body) -> Option<(Home, Answer)> {
-        let home = self.home();
+        let (home, node) = (self.home(), self.node);
+        let asked = self.town.kernel.story().words(|| words::request(&body));
         let body = Box::new(body);
         let reply = self.ask(TIMEOUT, |answer| Request::Registry(body, answer)).await;
+        if let Some(asked) = asked.filter(|_| !matches!(reply, Reply::Answer(Ok(_)))) {
+            let (node, why) = (name(node), reply.in_words());
+            self.tell(|| format!("asks {node} in vain: {asked}: {why}"), |line| line);
+        }
         match (reply, home) {
             (Reply::Answer(Ok(answer)), Some(home)) if self.home() == Some(home) => {
                 Some((home, answer))

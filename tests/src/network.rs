@@ -1,5 +1,5 @@
-//! The network between nodes: it delays, loses, doubles and reorders messages, and cuts lines in one
-//! direction or both. Every message that leaves a node passes the checkers first.
+//! The network between nodes: it delays, loses, doubles and reorders messages, and cuts lines in
+//! one direction or both. Every message that leaves a node passes the checkers first.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +16,13 @@ use nacolet_raft::{
 use crate::checker::Checkers;
 use crate::disk::Disk;
 use crate::inbox::Inbox;
+use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::planted::Planted;
-use crate::post::{Journal, Post};
+use crate::post::Post;
+use crate::story::{Line, Story, words};
+use crate::subject::name;
 
 /// A sender gives up on a snapshot chunk after this long.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -190,13 +193,50 @@ impl Network {
         let network = self.clone();
         self.kernel.at(at, move || {
             if network.is_cut(from, to) {
-                return;
+                return network.tell_lost(from, to, &message, "the line is cut");
             }
             if let Some(raft) = network.raft(to) {
                 network.note_matched(from, to, &message);
+                network.tell_heard(from, to, &message);
                 // A full queue loses the message, as a full network would.
                 raft.receive(from, message).ok();
             }
+        });
+    }
+}
+
+/// What the story tells of messages.
+impl Network {
+    /// What happened so far, in words.
+    pub(crate) fn story(&self) -> &Story {
+        self.kernel.story()
+    }
+
+    fn tell_sent(&self, from: NodeId, to: NodeId, message: &Message) {
+        if words::routine(message).is_none() {
+            self.story().send(from, to, || words::message(message));
+        }
+    }
+
+    fn tell_heard(&self, from: NodeId, to: NodeId, message: &Message) {
+        match words::routine(message) {
+            Some(routine) => self.story().count(routine),
+            None => self.story().tell(|| {
+                let (message, from) = (words::message(message), name(from));
+                let stands_still = self.kernel.is_paused_node(to);
+                let verb = if stands_still { "stands still and will hear" } else { "hears" };
+                Line::of(to, format!("{verb} {message} from {from}"))
+            }),
+        }
+    }
+
+    fn tell_lost(&self, from: NodeId, to: NodeId, message: &Message, why: &str) {
+        if words::routine(message).is_some() {
+            return self.story().count("lost heartbeats");
+        }
+        self.story().tell(|| {
+            let (message, from) = (words::message(message), name(from));
+            Line::of(to, format!("does not hear {message} from {from}: {why}"))
         });
     }
 }
@@ -245,28 +285,31 @@ pub struct Plug {
 
 /// The connection of one node to another.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct Link {
     plug: Plug,
     to: NodeId,
 }
 
 impl RaftNetworkFactory for Plug {
-    type Network = Line;
+    type Network = Link;
 
-    fn connect(&mut self, target: NodeId, _address: &str) -> Line {
-        Line { plug: self.clone(), to: target }
+    fn connect(&mut self, target: NodeId, _address: &str) -> Link {
+        Link { plug: self.clone(), to: target }
     }
 }
 
-impl RaftNetwork for Line {
+impl RaftNetwork for Link {
     fn send(&mut self, mut message: Message) -> LocalBoxFuture<'_, Result<(), Unreachable>> {
         let Plug { network, from, disk } = &self.plug;
         network.commit_by_counting(*from, &mut message);
-        disk.with_durable(|log| network.checkers.sent(*from, self.to, &message, log));
+        disk.durable().with(|log| network.checkers.sent(*from, self.to, &message, log));
         let dead = network.is_cut(*from, self.to) || network.raft(self.to).is_none();
         // A dead line is noticed now and then; the message is lost either way.
         let noticed = dead && network.state.borrow_mut().prng.chance(1, 2);
-        if !network.chance(|weather| weather.loss_percent) {
+        network.tell_sent(*from, self.to, &message);
+        if network.chance(|weather| weather.loss_percent) {
+            network.tell_lost(*from, self.to, &message, "it is lost");
+        } else {
             if network.chance(|weather| weather.double_percent) {
                 network.deliver(*from, self.to, message.clone());
             }
@@ -291,6 +334,11 @@ impl RaftNetwork for Line {
                 return Err(Unreachable);
             }
             let raft = network.raft(to).ok_or(Unreachable)?;
+            network.story().tell(|| {
+                let (last, bytes) = (meta.last.index.0, chunk.bytes.len());
+                let what = format!("{bytes} bytes at {offset} of a snapshot up to {last}");
+                Line::of(to, format!("hears {what} from {}", name(from)))
+            });
             let held = async { raft.receive_chunk(from, term, meta, offset, chunk).await.ok() };
             let timeout = async {
                 network.kernel.sleep(CHUNK_TIMEOUT).await;

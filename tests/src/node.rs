@@ -1,5 +1,5 @@
-//! A node of the simulated world: its disk and clocks, which outlive it, and one life of its process:
-//! the real Raft tasks and a core task wired as the node's own.
+//! A node of the simulated world: its disk and clocks, which outlive it, and one life of its
+//! process: the real Raft tasks and a core task wired as the node's own.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -7,22 +7,22 @@ use std::rc::Rc;
 
 use futures_channel::oneshot::Sender;
 use futures_lite::future::{or, pending};
-use nacolet_config::{ListenInput, ListenKey, ListenOutput, Listeners, Store};
+use nacolet_config::{ListenInput, ListenKey, ListenOutput, Listeners};
+use nacolet_machine::{Command, Shared, State, read};
 use nacolet_model::{ConfigKey, Instant, NodeId, Prng, RequestId, ServiceKey};
 use nacolet_raft::{
     ClientWriteError, Config, Fatal, LogIndex, Outcome, Raft, RaftNetworkFactory, StartError, Timer,
 };
-use nacolet_registry::{self as registry, InstanceKey, Registry, RegistrySettings};
+use nacolet_registry::{self as registry, InstanceKey, RegistrySettings};
 
 use crate::checker::Checkers;
 use crate::clock::NodeClock;
 use crate::disk::{Disk, SimLog};
-use crate::inbox::{Event, Inbox, ReadAnswer, Request, WriteAnswer};
-use crate::kernel::{GroupId, Kernel};
-use crate::machine::{Command, Machine, Shared};
+use crate::inbox::{Event, Inbox, ReadAnswer, RegistryReply, Request, WriteAnswer};
+use crate::kernel::{GroupId, Kernel, group_of};
+use crate::machine::Machine;
 use crate::network::Network;
 use crate::planted::Planted;
-use crate::registrar::RegistryReply;
 use crate::snapshots::Snapshots;
 
 /// What outlives a node's process.
@@ -49,6 +49,8 @@ pub struct Life {
     pub raft: Raft<Machine>,
     /// Its state.
     pub shared: Shared,
+    /// Whether reference times have a durable ceiling; nobody is told of one before.
+    pub has_ceiling: Rc<Cell<bool>>,
     /// Where requests go.
     pub inbox: Inbox,
     /// How RaftCore ended, if it has.
@@ -106,20 +108,18 @@ impl Hardware {
             life: distro_life,
             clustered: true,
         };
-        let shared = Shared {
-            configs: Rc::new(RefCell::new(Store::new())),
-            registry: Rc::new(RefCell::new(Registry::new(settings))),
-            has_ceiling: Rc::new(Cell::new(false)),
-        };
+        let shared = Shared::new(settings);
+        let has_ceiling = Rc::new(Cell::new(false));
         let inbox = Inbox::default();
         let machine = Machine {
             node: self.id,
             life: number,
-            shared: shared.clone(),
+            state: Rc::new(RefCell::new(State::new(shared.clone()))),
             snapshots: Snapshots::new(&self.disk),
             inbox: inbox.clone(),
             clock: self.clock.clone(),
             checkers: checkers.clone(),
+            story: kernel.story().clone(),
             planted,
         };
         let timer = match planted {
@@ -128,7 +128,7 @@ impl Hardware {
         };
         let log = SimLog(self.disk.clone());
         let (raft, tasks) = Raft::new(config, log, machine, network, timer)?;
-        let group = GroupId(self.id.0 * 1_000_000 + number);
+        let group = group_of(self.id, number);
         let ended = Rc::new(RefCell::new(None));
         let slot = Rc::clone(&ended);
         let core = tasks.core;
@@ -144,6 +144,7 @@ impl Hardware {
             life: number,
             raft: raft.clone(),
             shared: shared.clone(),
+            has_ceiling: Rc::clone(&has_ceiling),
             inbox: inbox.clone(),
             clock: self.clock.clone(),
             disk: self.disk.clone(),
@@ -163,7 +164,7 @@ impl Hardware {
             stamps: BTreeMap::new(),
         };
         kernel.spawn(group, shell.run());
-        Ok(Life { number, distro_life, group, raft, shared, inbox, ended })
+        Ok(Life { number, distro_life, group, raft, shared, has_ceiling, inbox, ended })
     }
 }
 
@@ -174,6 +175,7 @@ pub(crate) struct Shell {
     life: u64,
     pub(crate) raft: Raft<Machine>,
     pub(crate) shared: Shared,
+    pub(crate) has_ceiling: Rc<Cell<bool>>,
     pub(crate) inbox: Inbox,
     pub(crate) clock: NodeClock,
     pub(crate) disk: Disk,
@@ -224,7 +226,7 @@ impl Shell {
                 self.hand_out();
             }
             Event::RefTimeStored(until) => {
-                self.shared.has_ceiling.set(true);
+                self.has_ceiling.set(true);
                 self.registry(registry::Input::RefTimeReserved { until });
             }
             Event::Members(members) => self.members(members),
@@ -268,7 +270,7 @@ impl Shell {
             return key;
         }
         let ConfigKey { namespace, group, data_id } = &key.key;
-        let store = self.shared.configs.borrow();
+        let store = read(&self.shared.configs);
         let config = store.get(namespace.as_str(), group.as_str(), data_id.as_str());
         ListenKey { md5: config.map(|config| config.md5), key: key.key.clone() }
     }
@@ -279,7 +281,7 @@ impl Shell {
     }
 
     fn read(&self, key: &ConfigKey) -> ReadAnswer {
-        let answer = read(&self.shared, self.life, key);
+        let answer = show(&self.shared, self.life, key);
         self.checkers.shows(self.raft.id(), answer.applied);
         answer
     }
@@ -307,14 +309,14 @@ impl Shell {
             self.planted == Some(Planted::ReadWithoutConfirming) && raft.is_leader();
         self.kernel.spawn(self.group, async move {
             let confirmed = trusts_itself || raft.read_index().await.is_ok();
-            drop(answer.send(confirmed.then(|| read(&shared, life, &key))));
+            drop(answer.send(confirmed.then(|| show(&shared, life, &key))));
         });
     }
 
     fn listen(&mut self, input: ListenInput) {
         let mut answers = Vec::new();
         let now: Instant = self.clock.now();
-        self.listeners.step(now, &self.shared.configs.borrow(), input, &mut answers);
+        self.listeners.step(now, &read(&self.shared.configs), input, &mut answers);
         for output in answers {
             if let ListenOutput::Answer { request, changed } = output
                 && let Some(reply) = self.polls.remove(&request)
@@ -349,8 +351,8 @@ async fn alarm(clock: NodeClock, deadline: Option<Instant>) {
     }
 }
 
-fn read(shared: &Shared, life: u64, key: &ConfigKey) -> ReadAnswer {
-    let store = shared.configs.borrow();
+fn show(shared: &Shared, life: u64, key: &ConfigKey) -> ReadAnswer {
+    let store = read(&shared.configs);
     let ConfigKey { namespace, group, data_id } = key;
     let config = store.get(namespace.as_str(), group.as_str(), data_id.as_str());
     ReadAnswer {

@@ -1,5 +1,5 @@
-//! What one seed does: each draws its whole configuration, so that some runs have no faults, some only
-//! one kind and some all of them, and every bound is small in some of them.
+//! What one seed does: each draws its whole configuration, so that some runs have no faults, some
+//! only one kind and some all of them, and every bound is small in some of them.
 
 use nacolet_model::{Duration, Prng};
 

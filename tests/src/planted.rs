@@ -1,6 +1,6 @@
 //! Bugs that are planted to measure the simulator: each is one that a real system of this kind had.
-//! They sit in the simulated disk, the network and the wiring, so that the product needs no switch for
-//! them.
+//! They sit in the simulated disk, the network and the wiring, so that the product needs no switch
+//! for them.
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

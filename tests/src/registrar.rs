@@ -1,22 +1,21 @@
-//! The part of a simulated node's core task that looks after the registry: requests, the messages of
-//! other registries, the members that Raft agreed on, and the planted bugs of this wiring.
+//! The part of a simulated node's core task that looks after the registry: requests, the messages
+//! of other registries, the members that Raft agreed on, and the planted bugs of this wiring.
 
 use std::collections::BTreeMap;
 
-use futures_channel::oneshot::Sender;
+use nacolet_machine::{Command, Refused, Response, read, write};
 use nacolet_model::{Instant, NodeId, ServiceKey, limits};
 use nacolet_raft::{ClientWriteError, Refusal, Timer};
-use nacolet_registry::message::{Change, Changes, Message, Version};
+use nacolet_registry::message::{InstanceChange, Message, ServiceChanges, WriteVersion};
 use nacolet_registry::{
-    self as registry, Input, Instance, InstanceKey, ListQuery, Output, Service,
+    self as registry, Input, Instance, InstanceKey, InstanceSpec, Life, ListQuery, Output, Service,
 };
 
-use crate::inbox::{Event, ListAnswer, RegistryFailure, Request};
-use crate::machine::{Command, Refused, Response};
+use crate::inbox::{Event, ListAnswer, RegistryFailure, RegistryReply, Request};
 use crate::node::Shell;
 use crate::planted::Planted;
-
-pub(crate) type RegistryReply = Sender<Result<registry::Reply, RegistryFailure>>;
+use crate::story::{Line, words};
+use crate::subject::{Subject, name, names};
 
 impl Shell {
     /// The time by which the registry keeps its deadlines.
@@ -28,13 +27,13 @@ impl Shell {
     }
 
     pub(crate) fn registry_deadline(&self) -> Option<Instant> {
-        self.shared.registry.borrow().next_deadline()
+        read(&self.shared.registry).next_deadline()
     }
 
     /// Whether the registry has everything that a client may expect.
     fn serves_registry(&self) -> bool {
         // Without a ceiling the next life could issue the same reference times again.
-        self.shared.has_ceiling.get() && self.is_member && self.shared.registry.borrow().is_loaded()
+        self.has_ceiling.get() && self.is_member && read(&self.shared.registry).is_loaded()
     }
 
     pub(crate) fn registry_request(&mut self, request: Request) {
@@ -63,7 +62,7 @@ impl Shell {
     }
 
     fn list(&self, key: &ServiceKey) -> ListAnswer {
-        let registry = self.shared.registry.borrow();
+        let registry = read(&self.shared.registry);
         let view = registry.list(&ListQuery {
             namespace: key.namespace.as_str(),
             group: key.group.as_str(),
@@ -77,7 +76,7 @@ impl Shell {
 
     pub(crate) fn registry(&mut self, input: Input) {
         let now = self.registry_clock().now();
-        let mut registry = self.shared.registry.borrow_mut();
+        let mut registry = write(&self.shared.registry);
         registry.step(now, input, &mut self.outputs);
         registry.invariants();
         drop(registry);
@@ -90,6 +89,10 @@ impl Shell {
             return;
         }
         self.is_member = members.contains(&self.raft.id());
+        self.kernel.story().tell(|| {
+            let text = format!("its registry knows the members {}", names(&members));
+            Line::of(self.raft.id(), text)
+        });
         self.registry(Input::Members(members));
     }
 
@@ -97,15 +100,29 @@ impl Shell {
         let Ok(message) = postcard::from_bytes::<Message>(bytes) else {
             return self.checkers.fail("P6", format!("{from} sends what cannot be decoded"));
         };
+        self.tell_heard(from, &message);
         if let Some(message) = self.receive_planted(from, message) {
             self.registry(Input::Peer { from, message });
+        }
+    }
+
+    fn tell_heard(&self, from: NodeId, message: &Message) {
+        let story = self.kernel.story();
+        match words::routine_of_registries(message) {
+            Some(routine) => story.count(routine),
+            None => story.tell(|| {
+                let ports = words::ports_of(message).into_iter().map(Subject::Port);
+                let (message, from) = (words::registry_message(message), name(from));
+                let line = Line::of(self.raft.id(), format!("hears {message} from {from}"));
+                ports.fold(line, Line::about)
+            }),
         }
     }
 
     /// What changed in this turn goes out.
     pub(crate) fn end_turn(&mut self) {
         self.judge_planted();
-        self.shared.registry.borrow_mut().flush(&mut self.outputs);
+        write(&self.shared.registry).flush(&mut self.outputs);
         self.hand_out();
     }
 
@@ -155,7 +172,10 @@ impl Shell {
                 Err(ClientWriteError::Refused(Refusal::NotLeader { leader })) => {
                     Err(RegistryFailure::Log(leader))
                 }
-                Ok(Response::Config(_)) | Err(_) => Err(RegistryFailure::Log(None)),
+                Ok(
+                    Response::Config(_) | Response::Lock(_) | Response::Locked(_) | Response::Auth,
+                )
+                | Err(_) => Err(RegistryFailure::Log(None)),
             }));
         });
     }
@@ -171,9 +191,7 @@ impl Shell {
             (Some(Planted::RestartIsDeath), Message::Ping(ping)) => {
                 let before = self.lives_seen.insert(from, ping.life);
                 if let Some(before) = before.filter(|before| *before != ping.life) {
-                    self.remove_where(|_, instance, _| {
-                        instance.owner().is_some_and(|owner| owner.life() == before)
-                    });
+                    self.end_clients_of(before);
                 }
                 Some(Message::Ping(ping))
             }
@@ -182,22 +200,46 @@ impl Shell {
     }
 
     /// Without tombs, a copy of what is not there is always news.
-    fn forget_tombs(&self, mut all: Vec<Changes>) -> Vec<Changes> {
-        let registry = self.shared.registry.borrow();
-        for Changes { service, changes, .. } in &mut all {
+    fn forget_tombs(&self, mut all: Vec<ServiceChanges>) -> Vec<ServiceChanges> {
+        let registry = read(&self.shared.registry);
+        for ServiceChanges { service, changes, .. } in &mut all {
             let (namespace, group) = (service.namespace.as_str(), service.group.as_str());
             let found = registry.service(namespace, group, service.name.as_str());
             for change in changes {
-                let Change::Up { spec, born, version, .. } = change else { continue };
+                let InstanceChange::Up { spec, born, version, .. } = change else { continue };
                 let known = found
                     .and_then(|found| found.find(&spec.ip, spec.port, Some(spec.cluster.as_str())));
                 if known.is_none() {
-                    let later = Version { counter: version.counter + 50, ..*version };
+                    let later = WriteVersion { counter: version.counter + 50, ..*version };
                     (*born, *version) = (later, later);
                 }
             }
         }
         all
+    }
+
+    /// The connections of this life of a member are taken for connections here, and for closed.
+    fn end_clients_of(&mut self, life: Life) {
+        let registry = read(&self.shared.registry);
+        let mut theirs = Vec::new();
+        for service in registry.all_services() {
+            for instance in service.publications() {
+                let owner = instance.owner().filter(|owner| owner.life() == life);
+                theirs.extend(owner.map(|owner| (owner, service.key().clone(), instance.key())));
+            }
+        }
+        drop(registry);
+        for (client, service, InstanceKey { ip, port, .. }) in theirs {
+            self.kernel.story().tell(|| {
+                let text = format!("takes the connection of {port} for closed (the planted bug)");
+                Line::of(self.raft.id(), text).about(Subject::Port(port))
+            });
+            let (request, at) = (self.fresh_id(), self.clock.wall());
+            let instances = vec![InstanceSpec::new(&ip, port)];
+            let body = registry::Request::Publish { client, service, instances };
+            self.registry(Input::Request { request, at, body });
+            self.registry(Input::ClientGone(client));
+        }
     }
 
     fn judge_planted(&mut self) {
@@ -222,12 +264,12 @@ impl Shell {
     }
 
     fn has_lost_the_others(&self) -> bool {
-        !self.shared.registry.borrow().distro().watchful
+        !read(&self.shared.registry).distro().watchful
     }
 
     /// When this node last heard of the instances that others watch.
     fn stamps_of_others(&self) -> BTreeMap<(ServiceKey, InstanceKey), Instant> {
-        let (registry, now) = (self.shared.registry.borrow(), self.registry_clock().now());
+        let (registry, now) = (read(&self.shared.registry), self.registry_clock().now());
         let me = self.raft.id();
         let others = registry.all_services().filter(|one| registry.responsible(one.key()) != me);
         let stamp = |service: &Service, instance: &Instance| {
@@ -236,7 +278,7 @@ impl Shell {
             ((service.key().clone(), instance.key()), at)
         };
         let stamps = others.flat_map(|service| {
-            let instances = service.instances().iter().filter(|one| one.owner().is_none());
+            let instances = service.publications().iter().filter(|one| one.owner().is_none());
             instances.map(move |instance| stamp(service, instance))
         });
         stamps.collect()
@@ -244,15 +286,19 @@ impl Shell {
 
     fn remove_where(&mut self, meant: impl Fn(&ServiceKey, &Instance, Instant) -> bool) {
         let now = self.registry_clock().now();
-        let registry = self.shared.registry.borrow();
+        let registry = read(&self.shared.registry);
         let mut doomed = Vec::new();
         for service in registry.all_services() {
-            let ephemeral = service.instances().iter().filter(|one| one.ephemeral());
+            let ephemeral = service.publications().iter().filter(|one| one.ephemeral());
             let meant = ephemeral.filter(|instance| meant(service.key(), instance, now));
             doomed.extend(meant.map(|instance| (service.key().clone(), instance.key())));
         }
         drop(registry);
         for (service, InstanceKey { ip, port, cluster }) in doomed {
+            self.kernel.story().tell(|| {
+                let text = format!("takes {port} out (the planted bug)");
+                Line::of(self.raft.id(), text).about(Subject::Port(port))
+            });
             let (request, at, cluster) = (self.fresh_id(), self.clock.wall(), Some(cluster));
             let body =
                 registry::Request::Deregister { service, ip, port, cluster, ephemeral: None };

@@ -10,6 +10,7 @@ use nacolet_raft::{
 };
 
 use crate::disk::Disk;
+use crate::frame::{frame, unframe};
 use crate::kernel::{Kernel, Sleep};
 use crate::planted::Planted;
 
@@ -31,21 +32,11 @@ pub(crate) struct Whole {
     pub(crate) blocks: Vec<Vec<u8>>,
 }
 
-fn frame(block: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(block.len()).unwrap_or(u32::MAX);
-    [&length.to_le_bytes()[..], &crc32fast::hash(block).to_le_bytes(), block].concat()
-}
-
+/// The blocks up to the empty one that ends a file.
 fn frames(mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut blocks = Vec::new();
     loop {
-        let (head, rest) = bytes.split_at_checked(8)?;
-        let length = u32::from_le_bytes(head[..4].try_into().ok()?);
-        let crc = u32::from_le_bytes(head[4..].try_into().ok()?);
-        let (block, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-        if crc32fast::hash(block) != crc {
-            return None;
-        }
+        let (block, rest) = unframe(bytes)?;
         if block.is_empty() {
             return rest.is_empty().then_some(blocks);
         }

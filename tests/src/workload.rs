@@ -8,16 +8,19 @@ use std::rc::Rc;
 use futures_channel::oneshot::{Sender, channel};
 use futures_lite::future::or;
 use nacolet_config::{self as config, ListenKey, Md5, Operator, Publish};
+use nacolet_machine::{Command, Refused, Response};
 use nacolet_model::{
     ConfigKey, DataId, Duration, Group, IdError, Namespace, NodeId, Prng, ServiceKey, ServiceName,
 };
 use nacolet_registry::{InstanceSpec, Life, Request as RegistryRequest};
 
-use crate::checker::linearizable::{Action, End, OPERATIONS_MAX};
+use crate::checker::linearizable::OPERATIONS_MAX;
 use crate::checker::{Checkers, Heard};
 use crate::inbox::{Event, Inbox, ReadAnswer, Request, WriteAnswer};
 use crate::kernel::{Kernel, OUTSIDE};
-use crate::machine::{Command, Refused, Response};
+use crate::operation::{self, Action, End, content_of};
+use crate::story::{Line, Who, words};
+use crate::subject::{Subject, name};
 
 /// A client gives up on an answer after this long.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(4);
@@ -45,6 +48,7 @@ pub(crate) struct Town {
     pub(crate) closing: Cell<bool>,
     pub(crate) last_serial: Cell<u64>,
     pub(crate) last_connection: Cell<u32>,
+    pub(crate) last_client: Cell<u64>,
 }
 
 /// What became of a question.
@@ -56,8 +60,39 @@ pub(crate) enum Reply<T> {
     Lost,
 }
 
+impl<T: std::fmt::Debug> Reply<T> {
+    pub(crate) fn in_words(&self) -> String {
+        match self {
+            Self::Answer(answer) => format!("{answer:?}"),
+            Self::Unreachable => "nobody is there".to_owned(),
+            Self::Lost => "no answer comes".to_owned(),
+        }
+    }
+}
+
+impl Reply<WriteAnswer> {
+    /// Why a write is not known to be done.
+    fn why_not(&self) -> Option<String> {
+        match self {
+            Self::Answer(WriteAnswer::Done(_) | WriteAnswer::Rejected(_)) => None,
+            Self::Answer(WriteAnswer::Refused(Some(leader))) => {
+                Some(format!("refused, {} leads", name(*leader)))
+            }
+            Self::Answer(WriteAnswer::Refused(None)) => {
+                Some("refused, no leader is known".to_owned())
+            }
+            Self::Answer(WriteAnswer::Unknown) => {
+                Some("the leader itself does not know".to_owned())
+            }
+            Self::Unreachable | Self::Lost => Some(self.in_words()),
+        }
+    }
+}
+
 /// One client.
 pub(crate) struct Client {
+    /// Its name in a story.
+    number: u64,
     pub(crate) town: Rc<Town>,
     pub(crate) prng: Prng,
     pub(crate) node: NodeId,
@@ -111,7 +146,30 @@ fn operator(serial: u64) -> Operator {
 impl Client {
     pub(crate) fn new(town: &Rc<Town>, mut prng: Prng) -> Self {
         let node = NodeId(1 + prng.below(5));
-        Self { town: Rc::clone(town), prng, node, last_read: BTreeMap::new() }
+        let number = town.last_client.get() + 1;
+        town.last_client.set(number);
+        Self { number, town: Rc::clone(town), prng, node, last_read: BTreeMap::new() }
+    }
+
+    /// Tells what it does or hears.
+    pub(crate) fn tell(&self, what: impl FnOnce() -> String, about: impl FnOnce(Line) -> Line) {
+        self.town.kernel.story().tell(|| about(Line::of(Who::Client(self.number), what())));
+    }
+
+    /// Tells that it asks for an operation on a key.
+    fn tell_question(&self, action: Action, key: &ConfigKey) {
+        let what = || format!("asks {}: {}", name(self.node), words::action(action, key));
+        self.tell(what, |line| words::of_operation(line, action, key));
+    }
+
+    /// Tells what became of it.
+    fn tell_answer(&self, action: Action, key: &ConfigKey, end: End, why: Option<&str>) {
+        let what = || {
+            let (action, end) = (words::action(action, key), words::end(end));
+            let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+            format!("is answered on \"{action}\": {end}{why}")
+        };
+        self.tell(what, |line| words::of_operation(line, action, key));
     }
 
     pub(crate) async fn pause(&mut self, max: Duration) {
@@ -193,7 +251,7 @@ impl Client {
         let Some(expected) = expected else { return self.read(key).await };
         let new = self.town.serial();
         let Some(mut command) = publish_of(key, new) else { return };
-        command.cas_md5 = Some(Md5::of(&crate::checker::content_of(expected)));
+        command.cas_md5 = Some(Md5::of(&content_of(expected)));
         let action = Action::Cas { expected: Some(expected), new };
         self.write(key, action, new, command.into()).await;
     }
@@ -215,8 +273,10 @@ impl Client {
     ) -> bool {
         let checkers = self.town.checkers.clone();
         let op = checkers.begin(key, action);
+        self.tell_question(action, key);
         let command = Box::new(Command::Config(command));
         let reply = self.ask(TIMEOUT, |answer| Request::Write(command, answer)).await;
+        let why = self.town.kernel.story().words(|| reply.why_not()).flatten();
         let end = match reply {
             Reply::Answer(WriteAnswer::Done(Response::Config(response))) => match response {
                 config::Response::Published { created, .. } => End::Written { created },
@@ -234,6 +294,7 @@ impl Client {
             Reply::Unreachable => End::Void,
             Reply::Answer(_) | Reply::Lost => End::Unknown,
         };
+        self.tell_answer(action, key, end, why.as_deref());
         match end {
             End::Void => checkers.refused(serial),
             End::Unknown => checkers.unknown(),
@@ -264,14 +325,18 @@ impl Client {
         let checkers = self.town.checkers.clone();
         let op = checkers.begin(key, Action::Read);
         let (node, question) = (self.node, key.clone());
+        self.tell_question(Action::Read, key);
         let reply = self.ask(TIMEOUT, |answer| Request::ReadLinear(question, answer)).await;
         let Reply::Answer(Some(answer)) = reply else {
             self.move_on();
+            self.tell_answer(Action::Read, key, End::Void, None);
             checkers.end(&op, End::Void);
             return false;
         };
+        let end = End::Read(serial_of(&answer));
+        self.tell_answer(Action::Read, key, end, None);
         checkers.read(node, key, &answer);
-        checkers.end(&op, End::Read(serial_of(&answer)));
+        checkers.end(&op, end);
         true
     }
 
@@ -285,8 +350,12 @@ impl Client {
             let ip = "10.7.7.7".into();
             RegistryRequest::Deregister { service, ip, port, cluster: None, ephemeral: Some(false) }
         };
+        let node = self.node;
+        let about = |line: Line| line.about(Subject::Port(port));
+        self.tell(|| format!("asks {}: {}", name(node), words::request(&body)), about);
         let body = Box::new(body);
         let reply = self.ask(TIMEOUT, |answer| Request::Registry(body, answer)).await;
+        self.tell(|| format!("is answered on persistent {port}: {}", reply.in_words()), about);
         if let Reply::Answer(Err(_)) = reply {
             self.move_on();
         }
@@ -353,16 +422,16 @@ impl Client {
 }
 
 fn publish_of(key: &ConfigKey, serial: u64) -> Option<Publish> {
-    let content = crate::checker::content_of(serial).into();
+    let content = content_of(serial).into();
     let at = nacolet_model::WallTime(serial);
     Publish::new(key.clone(), content, operator(serial), at).ok()
 }
 
 fn serial_of(answer: &ReadAnswer) -> Option<u64> {
-    answer.content.as_deref().and_then(crate::checker::serial_of)
+    answer.content.as_deref().and_then(operation::serial_of)
 }
 
-/// Starts every client of a plan.
+/// Starts the clients of configs.
 pub(crate) fn start(town: &Rc<Town>, plan: &crate::plan::Plan, prng: &mut Prng) {
     let kernel = &town.kernel;
     for _ in 0..plan.clients {
@@ -371,5 +440,4 @@ pub(crate) fn start(town: &Rc<Town>, plan: &crate::plan::Plan, prng: &mut Prng) 
     for listener in 0..plan.listeners {
         kernel.spawn(OUTSIDE, Client::new(town, prng.fork()).listen(listener));
     }
-    crate::naming::start(town, plan, prng);
 }

@@ -1,5 +1,6 @@
-//! A whole cluster in one thread: machines with disks and clocks, lines between them, clients in front
-//! of them, and the faults of a plan. Two phases: faults on, then everything heals and must converge.
+//! A whole cluster in one thread: machines with disks and clocks, lines between them, clients in
+//! front of them, and the faults of a plan. Two phases: faults on, then everything heals and must
+//! converge.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +12,16 @@ use nacolet_raft::{Config, Membership, Metrics, RoleKind, engine};
 use crate::checker::{Checkers, Final};
 use crate::clock::NodeClock;
 use crate::disk::{Disk, Manners};
-use crate::kernel::{Kernel, OUTSIDE};
+#[cfg(test)]
+use crate::kernel::group_of;
+use crate::kernel::{GroupId, Kernel, OUTSIDE};
+use crate::log::DurableLog;
+use crate::naming;
 use crate::network::{Network, Weather};
 use crate::node::{Birth, Hardware, Life};
 use crate::plan::Plan;
 use crate::planted::Planted;
+use crate::story::{Line, Story, Who};
 use crate::workload::{self, Client, Door, Town};
 
 /// Time to converge once everything has healed.
@@ -53,6 +59,8 @@ pub struct World {
     pub(crate) prng: Prng,
     pub(crate) machines: BTreeMap<NodeId, Machine>,
     pub(crate) disks: Vec<(NodeId, Disk)>,
+    /// What of their logs would survive a power cut.
+    logs: Vec<(NodeId, DurableLog)>,
     look_at: Instant,
     crashes: u64,
 }
@@ -73,7 +81,8 @@ impl World {
     /// The world of a plan, with a bug or without.
     #[must_use]
     pub fn new(plan: Plan, planted: Option<Planted>) -> Self {
-        let (kernel, checkers) = (Kernel::default(), Checkers::default());
+        let kernel = Kernel::default();
+        let checkers = Checkers::new(kernel.story().clone());
         let mut prng = Prng::new(plan.seed);
         let network = Network::new(
             kernel.clone(),
@@ -91,6 +100,7 @@ impl World {
             closing: Cell::new(false),
             last_serial: Cell::new(0),
             last_connection: Cell::new(0),
+            last_client: Cell::new(0),
         });
         let mut machines = BTreeMap::new();
         let mut disks = Vec::new();
@@ -114,6 +124,7 @@ impl World {
             };
             machines.insert(id, machine);
         }
+        let logs = disks.iter().map(|(id, disk)| (*id, disk.durable())).collect();
         let look_at = Instant::ZERO;
         Self {
             plan,
@@ -125,6 +136,7 @@ impl World {
             prng,
             machines,
             disks,
+            logs,
             look_at,
             crashes: 0,
         }
@@ -171,6 +183,36 @@ impl World {
 
     pub(crate) fn micros(&mut self, max: Duration) -> Duration {
         Duration::from_micros(self.prng.below(u64::try_from(max.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// What happened so far, in words, once somebody asked for it with [`Story::record`].
+    #[must_use]
+    pub fn story(&self) -> &Story {
+        self.kernel.story()
+    }
+
+    pub(crate) fn tell(&self, line: impl FnOnce() -> Line) {
+        self.kernel.story().tell(line);
+    }
+
+    /// Tells what happens to a node that runs.
+    fn tell_of_living(&self, id: NodeId, what: impl FnOnce() -> String) {
+        if self.machines.get(&id).is_some_and(|machine| machine.life.is_some()) {
+            self.tell(|| Line::fault(id, what()));
+        }
+    }
+
+    /// Whose task is being polled; after a panic, whose task panicked.
+    pub(crate) fn polled(&self) -> GroupId {
+        self.kernel.polled()
+    }
+
+    /// Makes a node panic, to see what is told of it.
+    #[cfg(test)]
+    pub(crate) fn panics_at(&self, id: NodeId, at: Instant, text: &'static str) {
+        let kernel = self.kernel.clone();
+        let panics = async move { panic!("{text}") };
+        self.kernel.at(at, move || kernel.spawn(group_of(id, 1), panics));
     }
 
     // ---- time ----
@@ -220,9 +262,15 @@ impl World {
 
     /// Looks at every living node.
     pub(crate) fn observe(&mut self) {
+        let story = self.kernel.story();
+        let records = story.records();
         for machine in self.machines.values() {
             let Some(life) = &machine.life else { continue };
-            self.checkers.observed(life.number, &life.raft.metrics(), &self.disks);
+            let metrics = life.raft.metrics();
+            if records {
+                story.watch(|watched| watched.raft(life.number, &metrics));
+            }
+            self.checkers.observed(life.number, &metrics, &self.logs);
             if let Some(ended) = life.ended.borrow().as_ref() {
                 let id = machine.hardware.id;
                 self.checkers.fail("P8", format!("{id} stopped by itself: {ended:?}"));
@@ -241,6 +289,7 @@ impl World {
         self.set_conditions(true);
         let mut prng = self.prng.fork();
         workload::start(&self.town, &self.plan, &mut prng);
+        naming::start(&self.town, &self.plan, &mut prng);
     }
 
     fn set_conditions(&self, rough: bool) {
@@ -278,6 +327,7 @@ impl World {
         let Some(machine) = self.machines.get_mut(&id) else { return };
         machine.lives += 1;
         let (number, hardware) = (machine.lives, machine.hardware.clone());
+        self.tell(|| Line::of(id, format!("starts, life {number}")));
         let birth = Birth {
             number,
             config: self.settings(id, number),
@@ -307,11 +357,14 @@ impl World {
 
     /// The power of a machine goes; it comes back after `down`.
     pub(crate) fn crash(&mut self, id: NodeId, down: Duration) {
+        self.tell_of_living(id, || format!("loses power for {down:?}"));
         self.stop(id, down, Disk::crash);
     }
 
-    /// The process of a machine dies; what it wrote and did not sync is still there when it is back.
+    /// The process of a machine dies; what it wrote and did not sync is still there when it is
+    /// back.
     pub(crate) fn kill(&mut self, id: NodeId, down: Duration) {
+        self.tell_of_living(id, || format!("is killed, and started again after {down:?}"));
         self.stop(id, down, Disk::abandon);
     }
 
@@ -333,6 +386,7 @@ impl World {
     }
 
     pub(crate) fn pause(&mut self, id: NodeId, time: Duration) {
+        self.tell_of_living(id, || format!("stands still for {time:?}"));
         let until = self.kernel.now() + time;
         let Some(machine) = self.machines.get_mut(&id) else { return };
         if let Some(life) = &machine.life {
@@ -347,6 +401,7 @@ impl World {
         machine.resumed = self.kernel.now();
         if let Some(life) = &machine.life {
             self.kernel.resume(life.group);
+            self.tell(|| Line::fault(id, "goes on"));
         }
     }
 
@@ -392,6 +447,9 @@ impl World {
     }
 
     fn heal(&mut self) {
+        self.tell(|| {
+            Line::fault(Who::World, "heals: no more faults, and clients begin nothing new")
+        });
         self.town.closing.set(true);
         self.network.mend();
         self.set_conditions(false);
@@ -432,6 +490,7 @@ impl World {
         let strangers: Vec<NodeId> =
             self.machines.keys().copied().filter(|id| !members.contains(id)).collect();
         for id in strangers {
+            self.tell(|| Line::fault(id, "is no member and is switched off"));
             self.crash(id, Duration::from_secs(1_000_000));
         }
     }

@@ -2,3 +2,4 @@
 
 mod planted;
 mod simulation;
+mod story;

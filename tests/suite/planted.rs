@@ -1,10 +1,11 @@
-//! The simulator finds what it is there to find: each planted bug, within a bounded number of seeds.
+//! The simulator finds what it is there to find: each planted bug, within a bounded number of
+//! seeds.
 
 use nacolet_tests::planted::Planted;
 use nacolet_tests::run::{Options, hunt};
 
-/// The first seed that finds a bug lies no further than this from where the hunt begins. The bound of
-/// the test programme is a thousand; `cargo ci sim --planted` prints the score.
+/// The first seed that finds a bug lies no further than this from where the hunt begins. The bound
+/// of the test programme is a thousand; `cargo ci sim --planted` prints the score.
 const SEEDS_MAX: u64 = 300;
 
 fn is_found(bug: Planted) {

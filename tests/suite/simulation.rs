@@ -1,10 +1,11 @@
-//! Seeds that must keep every promise. `SIM_SEED` and `SIM_SEEDS` choose others; `cargo ci sim` runs
-//! many. A seed that ever failed stays in the list of old ones.
+//! Seeds that must keep every promise. `SIM_SEED` and `SIM_SEEDS` choose others; `cargo ci sim`
+//! runs many. A seed that ever failed stays in the list of old ones.
 
 use nacolet_model::Duration;
 use nacolet_tests::network::Weather;
+use nacolet_tests::options;
 use nacolet_tests::plan::{Faults, Plan};
-use nacolet_tests::run::{Options, Report, replay, run};
+use nacolet_tests::run::{Options, Report, run};
 use nacolet_tests::world::World;
 
 /// Seeds with one node, and seeds with as many as they draw.
@@ -22,7 +23,7 @@ fn sweep(count: u64, voters: Option<u64>) -> Vec<Report> {
     let options = Options { voters, ..Options::default() };
     let reports: Vec<Report> = (first..first + count).map(|seed| run(seed, options)).collect();
     for Report { seed, violation, .. } in &reports {
-        let command = replay(*seed, voters);
+        let command = options::Options { nodes: voters, ..Default::default() }.replay(*seed, None);
         assert_eq!(*violation, None, "seed {seed}; replay with: {command}");
     }
     reports

@@ -8,12 +8,15 @@
 //!    little endian             number of the frame (u64) ‖ everything before)
 //! ```
 
-use hmac::Mac;
+use hmac::{Hmac, Mac};
 use nacolet_model::limits;
 use serde::{Serialize, de::DeserializeOwned};
+use sha2::Sha256;
 
-use crate::handshake::HmacSha256;
 use crate::message::Kind;
+
+/// The keyed check, of frames and of proofs.
+pub(crate) type HmacSha256 = Hmac<Sha256>;
 
 /// Version of the frame format.
 const VERSION: u8 = 1;
@@ -389,7 +392,7 @@ mod tests {
             let expected = bodies.iter().take_while(|_| ends.next().is_some_and(|e| e <= intact));
             let mut opener = Opener::new(key(1));
             let mut found = Vec::new();
-            'link: for bytes in bent.chunks(1 + usize::try_from(prng.below(60)).unwrap()) {
+            'link: for bytes in bent.chunks(1 + prng.index(60)) {
                 feed(&mut opener, bytes);
                 loop {
                     match opener.open() {
@@ -408,7 +411,7 @@ mod tests {
         let mut prng = Prng::new(3);
         for _ in 0..5_000 {
             let mut opener = Opener::new(key(1));
-            let length = usize::try_from(prng.below(80)).unwrap();
+            let length = prng.index(80);
             let mut bytes: Vec<u8> =
                 (0..length).map(|_| u8::try_from(prng.below(256)).unwrap()).collect();
             if prng.chance(3, 4) && bytes.len() > 4 {

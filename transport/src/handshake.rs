@@ -1,7 +1,7 @@
-//! Who speaks, proved with the cluster key before anything is decoded. Both sides draw a fresh nonce and
-//! prove the key over both hellos, so that a recorded handshake is worth nothing; the keys of the
-//! frames are made from the same transcript. The one who calls proves first: a stranger learns no
-//! more than the ids in the answer.
+//! Who speaks, proved with the cluster key before anything is decoded. Both sides draw a fresh
+//! nonce and prove the key over both hellos, so that a recorded handshake is worth nothing; the
+//! keys of the frames are made from the same transcript. The one who calls proves first: a stranger
+//! learns no more than the ids in the answer.
 //!
 //! ```text
 //!  caller                                 called
@@ -15,15 +15,12 @@
 use std::fmt;
 use std::io;
 
-use hmac::{Hmac, Mac};
+use hmac::Mac;
 use nacolet_model::{NodeId, limits};
-use sha2::Sha256;
 use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::frame::{Opener, Sealer};
+use crate::frame::{HmacSha256, Opener, Sealer};
 use crate::message::ClusterId;
-
-pub(crate) type HmacSha256 = Hmac<Sha256>;
 
 /// Version of what is said behind the handshake: messages, calls and how they are meant.
 pub const PROTOCOL_VERSION: u8 = 1;
@@ -52,7 +49,7 @@ pub struct KeyTooShort {
 }
 
 impl ClusterKey {
-    /// Shortest key, bytes (reliability M3).
+    /// Shortest key, bytes (docs/reliability.md, "Must have": M3).
     pub const BYTES_MIN: usize = 32;
 
     /// A key of these bytes, which should come from a source of random numbers.
@@ -95,7 +92,9 @@ pub enum Refusal {
     #[error("it speaks another version of the protocol")]
     Version,
     /// It belongs to another cluster.
-    #[error("it belongs to another cluster")]
+    #[error(
+        "it belongs to another cluster; a node joins that one with an empty data directory only"
+    )]
     Cluster,
     /// Another node than the one that was meant listens there.
     #[error("another node is meant than the one that listens there")]
@@ -129,6 +128,18 @@ pub enum HandshakeError {
     /// Whoever is there does not speak this protocol.
     #[error("that is not a member of any cluster")]
     Stranger,
+    /// An HTTP server is there.
+    #[error(
+        "that is an HTTP port; members are named by their peer ports, 1000 below HTTP if nothing \
+         else was said"
+    )]
+    Http,
+    /// A gRPC server is there.
+    #[error(
+        "that is a gRPC port; members are named by their peer ports, 2000 below gRPC if nothing \
+         else was said"
+    )]
+    Grpc,
     /// The other side does not hold the same cluster key.
     #[error("the peer does not hold the cluster key")]
     Key,
@@ -252,8 +263,7 @@ pub async fn call<S: AsyncRead + AsyncWrite + Unpin>(
     }
     .to_bytes();
     stream.write_all(&hello).await?;
-    let mut bytes = [0; HELLO_BYTES];
-    stream.read_exact(&mut bytes).await?;
+    let bytes = hear_answer(stream).await?;
     let answer = Hello::of(&bytes, true).ok_or(HandshakeError::Stranger)?;
     if let Some(refusal) = Refusal::of(answer.verdict) {
         return Err(HandshakeError::RefusedBy(refusal));
@@ -274,6 +284,32 @@ pub async fn call<S: AsyncRead + AsyncWrite + Unpin>(
         sealer: Sealer::new(frame_key(key.over(CALLER_FRAMES, &hello, &bytes))?),
         opener: Opener::new(frame_key(key.over(CALLED_FRAMES, &hello, &bytes))?),
     })
+}
+
+/// Reads the answer to a hello. Servers of other protocols say less than that: who they are shows
+/// in their first bytes.
+async fn hear_answer<S: AsyncRead + Unpin>(
+    stream: &mut S,
+) -> Result<[u8; HELLO_BYTES], HandshakeError> {
+    const HTTP2_SETTINGS: u8 = 4;
+    const HTTP2_GOAWAY: u8 = 7;
+    let mut bytes = [0; HELLO_BYTES];
+    let mut filled = 0;
+    while filled < HELLO_BYTES {
+        match stream.read(&mut bytes[filled..]).await? {
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            more => filled += more,
+        }
+        if bytes.starts_with(b"HTTP/1") {
+            return Err(HandshakeError::Http);
+        }
+        // The head of an HTTP/2 frame: length, type, flags, and stream 0.
+        let is_frame = filled >= 9 && bytes[0] == 0 && bytes[5..9] == [0; 4];
+        if is_frame && matches!(bytes[3], HTTP2_SETTINGS | HTTP2_GOAWAY) {
+            return Err(HandshakeError::Grpc);
+        }
+    }
+    Ok(bytes)
 }
 
 fn check_answer(answer: &Hello, me: &Identity, target: Option<NodeId>) -> Result<(), Refusal> {

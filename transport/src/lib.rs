@@ -1,7 +1,7 @@
-//! What members say to each other, over TCP: one connection per direction and pair, opened by the one
-//! who has something to say. Messages of Raft and Distro go one way; a call is answered on the connection that
-//! brought it. Nothing is decoded before both sides have proved that they hold the cluster key, and
-//! every frame after that carries a keyed check.
+//! What members say to each other, over TCP: one connection per direction and pair, opened by the
+//! one who has something to say. Messages of Raft and Distro go one way; a call is answered on the
+//! connection that brought it. Nothing is decoded before both sides have proved that they hold the
+//! cluster key, and every frame after that carries a keyed check.
 //!
 //! ```text
 //!  RaftNetwork ─┐ raft                                              raft ─► Handler::raft
@@ -10,26 +10,31 @@
 //!  chunks ──────┘ bulk          ◄──────────── replies ──────────────┘
 //! ```
 //!
-//! Nothing is spawned: [`Runner::run`] is one future that drives every link. A node that has no peers
-//! needs none of this and opens no port.
+//! Nothing is spawned: [`Runner::run`] is one future that drives every link. A node that has no
+//! peers needs none of this and opens no port.
 //!
 //! Reading order: [`message`] (what is said), [`frame`] (bytes on the wire), [`handshake`] (who
-//! speaks), [`peer`] (outgoing links), [`listen`] (incoming links), `lobby` (those who knock), [`transport`] (all together), [`relay`] (what an application asks).
+//! speaks), [`peer`] (what waits for one peer), `shared` (what all links share), `link` (outgoing
+//! links), `lobby` (those who knock), [`listen`] (incoming links), [`transport`] (all together),
+//! [`relay`] (what an application asks).
 
 pub mod frame;
 pub mod handshake;
+mod link;
 pub mod listen;
 mod lobby;
 pub mod message;
 pub mod peer;
 pub mod relay;
+mod shared;
 mod socket;
 pub mod transport;
 
 pub use frame::FrameError;
 pub use handshake::{ClusterKey, HandshakeError, KeyTooShort, Refusal};
-pub use listen::{Handler, LocalFuture};
+pub use listen::Handler;
 pub use message::{Call, Chunk, ClusterId, FollowerState, Progress, Reply, StateDigest};
 pub use peer::{CallError, PeerNetwork};
 pub use relay::{Relay, RelayError, SmolTimer};
-pub use transport::{Counters, Networks, Patience, Runner, Settings, Transport, Unreachable};
+pub use shared::{Counters, LinkSettings, LocalFuture, Patience, Unreachable};
+pub use transport::{Networks, Runner, Transport};

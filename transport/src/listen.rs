@@ -2,7 +2,6 @@
 //! answers to calls go back on the link that brought them.
 
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
@@ -19,18 +18,16 @@ use crate::frame::{FrameError, Opener, Sealer};
 use crate::handshake::{self, HandshakeError, Session};
 use crate::lobby::Visitor;
 use crate::message::{Call, Introduction, Kind, Reply};
+use crate::shared::{LinkTable, LocalFuture};
 use crate::socket;
-use crate::transport::Shared;
-
-/// A future that stays on its thread and borrows nothing.
-pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// What the node does with what arrives.
 pub trait Handler {
     /// A message of Raft from an authenticated member; it may be dropped.
     fn raft(&self, from: NodeId, message: Message);
 
-    /// A message of Distro from an authenticated member, and its size on the wire; it may be dropped.
+    /// A message of Distro from an authenticated member, and its size on the wire; it may be
+    /// dropped.
     fn distro(&self, from: NodeId, message: registry::Message, bytes: usize);
 
     /// A call from an authenticated node. A `guest` belongs to no cluster yet.
@@ -39,7 +36,7 @@ pub trait Handler {
 
 /// Serves one connection, accepted from this address, to its end.
 pub(crate) async fn serve(
-    shared: Rc<Shared>,
+    shared: Rc<LinkTable>,
     mut stream: TcpStream,
     from: IpAddr,
     handler: Rc<dyn Handler>,
@@ -52,7 +49,7 @@ pub(crate) async fn serve(
     };
     let session = match future::or(met, sent_away).await {
         Some(Ok(session)) => session,
-        Some(Err(error)) => return shared.refused(&error),
+        Some(Err(error)) => return shared.refused(from, &error),
         None => return shared.refused_full(),
     };
     drop(visitor);
@@ -63,7 +60,7 @@ pub(crate) async fn serve(
     };
     shared.heard_from(session.node);
     let node = session.node;
-    let link = Incoming {
+    let link = IncomingLink {
         node,
         guest: session.cluster.is_none(),
         shared: Rc::clone(&shared),
@@ -78,7 +75,7 @@ pub(crate) async fn serve(
 
 /// Finds out who called. Whoever has something to prove speaks first.
 async fn meet(
-    shared: &Shared,
+    shared: &LinkTable,
     stream: &mut TcpStream,
     visitor: &Visitor,
 ) -> Result<Session, HandshakeError> {
@@ -97,23 +94,23 @@ async fn meet(
     socket::within(patience, met).await.unwrap_or(Err(HandshakeError::Timeout))
 }
 
-struct Incoming {
+struct IncomingLink {
     node: NodeId,
     guest: bool,
-    shared: Rc<Shared>,
+    shared: Rc<LinkTable>,
     handler: Rc<dyn Handler>,
     calls: FuturesUnordered<LocalFuture<(u64, Reply)>>,
 }
 
 /// What woke an incoming link.
-enum Event {
+enum IncomingEvent {
     Read(std::io::Result<usize>),
     Answered(u64, Reply),
     /// The same node has a newer link.
     Replaced,
 }
 
-impl Incoming {
+impl IncomingLink {
     async fn run(
         mut self,
         mut stream: TcpStream,
@@ -125,12 +122,14 @@ impl Incoming {
         let mut out = Vec::new();
         loop {
             match self.next(&mut stream, &mut opener, replaced.as_ref()).await {
-                Event::Read(Ok(0) | Err(_)) | Event::Replaced => return Ok(()),
-                Event::Read(Ok(bytes)) => {
+                IncomingEvent::Read(Ok(0) | Err(_)) | IncomingEvent::Replaced => return Ok(()),
+                IncomingEvent::Read(Ok(bytes)) => {
                     opener.filled(bytes);
                     self.take(&mut opener)?;
                 }
-                Event::Answered(number, reply) => seal(&mut sealer, number, reply, &mut out)?,
+                IncomingEvent::Answered(number, reply) => {
+                    seal(&mut sealer, number, reply, &mut out)?
+                }
             }
             while let Some(Some((number, reply))) = self.calls.next().now_or_never() {
                 seal(&mut sealer, number, reply, &mut out)?;
@@ -149,12 +148,12 @@ impl Incoming {
         stream: &mut TcpStream,
         opener: &mut Opener,
         replaced: Option<&Receiver<()>>,
-    ) -> Event {
-        let reads = async { Event::Read(stream.read(opener.space()).await) };
+    ) -> IncomingEvent {
+        let reads = async { IncomingEvent::Read(stream.read(opener.space()).await) };
         let calls = &mut self.calls;
         let answers = async {
             match calls.next().await {
-                Some((number, reply)) => Event::Answered(number, reply),
+                Some((number, reply)) => IncomingEvent::Answered(number, reply),
                 None => future::pending().await,
             }
         };
@@ -164,7 +163,7 @@ impl Incoming {
                 Some(replaced) => drop(replaced.recv().await),
                 None => future::pending().await,
             }
-            Event::Replaced
+            IncomingEvent::Replaced
         };
         future::or(answers, future::or(reads, replaced)).await
     }
@@ -200,7 +199,7 @@ impl Incoming {
     fn call(&self, number: u64, call: Call) {
         let reply: LocalFuture<Reply> = if self.calls.len() >= limits::PEER_CALLS_MAX {
             Box::pin(future::ready(Reply::Busy))
-        } else if self.guest && !matches!(call, Call::Join { .. }) {
+        } else if self.guest && !matches!(call, Call::Join { .. } | Call::Found { .. }) {
             Box::pin(future::ready(Reply::Refused("guests may only ask to join".to_owned())))
         } else {
             self.handler.call(self.node, self.guest, call)

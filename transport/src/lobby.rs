@@ -1,7 +1,8 @@
-//! Those who knock and have not proved yet that they hold the cluster key. Each waits in a room: one for
-//! every address of a known peer, and one for all strangers, so that strangers never take a place of a
-//! member. A room that is full lets the newcomer in and sends somebody else away: members speak first
-//! and at once, so it is the oldest of those who have said nothing, or else the oldest of all.
+//! Those who knock and have not proved yet that they hold the cluster key. Each waits in a room:
+//! one for every address of a known peer, and one for all strangers, so that strangers never take a
+//! place of a member. A room that is full lets the newcomer in and sends somebody else away:
+//! members speak first and at once, so it is the oldest of those who have said nothing, or else the
+//! oldest of all.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};

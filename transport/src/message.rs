@@ -93,6 +93,23 @@ pub enum Call {
     Progress,
     /// The digest of the state after this entry: [`Reply::StateDigest`].
     StateDigest(LogIndex),
+    /// How many gRPC connections there are: [`Reply::Connections`].
+    Connections,
+    /// Keep so many gRPC connections and send the rest to this member: [`Reply::Done`].
+    Shift {
+        /// How many stay.
+        keep: u64,
+        /// Where the rest goes.
+        target: NodeId,
+    },
+    /// Let the caller found a cluster of these nodes, which all are new: [`Reply::Done`]. A guest
+    /// asks guests.
+    Found {
+        /// All of them.
+        nodes: Vec<NodeId>,
+    },
+    /// Who is connected, subscribes or listens, opaque here: [`Reply::Found`].
+    Who(#[serde(with = "byte_string")] Vec<u8>),
 }
 
 /// Answer to a [`Call`].
@@ -131,6 +148,10 @@ pub enum Reply {
     Unknown,
     /// None: not that far yet, or no longer known.
     StateDigest(Option<StateDigest>),
+    /// So many gRPC connections.
+    Connections(u64),
+    /// Who was found, opaque here and bounded.
+    Found(#[serde(with = "byte_string")] Vec<u8>),
 }
 
 /// What a member has applied, in short: members with different ones have gone apart.
@@ -241,6 +262,10 @@ mod tests {
         check(&Call::Transfer(Some(NodeId(4))), &[7, 1, 4]);
         check(&Call::Progress, &[8]);
         check(&Call::StateDigest(LogIndex(300)), &[9, 172, 2]);
+        check(&Call::Connections, &[10]);
+        check(&Call::Shift { keep: 300, target: NodeId(4) }, &[11, 172, 2, 4]);
+        check(&Call::Found { nodes: vec![NodeId(4), NodeId(300)] }, &[12, 2, 4, 172, 2]);
+        check(&Call::Who(vec![1, 200]), &[13, 2, 1, 200]);
     }
 
     #[test]
@@ -262,6 +287,8 @@ mod tests {
         check(&Reply::StateDigest(None), &[11, 0]);
         let digest = StateDigest { configs: 300, services: 1, locks: 2, users: 3 };
         check(&Reply::StateDigest(Some(digest)), &[11, 1, 172, 2, 1, 2, 3]);
+        check(&Reply::Connections(300), &[12, 172, 2]);
+        check(&Reply::Found(vec![1, 200]), &[13, 2, 1, 200]);
         check(&Introduction { address: "c".into() }, &[1, b'c']);
     }
 
@@ -275,7 +302,7 @@ mod tests {
         }
         let mut prng = Prng::new(11);
         for _ in 0..20_000 {
-            let length = usize::try_from(prng.below(48)).unwrap();
+            let length = prng.index(48);
             let bytes: Vec<u8> =
                 (0..length).map(|_| u8::try_from(prng.below(256)).unwrap()).collect();
             survive::<(u64, Call)>(&bytes);

@@ -1,7 +1,7 @@
-//! A Raft node and its links as one thing that applications use: whatever is asked of it goes to the
-//! leader of the group, here or over TCP, and is asked again while there is none. It answers the same
-//! questions of other members. For applications that need no more; the Nacos node, which lets members
-//! join by themselves, has its own handler.
+//! A Raft node and its links as one thing that applications use: whatever is asked of it goes to
+//! the leader of the group, here or over TCP, and is asked again while there is none. It answers
+//! the same questions of other members. For applications that need no more; the Nacos node, which
+//! lets members join by themselves, has its own handler.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -15,9 +15,10 @@ use nacolet_raft::{
 use nacolet_registry as registry;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::listen::{Handler, LocalFuture};
+use crate::listen::Handler;
 use crate::message::{Call, Chunk, Reply};
 use crate::peer::CallError;
+use crate::shared::LocalFuture;
 use crate::socket;
 use crate::transport::Transport;
 
@@ -67,8 +68,8 @@ where
     S::Response: Serialize + DeserializeOwned,
     S::Error: Serialize + DeserializeOwned,
 {
-    /// Asks through `raft` and `transport`, whose addresses are host and port. A request looks for a
-    /// leader for `patience`: some election timeouts.
+    /// Asks through `raft` and `transport`, whose addresses are host and port. A request looks for
+    /// a leader for `patience`: some election timeouts.
     #[must_use]
     pub fn new(raft: Raft<S>, transport: Transport, patience: Duration) -> Self {
         Self { raft, transport, patience }
@@ -114,8 +115,8 @@ where
         socket::within(self.patience, applied).await.unwrap_or(Err(RelayError::Unavailable))
     }
 
-    /// Changes the membership and resolves when the change is over. What is refused for now, such as
-    /// promoting a learner that has not caught up, is asked again.
+    /// Changes the membership and resolves when the change is over. What is refused for now, such
+    /// as promoting a learner that has not caught up, is asked again.
     ///
     /// # Errors
     /// See [`RelayError`].
@@ -151,7 +152,9 @@ where
                 | Reply::Joined(_)
                 | Reply::Leader(_)
                 | Reply::Progress(_)
-                | Reply::StateDigest(_)) => return Ok(reply),
+                | Reply::StateDigest(_)
+                | Reply::Connections(_)
+                | Reply::Found(_)) => return Ok(reply),
             }
         }
     }
@@ -187,7 +190,11 @@ where
             | Call::Announce { .. }
             | Call::Promote
             | Call::Progress
-            | Call::StateDigest(_) => Reply::Refused("this is not asked in this group".to_owned()),
+            | Call::StateDigest(_)
+            | Call::Connections
+            | Call::Shift { .. }
+            | Call::Found { .. }
+            | Call::Who(_) => Reply::Refused("this is not asked in this group".to_owned()),
         }
     }
 
@@ -236,7 +243,8 @@ where
     }
 }
 
-/// Whether nothing was done, so that it may be asked again. A read does nothing, whatever became of it.
+/// Whether nothing was done, so that it may be asked again. A read does nothing, whatever became of
+/// it.
 fn may_repeat(call: &Call, reply: &Reply) -> bool {
     let has_effect = *call != Call::ReadIndex;
     matches!(reply, Reply::Busy | Reply::NotLeader { .. })
@@ -283,7 +291,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::{ClusterKey, Patience, Settings};
+    use crate::{ClusterKey, LinkSettings, Patience};
 
     #[derive(Serialize, Deserialize)]
     struct Echo;
@@ -301,7 +309,7 @@ mod tests {
     #[test]
     fn a_command_that_goes_on_behind_its_end_is_not_proposed() {
         let node = NodeId(1);
-        let (transport, _links) = Transport::new(Settings {
+        let (transport, _links) = Transport::new(LinkSettings {
             node,
             key: ClusterKey::new(&[1; 32]).unwrap(),
             cluster: None,

@@ -1,5 +1,5 @@
-//! What both ends ask of their sockets: no delay, a send timeout in the kernel, probes for a peer that
-//! vanished while nothing was said; and writing with a deadline.
+//! What both ends ask of their sockets: no delay, a send timeout in the kernel, probes for a peer
+//! that vanished while nothing was said; and writing with a deadline.
 
 use std::io;
 use std::time::Duration;

@@ -1,6 +1,7 @@
-//! Passwords: hashed with bcrypt, one at a time, with a short queue, so that nobody can keep the machine
-//! busy with them; wrong ones are counted for a while (reliability M5). Whoever sends name and password
-//! with every call, as the Node SDK does, is recognised after the first time without another hash.
+//! Passwords: hashed with bcrypt, one at a time, with a short queue, so that nobody can keep the
+//! machine busy with them; wrong ones are counted for a while (docs/reliability.md, "Must have":
+//! M5). Whoever sends name and password with every call, as the Node SDK does, is recognised after
+//! the first time without another hash.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -12,10 +13,10 @@ use nacolet_auth::User;
 use nacolet_model::{Duration, Instant, limits};
 use sha2::Sha256;
 
-use super::{BAD_PASSWORD, Denied};
+use crate::access::denied::{BAD_PASSWORD, Denied};
 
-/// What an unknown user is compared with, which takes as long as with a known one. The hash of nothing
-/// that anybody knows: its last part is made up.
+/// What an unknown user is compared with, which takes as long as with a known one. The hash of
+/// nothing that anybody knows: its last part is made up.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuJ3YKq3yP1ZMWUZnlmWpZZpZZZpZZpZe";
 
 /// Why a password is not taken.
@@ -31,6 +32,9 @@ pub enum PasswordError {
     /// The system has no random numbers.
     #[error("the password cannot be hashed")]
     Hash,
+    /// The system has no random numbers to make one of.
+    #[error("the system has no random numbers")]
+    Random,
 }
 
 /// The hash of a new password. Takes long on purpose.
@@ -46,6 +50,21 @@ pub fn hash(password: &str) -> Result<Box<str>, PasswordError> {
     let parts = bcrypt::hash_with_salt(password, limits::PASSWORD_COST, salt);
     let parts = parts.ok().ok_or(PasswordError::Hash)?;
     Ok(parts.format_for_version(bcrypt::Version::TwoB).into())
+}
+
+/// Letters and digits of a random password: no two look alike.
+const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// Of five bits each.
+const LETTERS_COUNT: usize = 26;
+
+/// 130 random bits that can be read out.
+///
+/// # Errors
+/// The system has no random numbers.
+pub fn random_password() -> Result<String, PasswordError> {
+    let mut bytes = [0; LETTERS_COUNT];
+    getrandom::fill(&mut bytes).ok().ok_or(PasswordError::Random)?;
+    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
 }
 
 /// Looks at passwords.
@@ -224,8 +243,8 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Where tries come from: an address, or of IPv6 the network of it, in which anybody has as many addresses
-/// as he likes.
+/// Where tries come from: an address, or of IPv6 the network of it, in which anybody has as many
+/// addresses as he likes.
 fn source(ip: &str) -> Box<str> {
     match ip.parse::<Ipv6Addr>() {
         Ok(ip) => {
@@ -336,6 +355,14 @@ mod tests {
         assert!(hash(&long).is_ok());
         assert_eq!(hash(&(long + "p")), Err(PasswordError::Length));
         assert_eq!(hash("short"), Err(PasswordError::Length));
+    }
+
+    #[test]
+    fn a_random_password_is_one_that_is_taken_and_no_two_are_alike() {
+        let (first, second) = (random_password(), random_password());
+        let (first, second) = (first.expect("random"), second.expect("random"));
+        assert!(first != second && hash(&first).is_ok());
+        assert!(first.bytes().all(|byte| LETTERS.contains(&byte)), "{first}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Tokens as Nacos makes them, JWT with HMAC-SHA-256. There is one algorithm: the header is compared and
-//! never read, so no other can be asked for, `none` included. Clients do not look inside.
+//! Tokens as Nacos makes them, JWT with HMAC-SHA-256. There is one algorithm: the header is
+//! compared and never read, so no other can be asked for, `none` included. Clients do not look
+//! inside.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,6 +9,9 @@ use nacolet_auth::Key;
 use nacolet_model::{Instant, WallTime, limits};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+
+use crate::access::password::PasswordError;
+use crate::http::json::object;
 
 /// `{"alg":"HS256","typ":"JWT"}`
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
@@ -24,6 +28,13 @@ pub(super) struct Claims {
     pub(super) exp: u64,
     /// Which password it was made with: `User::since`.
     pub(super) pwd: u64,
+}
+
+/// A new key, for the first user.
+pub(crate) fn random_key() -> Result<Key, PasswordError> {
+    let mut key = Key::default();
+    getrandom::fill(&mut key).ok().ok_or(PasswordError::Random)?;
+    Ok(key)
 }
 
 /// Signs claims; always there.
@@ -44,7 +55,7 @@ pub(super) fn read(key: &Key, token: &str) -> Option<Claims> {
     let claims = signed.strip_prefix(HEADER)?.strip_prefix('.')?;
     let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
     mac(key, signed)?.verify_slice(&signature).ok()?;
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+    object(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
 }
 
 fn mac(key: &Key, signed: &str) -> Option<Hmac<Sha256>> {
@@ -54,9 +65,9 @@ fn mac(key: &Key, signed: &str) -> Option<Hmac<Sha256>> {
     Some(mac)
 }
 
-/// The time of tokens. A board without a clock starts in 1970 and jumps when it hears what time it is:
-/// tokens made before live on by the time since the start, those made after by the wall clock. A wall
-/// clock that is set back revives nothing.
+/// The time of tokens. A board without a clock starts in 1970 and jumps when it hears what time it
+/// is: tokens made before live on by the time since the start, those made after by the wall clock.
+/// A wall clock that is set back revives nothing.
 #[derive(Debug)]
 pub(super) struct Clock {
     mono: Instant,
@@ -69,7 +80,8 @@ impl Clock {
         Self { mono, wall }
     }
 
-    /// Seconds since 1970 by the time since the start, and by the wall clock unless it was set back.
+    /// Seconds since 1970 by the time since the start, and by the wall clock unless it was set
+    /// back.
     fn seconds(&self, (mono, wall): (Instant, WallTime)) -> (u64, u64) {
         let since = u64::try_from(mono.saturating_since(self.mono).as_millis());
         let steady = self.wall.as_millis().saturating_add(since.unwrap_or(u64::MAX));
@@ -118,7 +130,7 @@ mod tests {
         assert!(token.starts_with("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."));
     }
 
-    /// With keys and algorithms of an attacker's choice (reliability M4, B6).
+    /// With keys and algorithms of an attacker's choice (docs/reliability.md, "Must have": M4).
     #[test]
     fn only_tokens_that_we_signed_are_read() {
         let token = make(&KEY, "nacos", 9, 1_000).expect("made");

@@ -10,38 +10,44 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::{Request, Response, StatusCode, Version};
 use nacolet_model::limits;
 
-use super::Zone;
-use super::watch::Watch;
-use crate::call::{Answer, Call};
-use crate::params::Fields;
-use crate::pieces::Pieces;
-use crate::places::Place;
-use crate::pool::{Held, Hold, Pool, Short};
-use crate::server::State;
-use crate::status::spring_error;
+use crate::bounds::places::Place;
+use crate::bounds::pool::{Held, Hold, Pool, Short};
+use crate::connection::watch::ConnectionWatch;
+use crate::connection::zone::HttpZone;
+use crate::http::answer::HttpAnswer;
+use crate::http::call::Call;
+use crate::http::failure::spring_error;
+use crate::http::params::{Fields, Form};
+use crate::http::pieces::Pieces;
+use crate::http::room::Room;
+use crate::route::spelling::settled;
+use crate::state::State;
 
-/// Serves one request. Never fails: a refusal is an answer too.
+/// Serves one request: `serve` gets it as it was read. Never fails: a refusal is an answer too.
 pub(super) async fn exchange(
-    zone: Rc<Zone>,
-    watch: Rc<Watch>,
-    ip: Arc<str>,
+    zone: Rc<HttpZone>,
+    watch: Rc<ConnectionWatch>,
+    (ip, is_same_address): (Arc<str>, bool),
     request: Request<Incoming>,
+    serve: impl AsyncFnOnce(&HttpZone, &ConnectionWatch, Call) -> (HttpAnswer, Option<Held>),
 ) -> Result<Response<Outgoing>, Infallible> {
-    let state = &zone.server.state;
+    let state = &zone.state;
     let mut held = state.hold_body(watch.place());
     let mut is_last = watch.is_stopping();
-    let is_hosted = request.version() != Version::HTTP_11 || hosts(request.headers()) == 1;
+    let is_hosted = is_hosted(&request);
     let (parts, incoming) = request.into_parts();
     let mut call = Call {
         method: parts.method,
-        uri: parts.uri,
+        uri: settled(parts.uri),
         headers: parts.headers,
         ip,
+        is_same_address,
         body: Bytes::new(),
+        room: Room::new(&state.pool, watch.place()),
     };
     // Bytes of the body that came with the head are counted as such from here on.
     let _head = watch.take_head().filter(|_| head_bytes(&call) > limits::FREE_HEAD_BYTES);
@@ -49,7 +55,7 @@ pub(super) async fn exchange(
         watch.place().logged_in();
     }
     let refused = if !is_hosted {
-        Some((StatusCode::BAD_REQUEST, "HTTP/1.1 wants one Host header"))
+        Some((StatusCode::BAD_REQUEST, "a request has one Host header"))
     } else if incoming.is_end_stream() {
         None
     } else {
@@ -59,7 +65,7 @@ pub(super) async fn exchange(
         if is_last && has_length_too(&zone, &watch) {
             Some((StatusCode::BAD_REQUEST, "both Content-Length and Transfer-Encoding"))
         } else {
-            let bytes_max = zone.server.body_bytes_max(&call);
+            let bytes_max = zone.router.body_bytes_max(&call);
             watch.body(zone.now());
             match read(incoming, bytes_max, &watch, &mut held).await {
                 Ok(body) => {
@@ -71,7 +77,7 @@ pub(super) async fn exchange(
         }
     };
     watch.working();
-    let answer = match refused {
+    let (answer, pinned) = match refused {
         None => serve(&zone, &watch, call).await,
         Some(refusal) => {
             is_last = true;
@@ -83,28 +89,39 @@ pub(super) async fn exchange(
                     &call.ip,
                 );
             }
-            refuse(&zone, refusal, call.path())
+            (refuse(&zone, refusal, call.path()), None)
         }
     };
     watch.idle(zone.now(), state.settings.idle_timeout);
-    let held = answer.rest.is_some().then(|| Room(Arc::clone(&state.pool), watch.place().clone()));
-    Ok(respond(answer, is_last, held))
+    let room =
+        || Sending { pool: Arc::clone(&state.pool), place: watch.place().clone(), _pinned: pinned };
+    let room = answer.rest.is_some().then(room);
+    Ok(respond(answer, is_last, room))
 }
 
-/// Makes the call. Its answer counts until the client has taken it.
-async fn serve(zone: &Zone, watch: &Watch, call: Call) -> Answer {
+/// Makes the call. Its answer counts until the client has taken it, and so does what lives as long.
+pub(super) async fn serve(
+    zone: &HttpZone,
+    watch: &ConnectionWatch,
+    call: Call,
+) -> (HttpAnswer, Option<Held>) {
     let path = call.uri.clone();
-    let mut answer = zone.server.call(call).await;
-    if answer.body.len() < limits::COUNTED_ANSWER_BYTES_MIN {
-        return answer;
+    let mut answer = zone.router.call(call).await;
+    let hold = |bytes: usize| {
+        let mut held = zone.state.pool.hold(watch.place(), Hold::Answer);
+        held.grow(bytes).map(|()| held)
+    };
+    let counted = |bytes: usize| {
+        if bytes < limits::COUNTED_ANSWER_BYTES_MIN { Ok(None) } else { hold(bytes).map(Some) }
+    };
+    let (Ok(held), Ok(pinned)) = (counted(answer.body.len()), counted(answer.pinned)) else {
+        return (refuse(zone, TOO_MUCH, path.path()), None);
+    };
+    if let Some(held) = held {
+        let body = std::mem::take(&mut answer.body);
+        answer.body = Bytes::from_owner(Counted { body, _held: held });
     }
-    let mut held = zone.server.state.pool.hold(watch.place(), Hold::Answer);
-    if held.grow(answer.body.len()).is_err() {
-        return refuse(zone, TOO_MUCH, path.path());
-    }
-    let body = std::mem::take(&mut answer.body);
-    answer.body = Bytes::from_owner(Counted { body, _held: held });
-    answer
+    (answer, pinned)
 }
 
 /// The bytes of an answer, counted until the last of them is with the kernel.
@@ -119,8 +136,8 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-fn refuse(zone: &Zone, (status, message): Refusal, path: &str) -> Answer {
-    let mut answer = spring_error(status, message, path, zone.server.state.now().1);
+fn refuse(zone: &HttpZone, (status, message): StatusAndWords, path: &str) -> HttpAnswer {
+    let mut answer = spring_error(status, message, path, zone.state.now().1);
     answer.guard();
     if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.header_static(RETRY_AFTER, "1")
@@ -129,8 +146,12 @@ fn refuse(zone: &Zone, (status, message): Refusal, path: &str) -> Answer {
     }
 }
 
-fn hosts(headers: &HeaderMap) -> usize {
-    headers.get_all(HOST).iter().count()
+/// Whether there is one Host. HTTP/1.0 knows none, and has no more than one (RFC 9112 §3.2).
+fn is_hosted(request: &Request<Incoming>) -> bool {
+    match request.headers().get_all(HOST).iter().count() {
+        0 => request.version() == Version::HTTP_10,
+        hosts => hosts == 1,
+    }
 }
 
 /// Bytes of the head of a call, about.
@@ -139,21 +160,21 @@ fn head_bytes(call: &Call) -> usize {
     lines.sum::<usize>() + call.uri.query().map_or(0, str::len) + call.path().len()
 }
 
-/// Whether the head has a valid token, in a header or in the query: a token in the body is looked at too late
-/// to say how large that body may be.
+/// Whether the head has a valid token, in a header or in the query: a token in the body is looked
+/// at too late to say how large that body may be.
 fn shows_token(state: &State, call: &Call) -> bool {
-    let fields = Fields::of(&call.uri, &[]).unwrap_or_default();
+    let fields = Fields::of(&call.uri, &Form::None).unwrap_or_default();
     state.access.shown(state.now(), &call.headers, &fields).is_some()
 }
 
-type Refusal = (StatusCode, &'static str);
+type StatusAndWords = (StatusCode, &'static str);
 
-const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
-const BROKEN: Refusal = (StatusCode::BAD_REQUEST, "the body is broken");
-const TOO_SLOW: Refusal = (StatusCode::REQUEST_TIMEOUT, "the body is too slow");
-const TOO_MUCH: Refusal =
+const TOO_LARGE: StatusAndWords = (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+const BROKEN: StatusAndWords = (StatusCode::BAD_REQUEST, "the body is broken");
+const TOO_SLOW: StatusAndWords = (StatusCode::REQUEST_TIMEOUT, "the body is too slow");
+const TOO_MUCH: StatusAndWords =
     (StatusCode::SERVICE_UNAVAILABLE, "too many bytes wait for clients, or come from them");
-const NO_TOKEN: Refusal = (
+const NO_TOKEN: StatusAndWords = (
     StatusCode::FORBIDDEN,
     "a body of more than 1 MiB needs its token in a header or in the query",
 );
@@ -162,9 +183,9 @@ const NO_TOKEN: Refusal = (
 async fn read(
     mut incoming: Incoming,
     bytes_max: usize,
-    watch: &Watch,
+    watch: &ConnectionWatch,
     held: &mut Held,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, StatusAndWords> {
     let announced = incoming.size_hint().exact();
     let announced = announced.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     let longest = announced.unwrap_or(bytes_max);
@@ -233,7 +254,7 @@ fn append(body: &mut Vec<u8>, bytes: &[u8], longest: usize) {
 
 /// Whether the head with `Transfer-Encoding` also had `Content-Length`. hyper drops the latter, but
 /// it parses a head in the same turn in which its last bytes were read, so they are still there.
-fn has_length_too(zone: &Zone, watch: &Watch) -> bool {
+fn has_length_too(zone: &HttpZone, watch: &ConnectionWatch) -> bool {
     let scratch = zone.scratch.borrow();
     scratch.last_read(watch.id).is_some_and(head_has_both)
 }
@@ -258,25 +279,33 @@ fn starts_with(line: &[u8], name: &[u8]) -> bool {
     line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
 }
 
-fn respond(answer: Answer, is_last: bool, room: Option<Room>) -> Response<Outgoing> {
-    let body = Outgoing { next: Some(answer.body), rest: answer.rest, room, has_yielded: false };
+fn respond(mut answer: HttpAnswer, is_last: bool, room: Option<Sending>) -> Response<Outgoing> {
+    let (status, headers) = (answer.status, std::mem::take(&mut answer.headers));
+    let HttpAnswer { body, rest, length, .. } = answer;
+    let body = Outgoing { next: Some(body), rest, left: length, room, has_yielded: false };
     let mut response = Response::new(body);
-    *response.status_mut() = answer.status;
-    *response.headers_mut() = answer.headers;
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
     if is_last {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// Where the pieces of an answer are counted, and for whom.
-struct Room(Arc<Pool>, Arc<Place>);
+/// Where the pieces of an answer are counted, for whom, and what lives as long as the answer.
+struct Sending {
+    pool: Arc<Pool>,
+    place: Arc<Place>,
+    _pinned: Option<Held>,
+}
 
 /// A body that is one piece, or is made piece by piece as the client takes them.
 pub(super) struct Outgoing {
     next: Option<Bytes>,
     rest: Option<Pieces>,
-    room: Option<Room>,
+    /// Bytes yet to come, where it is known.
+    left: Option<usize>,
+    room: Option<Sending>,
     has_yielded: bool,
 }
 
@@ -284,7 +313,9 @@ impl Outgoing {
     /// Makes the next piece, which counts as long as it waits.
     fn make(&mut self) -> Option<io::Result<Bytes>> {
         let piece = self.rest.as_mut()?.next()?;
-        let (Ok(body), Some(Room(pool, place))) = (&piece, &self.room) else { return Some(piece) };
+        let (Ok(body), Some(Sending { pool, place, .. })) = (&piece, &self.room) else {
+            return Some(piece);
+        };
         let mut held = pool.hold(place, Hold::Answer);
         if held.grow(body.len()).is_err() {
             return Some(Err(io::Error::other("too many bytes wait for clients")));
@@ -302,6 +333,7 @@ impl Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if let Some(bytes) = self.next.take().filter(|bytes| !bytes.is_empty()) {
+            self.left = self.left.map(|left| left.saturating_sub(bytes.len()));
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         // A piece is some milliseconds of work: everybody else has a turn between two of them.
@@ -311,8 +343,9 @@ impl Body for Outgoing {
         }
         self.has_yielded = false;
         let piece = self.make();
-        if !matches!(piece, Some(Ok(_))) {
-            self.rest = None;
+        match &piece {
+            Some(Ok(bytes)) => self.left = self.left.map(|left| left.saturating_sub(bytes.len())),
+            Some(Err(_)) | None => self.rest = None,
         }
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
@@ -323,8 +356,8 @@ impl Body for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         let length = self.next.as_ref().map_or(0, Bytes::len);
-        let length = u64::try_from(length).unwrap_or(u64::MAX);
-        if self.rest.is_none() {
+        let length = u64::try_from(self.left.unwrap_or(length)).unwrap_or(u64::MAX);
+        if self.rest.is_none() || self.left.is_some() {
             return SizeHint::with_exact(length);
         }
         let mut hint = SizeHint::new();

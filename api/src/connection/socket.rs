@@ -1,108 +1,95 @@
-//! The adapter between a smol socket and hyper. It reads first and waits only after a short read, so
-//! that a request on a keep-alive connection costs one `recv`, and it reads into one buffer per thread,
-//! so that a waiting connection holds none.
+//! The adapter between a smol socket and hyper. It reads first and waits only after a short read,
+//! so that a request on a keep-alive connection costs one `recv`, and it reads into one buffer per
+//! thread, so that a waiting connection holds none.
 
-use std::io::{self, IoSlice, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, IoSlice, Write as _};
+use std::net::TcpStream;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use hyper::body::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use smol::Async;
 
-use super::Zone;
-use super::watch::Watch;
-
-/// Bytes of one read.
-const SCRATCH_BYTES: usize = 64 << 10;
-
-/// The read buffer of a thread, with the name of the connection whose bytes it holds.
-pub(super) struct Scratch {
-    bytes: Box<[u8]>,
-    length: usize,
-    owner: u64,
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self { bytes: vec![0; SCRATCH_BYTES].into(), length: 0, owner: 0 }
-    }
-}
-
-impl Scratch {
-    /// Reads at most `bytes_max` bytes without waiting.
-    pub(super) fn read(
-        &mut self,
-        mut stream: &TcpStream,
-        owner: u64,
-        bytes_max: usize,
-    ) -> io::Result<usize> {
-        let room = bytes_max.min(self.bytes.len());
-        (self.owner, self.length) = (owner, 0);
-        self.length = loop {
-            match stream.read(&mut self.bytes[..room]) {
-                Ok(count) => break count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        };
-        Ok(self.length)
-    }
-
-    /// What the last read brought, if it was for this connection.
-    pub(super) fn last_read(&self, owner: u64) -> Option<&[u8]> {
-        (self.owner == owner).then(|| &self.bytes[..self.length])
-    }
-}
+use crate::connection::refusal;
+use crate::connection::watch::ConnectionWatch;
+use crate::connection::zone::{HttpZone, SCRATCH_BYTES};
+use crate::net;
 
 /// One socket as hyper wants it.
-pub(super) struct Socket {
+pub(super) struct HyperSocket {
     stream: Rc<Async<TcpStream>>,
-    watch: Rc<Watch>,
-    zone: Rc<Zone>,
+    watch: Rc<ConnectionWatch>,
+    zone: Rc<HttpZone>,
     /// The last read was short: the next one waits for readiness first.
     is_drained: bool,
+    /// What is left of a refusal that goes out in place of a bare one.
+    refusal: Option<Bytes>,
 }
 
-impl Socket {
-    pub(super) fn new(stream: Rc<Async<TcpStream>>, watch: Rc<Watch>, zone: Rc<Zone>) -> Self {
-        Self { stream, watch, zone, is_drained: false }
+impl HyperSocket {
+    pub(super) fn new(
+        stream: Rc<Async<TcpStream>>,
+        watch: Rc<ConnectionWatch>,
+        zone: Rc<HttpZone>,
+    ) -> Self {
+        Self { stream, watch, zone, is_drained: false, refusal: None }
     }
 
-    /// Bytes of a head came: too many of them together end the connection.
-    fn head_came(&self, bytes: usize) -> io::Result<()> {
-        let state = &self.zone.server.state;
-        let counted = self.watch.head_grows(bytes, |place| state.hold_body(place));
-        counted.map_err(|_short| {
-            tracing::trace!("the head is one byte too many");
-            io::ErrorKind::OutOfMemory.into()
-        })
+    /// hyper refuses a head that it cannot read with a status alone. What it means is said in its
+    /// place, in the shape of every other refusal; ready with the bytes of hyper's once all of it
+    /// is out.
+    fn poll_refusal(&mut self, cx: &mut Context<'_>, bare: &[u8]) -> Poll<io::Result<usize>> {
+        let now = self.zone.state.now().1;
+        let mut left = self.refusal.take().unwrap_or_else(|| refusal::spelled(bare, now));
+        while !left.is_empty() {
+            match self.poll_io(cx, |mut stream| stream.write(&left)) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => left = left.slice(count..),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.refusal = Some(left);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(bare.len()))
     }
 
     fn poll_io(
         &self,
         cx: &mut Context<'_>,
-        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+        write: impl FnMut(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            match write(self.stream.get_ref()) {
-                Ok(count) => {
-                    let settings = &self.zone.server.state.settings;
-                    self.watch.sent(count, || self.zone.now() + settings.idle_timeout);
-                    return Poll::Ready(Ok(count));
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.stream.poll_writable(cx))?;
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+        let count = ready!(net::poll_write(&self.stream, cx, write, || {}))?;
+        let settings = &self.zone.state.settings;
+        self.watch.sent(count, || self.zone.now() + settings.idle_timeout);
+        Poll::Ready(Ok(count))
     }
 }
 
-impl Read for Socket {
+/// Reads once without waiting, and tells the watch: how many bytes came.
+pub(super) fn receive(
+    zone: &HttpZone,
+    watch: &ConnectionWatch,
+    stream: impl io::Read,
+    buffer: &mut ReadBufCursor<'_>,
+) -> io::Result<usize> {
+    let mut scratch = zone.scratch.borrow_mut();
+    let count = scratch.read(stream, watch.id, buffer.remaining())?;
+    let state = &zone.state;
+    if watch.received(count, || zone.now(), state.settings.head_timeout) {
+        watch.head_grows(count, |place| state.hold_body(place)).map_err(|_short| {
+            tracing::trace!("the head is one byte too many");
+            io::Error::from(io::ErrorKind::OutOfMemory)
+        })?;
+    }
+    buffer.put_slice(scratch.last_read(watch.id).unwrap_or_default());
+    Ok(count)
+}
+
+impl Read for HyperSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -113,17 +100,10 @@ impl Read for Socket {
             if this.is_drained {
                 ready!(this.stream.poll_readable(cx))?;
             }
-            let mut scratch = this.zone.scratch.borrow_mut();
             let room = buffer.remaining().min(SCRATCH_BYTES);
-            match scratch.read(this.stream.get_ref(), this.watch.id, room) {
+            match receive(&this.zone, &this.watch, this.stream.get_ref(), &mut buffer) {
                 Ok(count) => {
                     this.is_drained = count < room;
-                    let settings = &this.zone.server.state.settings;
-                    let now = || this.zone.now();
-                    if this.watch.received(count, now, settings.head_timeout) {
-                        this.head_came(count)?;
-                    }
-                    buffer.put_slice(scratch.last_read(this.watch.id).unwrap_or_default());
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => this.is_drained = true,
@@ -133,20 +113,29 @@ impl Read for Socket {
     }
 }
 
-impl Write for Socket {
+impl Write for HyperSocket {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.watch.is_in_head() && refusal::is_bare(bytes) {
+            return self.poll_refusal(cx, bytes);
+        }
         self.poll_io(cx, |mut stream| stream.write(bytes))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        if let Some(bytes) = first.filter(|_| self.watch.is_in_head())
+            && refusal::is_bare(bytes)
+        {
+            return self.poll_refusal(cx, bytes);
+        }
         self.poll_io(cx, |mut stream| stream.write_vectored(slices))
     }
 
@@ -160,10 +149,6 @@ impl Write for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.stream.get_ref().shutdown(Shutdown::Write) {
-            // The peer was faster.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
-            outcome => Poll::Ready(outcome),
-        }
+        Poll::Ready(net::end_writing(self.stream.get_ref()))
     }
 }

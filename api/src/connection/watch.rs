@@ -1,5 +1,5 @@
-//! What a connection is doing and how long that may last. Changing the phase costs a cell write; one
-//! sweep per tick compares all deadlines with the clock.
+//! What a connection is doing and how long that may last. Changing the phase costs a cell write;
+//! one sweep per tick compares all deadlines with the clock.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use std::task::Waker;
 
 use nacolet_model::{Duration, Instant, limits};
 
-use crate::places::{Place, Wait};
-use crate::pool::{Held, Short};
-use crate::server::Settings;
+use crate::bounds::places::{Place, Wait};
+use crate::bounds::pool::{Held, Short};
+use crate::state::settings::Settings;
 
 /// ```text
 ///             first byte          head complete        body complete
@@ -30,7 +30,7 @@ enum Phase {
 
 /// The watch over one connection.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct ConnectionWatch {
     /// Names the connection within its thread.
     pub(super) id: u64,
     phase: Cell<Phase>,
@@ -47,7 +47,7 @@ pub(super) struct Watch {
     waker: RefCell<Option<Waker>>,
 }
 
-impl Watch {
+impl ConnectionWatch {
     pub(super) fn new(id: u64, deadline: Instant, place: Arc<Place>) -> Self {
         Self {
             id,
@@ -67,8 +67,8 @@ impl Watch {
         &self.place
     }
 
-    /// Bytes came in. Between requests a head begins with them, for which there is `time`. True when they are
-    /// part of a head.
+    /// Bytes came in. Between requests a head begins with them, for which there is `time`. True
+    /// when they are part of a head.
     pub(super) fn received(
         &self,
         bytes: usize,
@@ -111,6 +111,11 @@ impl Watch {
         let mut head = self.head.borrow_mut();
         head.get_or_insert_with(|| hold(&self.place))
             .grow(limits::LONG_HEAD_COST * (counts - counted))
+    }
+
+    /// Whether no request is complete that could be answered.
+    pub(super) fn is_in_head(&self) -> bool {
+        matches!(self.phase.get(), Phase::Head { .. })
     }
 
     /// The head is complete: what is counted for it.
@@ -217,17 +222,17 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::places::{Hall, PlaceLimits, Places};
+    use crate::bounds::places::{Hall, PlaceLimits, Places};
 
     fn at(seconds: u64) -> Instant {
         Instant::from_millis(seconds * 1_000)
     }
 
-    fn watch(deadline: Instant) -> Watch {
+    fn watch(deadline: Instant) -> ConnectionWatch {
         let limits = PlaceLimits { waiting_max: 9, strangers_max: None, trusted: Vec::new() };
         let places = Arc::new(Places::new(limits));
         let seat = places.take(Hall::Http, Ipv4Addr::LOCALHOST.into(), Instant::ZERO);
-        Watch::new(1, deadline, Arc::clone(&seat.expect("a place").place))
+        ConnectionWatch::new(1, deadline, Arc::clone(&seat.expect("a place").place))
     }
 
     #[test]

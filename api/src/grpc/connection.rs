@@ -1,8 +1,7 @@
 //! One connection on h2: takes calls in, hands them to `dispatch`, sends answers no faster than the
-//! client takes them. All futures of a connection live in its one task, so that nothing of it goes on
-//! after it has ended.
+//! client takes them. All futures of a connection live in its one task, so that nothing of it goes
+//! on after it has ended.
 
-use std::borrow::Cow;
 use std::future::poll_fn;
 use std::net::TcpStream;
 use std::pin::Pin;
@@ -10,79 +9,30 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use h2::RecvStream;
 use h2::server::{Builder, SendResponse};
-use h2::{RecvStream, SendStream};
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use nacolet_model::{Instant, limits};
+use nacolet_model::limits;
 use smol::{Async, future};
 
-use super::client::Client;
-use super::flood::Paid;
-use super::socket::Socket;
-use super::wire::{FrameError, Frames, PREFIX_BYTES, Payload};
-use super::{Zone, dispatch, stream};
-use crate::pool::{Held, Hold};
-
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-/// How a call ends, in the words of gRPC.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Status {
-    code: u16,
-    message: Cow<'static, str>,
-}
-
-impl Status {
-    pub(super) const OK: Self = Self { code: 0, message: Cow::Borrowed("") };
-    pub(super) const TOO_SLOW: Self =
-        Self { code: 4, message: Cow::Borrowed("message took too long") };
-    const UNKNOWN_METHOD: Self = Self { code: 12, message: Cow::Borrowed("no such method") };
-    const TORN: Self = Self { code: 13, message: Cow::Borrowed("message ended early") };
-    pub(super) const SECOND_STREAM: Self =
-        Self { code: 9, message: Cow::Borrowed("the connection has its stream already") };
-    pub(super) const OVERLOADED: Self =
-        Self { code: 8, message: Cow::Borrowed("too many bytes are waiting") };
-
-    fn trailers(&self) -> HeaderMap {
-        let mut trailers = HeaderMap::with_capacity(2);
-        trailers.insert(GRPC_STATUS, HeaderValue::from(self.code));
-        if let Ok(message) = HeaderValue::from_str(&self.message)
-            && !self.message.is_empty()
-        {
-            trailers.insert(GRPC_MESSAGE, message);
-        }
-        trailers
-    }
-}
-
-impl From<FrameError> for Status {
-    fn from(error: FrameError) -> Self {
-        let code = match error {
-            FrameError::TooLarge { .. } | FrameError::TooManyHeaders => 8,
-            FrameError::Compressed => 12,
-            FrameError::Malformed => 13,
-        };
-        Self { code, message: error.to_string().into() }
-    }
-}
-
-/// Why nothing more can be said on a call: the client reset it, takes nothing or has gone.
-#[derive(Debug)]
-pub(super) struct Gone;
-
-impl From<h2::Error> for Gone {
-    fn from(_: h2::Error) -> Self {
-        Self
-    }
-}
+use crate::bounds::pool::Held;
+use crate::grpc::calls::dispatch;
+use crate::grpc::client::Client;
+use crate::grpc::client::flood::Paid;
+use crate::grpc::message::Reply;
+use crate::grpc::message::wire::{Frames, Payload};
+use crate::grpc::socket::adapter::H2Socket;
+use crate::grpc::socket::reply::{
+    Gone, Sent, Status, begin, finish, only_status, send_held, send_long,
+};
+use crate::grpc::tell::stream;
+use crate::grpc::zone::GrpcZone;
 
 /// Serves one connection until it ends.
-pub(super) async fn converse(zone: &Rc<Zone>, stream: Async<TcpStream>, client: &Rc<Client>) {
-    let socket = Socket::new(stream, Rc::clone(client), Rc::clone(zone));
+pub(crate) async fn converse(zone: &Rc<GrpcZone>, stream: Async<TcpStream>, client: &Rc<Client>) {
+    let socket = H2Socket::new(stream, Rc::clone(client), Rc::clone(zone));
     let handshake = Builder::new()
         .max_concurrent_streams(limits::GRPC_STREAMS_MAX)
         .initial_window_size(limits::GRPC_WINDOW_BYTES)
@@ -95,7 +45,8 @@ pub(super) async fn converse(zone: &Rc<Zone>, stream: Async<TcpStream>, client: 
         client.park_connection(cx.waker());
         if client.is_over() || client.is_draining() { Poll::Ready(None) } else { Poll::Pending }
     });
-    // Boxed, as calls are: what is done in a moment takes no room in a connection that lives for days.
+    // Boxed, as calls are: what is done in a moment takes no room in a connection that lives for
+    // days.
     let Some(mut connection) = Box::pin(future::or(handshake, over)).await else { return };
     let mut calls: FuturesUnordered<Call<'_>> = FuturesUnordered::new();
     let mut told = false;
@@ -131,7 +82,7 @@ type Call<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Begins a call, or refuses it.
 fn serve<'a>(
-    zone: &'a Rc<Zone>,
+    zone: &'a Rc<GrpcZone>,
     client: &'a Rc<Client>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
@@ -169,30 +120,8 @@ fn refuse(respond: &mut SendResponse<Bytes>) -> Result<(), Gone> {
     Ok(())
 }
 
-/// An answer without a message: status and head in one (gRPC "Trailers-Only").
-pub(super) fn only_status(respond: &mut SendResponse<Bytes>, status: &Status) -> Result<(), Gone> {
-    let mut response = Response::new(());
-    *response.headers_mut() = status.trailers();
-    response.headers_mut().insert(CONTENT_TYPE, GRPC);
-    respond.send_response(response, true)?;
-    Ok(())
-}
-
-/// The head of an answer with messages.
-pub(super) fn begin(respond: &mut SendResponse<Bytes>) -> Result<SendStream<Bytes>, Gone> {
-    let mut response = Response::new(());
-    response.headers_mut().insert(CONTENT_TYPE, GRPC);
-    Ok(respond.send_response(response, false)?)
-}
-
-/// The end of an answer with messages.
-pub(super) fn finish(sink: &mut SendStream<Bytes>, status: &Status) -> Result<(), Gone> {
-    sink.send_trailers(status.trailers())?;
-    Ok(())
-}
-
 async fn unary(
-    zone: &Rc<Zone>,
+    zone: &Rc<GrpcZone>,
     client: &Rc<Client>,
     mut body: RecvStream,
     respond: &mut SendResponse<Bytes>,
@@ -215,8 +144,17 @@ async fn unary(
         let answer = dispatch::answer(zone, client, &message).await;
         drop((message, held));
         let mut sink = begin(respond)?;
-        let (bytes, deadline) = (answer.len(), client.now() + patience);
-        match send_held(zone, client, &mut sink, answer, deadline).await? {
+        let deadline = client.now() + patience;
+        let (bytes, sent) = match answer {
+            Reply::Whole(answer) => {
+                (answer.len(), send_held(zone, client, &mut sink, answer, deadline).await?)
+            }
+            Reply::Long(answer) => {
+                let bytes = answer.bytes;
+                (bytes, Box::pin(send_long(zone, client, &mut sink, answer, deadline)).await?)
+            }
+        };
+        match sent {
             Sent::All => client.pays(Paid::sent(bytes)),
             Sent::Nothing => return finish(&mut sink, &Status::OVERLOADED),
         }
@@ -228,8 +166,8 @@ async fn unary(
         future::pending().await
     };
     future::or(work, meanwhile).await?;
-    // Without its end h2 resets the call, and takes an end that crosses the reset for a mistake of the
-    // client: after a thousand of them it closes the connection.
+    // Without its end h2 resets the call, and takes an end that crosses the reset for a mistake of
+    // the client: after a thousand of them it closes the connection.
     state.ticker.within(client.now() + patience, swallow(&mut body)).await;
     Ok(())
 }
@@ -241,7 +179,7 @@ async fn swallow(body: &mut RecvStream) {
 
 /// The one message of a unary call, and what is counted for it.
 async fn read_message(
-    zone: &Zone,
+    zone: &GrpcZone,
     client: &Client,
     body: &mut RecvStream,
 ) -> Result<(Payload, Held), Status> {
@@ -288,7 +226,7 @@ async fn read_message(
 }
 
 /// Notes that a client has shown a valid token: it may hold more from then on.
-fn log_in(zone: &Zone, client: &Client, held: &mut Held, token: Option<&str>) {
+fn log_in(zone: &GrpcZone, client: &Client, held: &mut Held, token: Option<&str>) {
     if client.place.is_stranger()
         && let Some(token) = token
         && zone.state.access.login_of(zone.state.now(), token).is_ok()
@@ -296,49 +234,4 @@ fn log_in(zone: &Zone, client: &Client, held: &mut Held, token: Option<&str>) {
         client.place.logged_in();
         held.logged_in();
     }
-}
-
-/// What became of an answer or a notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
-    All,
-    /// There was no room to wait for the client.
-    Nothing,
-}
-
-/// Sends bytes as the client takes them, and counts them meanwhile. One that has not taken them at the deadline
-/// gets no more, and neither does one that is too slow while bytes are short.
-pub(super) async fn send_held(
-    zone: &Zone,
-    client: &Client,
-    sink: &mut SendStream<Bytes>,
-    bytes: Bytes,
-    deadline: Instant,
-) -> Result<Sent, Gone> {
-    let mut held = zone.state.pool.hold(&client.place, Hold::Reply);
-    if held.grow(bytes.len()).is_err() {
-        return Ok(Sent::Nothing);
-    }
-    let cut = async {
-        held.cut().await;
-        Err(Gone)
-    };
-    let sending = future::or(send_all(sink, bytes), cut);
-    let outcome = zone.state.ticker.within(deadline, sending).await;
-    outcome.unwrap_or(Err(Gone)).map(|()| Sent::All)
-}
-
-async fn send_all(sink: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), Gone> {
-    debug_assert!(bytes.len() >= PREFIX_BYTES, "a message has its prefix");
-    while !bytes.is_empty() {
-        sink.reserve_capacity(bytes.len());
-        let room = match sink.capacity() {
-            0 => poll_fn(|cx| sink.poll_capacity(cx)).await.ok_or(Gone)??,
-            room => room,
-        };
-        if room > 0 {
-            sink.send_data(bytes.split_to(room.min(bytes.len())), false)?;
-        }
-    }
-    Ok(())
 }

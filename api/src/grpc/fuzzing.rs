@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use nacolet_model::{ConfigKey, ServiceKey};
 
-use super::pattern::{self, Kind, Pattern, Step};
+use crate::grpc::client::pattern;
+use crate::grpc::client::pattern::{Pattern, Step, WatchedKind};
 
 /// Whether a pattern means a name; none where it is no pattern.
 #[must_use]
 pub fn matches(text: &str, namespace: &str, group: &str, name: &str) -> Option<bool> {
-    Pattern::parse(Kind::Config, text).map(|pattern| pattern.matches(namespace, group, name))
+    Pattern::parse(WatchedKind::Config, text).map(|pattern| pattern.matches(namespace, group, name))
 }
 
 /// The config that a text names, and the text that names it.
@@ -32,7 +33,7 @@ pub fn service(text: &str) -> Option<(ServiceKey, Rc<str>)> {
 
 /// What one client knows of one pattern, and what it is owed.
 #[derive(Debug)]
-pub struct Watch(pattern::Watch);
+pub struct Watch(pattern::PatternWatch);
 
 /// What a client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl Watch {
     /// For a client that knows `known` where there is `matched`.
     #[must_use]
     pub fn begin(known: BTreeSet<Rc<str>>, matched: &BTreeSet<Rc<str>>, is_new: bool) -> Self {
-        Self(pattern::Watch::begin(known, matched, |_| true, is_new))
+        Self(pattern::PatternWatch::begin(known, matched, |_| true, is_new))
     }
 
     /// A name came or went.

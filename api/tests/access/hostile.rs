@@ -1,8 +1,13 @@
-//! Whatever a call looks like: what it touches is inside the permission of its caller. Random calls name
-//! things twice, in other words, in query and body, encoded in odd ways, and every route is asked. What the
-//! core is asked to write and what an answer tells are compared with what the caller may touch.
+//! Whatever a call looks like: what it touches is inside the permission of its caller. Random calls
+//! name things twice, in other words, in query and body, encoded in odd ways, and every route is
+//! asked. What the core is asked to write and what an answer tells are compared with what the
+//! caller may touch.
 
-use nacolet_api::call::{Answer, Call};
+use std::io::Read as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nacolet_api::{Call, HttpAnswer};
 use nacolet_api::{Permission, RouteInfo};
 use nacolet_auth::Actions;
 use nacolet_config::{Operator, Publish};
@@ -10,7 +15,7 @@ use nacolet_model::{ConfigKey, DataId, Group, Instant, Namespace, Prng, RequestI
 use nacolet_model::{ServiceKey, ServiceName};
 use nacolet_registry::{Input, InstanceSpec, Metadata};
 
-use crate::world::{World, text};
+use crate::world::{PASSWORD, World, text};
 
 const NAMESPACES: [&str; 3] = ["public", "a", "b"];
 const GROUPS: [&str; 3] = ["g", "h", "DEFAULT_GROUP"];
@@ -31,6 +36,13 @@ fn fill(world: &World) {
     let mut registry = world.port.registry.write().expect("no panic before");
     let mut index = 0;
     for namespace in NAMESPACES {
+        if namespace != "public" {
+            index += 1;
+            let id = Namespace::parse(namespace).expect("one");
+            let (name, desc, at) = (namespace.into(), "".into(), WallTime(1));
+            let create = nacolet_config::Command::CreateNamespace { id, name, desc, at };
+            configs.apply(index, create, &mut Vec::new()).expect("it fits");
+        }
         for group in GROUPS {
             let (name, secret) = (name(namespace, group), secret(namespace, group));
             let (namespace, group) =
@@ -90,7 +102,9 @@ impl Dice {
 
     fn value(&mut self, id: &str) -> String {
         match id {
-            "tenant" | "namespaceId" | "namespace" => self.namespace().to_owned(),
+            "tenant" | "namespaceId" | "namespace" | "targetNamespaceId" => {
+                self.namespace().to_owned()
+            }
             "group" | "groupName" => self.group().to_owned(),
             "serviceName" if self.chance(3) => format!("{}@@{}", self.group(), self.name()),
             "dataId" | "serviceName" => self.name(),
@@ -129,7 +143,7 @@ impl Dice {
     fn pairs(&mut self, path: &str) -> Vec<(String, String)> {
         let (ids, fields): (&[&str], &[(&str, &str)]) = if path.contains("/cs/") {
             (
-                &["tenant", "namespaceId", "group", "groupName", "dataId"],
+                &["tenant", "namespaceId", "targetNamespaceId", "group", "groupName", "dataId"],
                 &[("content", "x"), ("pageNo", "1"), ("pageSize", "50"), ("config_detail", "")],
             )
         } else if path.contains("/ns/") {
@@ -157,6 +171,9 @@ impl Dice {
             path if path.ends_with("/statuses") => Some("key"),
             path if path.ends_with("/listener") => Some("Listening-Configs"),
             path if path.ends_with("/configs") && self.chance(6) => Some("ids"),
+            path if path.contains("/batch") || path.contains("/export") && !self.chance(8) => {
+                Some("ids")
+            }
             _ => None,
         };
         for id in ids.iter().copied().chain(special) {
@@ -182,7 +199,8 @@ impl Dice {
             ("withInstances", "true"),
             ("heartBeat", "true"),
         ] {
-            if self.chance(24) {
+            // Archives take several things at once.
+            if self.chance(if path.ends_with("/configs") { 6 } else { 24 }) {
                 pairs.push((field.to_owned(), value.to_owned()));
             }
         }
@@ -199,18 +217,68 @@ impl Dice {
         pairs.iter().map(|one| pair(self, one)).collect::<Vec<_>>().join("&")
     }
 
-    fn multipart(&mut self) -> String {
+    /// The same fields as parts.
+    fn parts(pairs: &[(String, String)]) -> String {
+        let part = |(name, value): &(String, String)| {
+            format!("--X\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        pairs.iter().map(part).collect::<String>() + "--X--\r\n"
+    }
+
+    /// Another spelling of a path: escaped letters, a slash at its end.
+    fn spelled(&mut self, path: &str) -> String {
+        let mut spelled = String::new();
+        let mut escape = 0;
+        for c in path.chars() {
+            // What is escaped already stays so.
+            escape = if c == '%' { 2 } else { escape - i32::from(escape > 0) };
+            let is_plain = escape == 0 && c.is_ascii_alphanumeric() && !spelled.ends_with('%');
+            if is_plain && self.chance(6) {
+                spelled.push_str(&format!("%{:02x}", u32::from(c)));
+            } else {
+                spelled.push(c);
+            }
+        }
+        if self.chance(2) { spelled + "/" } else { spelled }
+    }
+
+    fn multipart(&mut self, name: &str) -> String {
         let mut body = String::new();
         for _ in 0..1 + self.below(2) {
             let namespace = self.namespace();
-            body += "--X\r\nContent-Disposition: form-data; name=\"namespace\"\r\n\r\n";
+            body += &format!("--X\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
             body += namespace;
             body += "\r\n";
         }
         body + "--X\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nno archive\r\n--X--\r\n"
     }
 
-    fn call(&mut self, route: &RouteInfo, token: &str) -> Call {
+    /// Says who calls, in one way or another; beside that, half of what would make it somebody
+    /// else, whose password is the same.
+    fn sign(&mut self, call: &mut Call, user: &'static str, token: &str) {
+        let mut headers = vec![("accesstoken", token.to_owned())];
+        let basic = |user: &str| format!("Basic {}", STANDARD.encode(format!("{user}:{PASSWORD}")));
+        match self.below(8) {
+            0 => {
+                headers = vec![("username", user.to_owned()), ("password", PASSWORD.to_owned())];
+                if self.chance(2) {
+                    headers.push(("authorization", basic("nacos")));
+                }
+                if self.chance(4) {
+                    headers.push(("username", "nacos".to_owned()));
+                }
+            }
+            1 => headers = vec![("authorization", basic(user)), ("username", "nacos".to_owned())],
+            2 => headers.push(("authorization", basic("nacos"))),
+            3 => headers.push(("username", "nacos".to_owned())),
+            _ => {}
+        }
+        for (name, value) in headers {
+            call.headers.append(name, value.parse().expect("a header"));
+        }
+    }
+
+    fn call(&mut self, route: &RouteInfo, user: &'static str, token: &str) -> Call {
         self.1 = (self.one(&["a", "a", "a", "b", "public"]), self.one(&["g", "g", "h"]));
         let mut path = route.path.clone();
         for (variable, value) in [
@@ -224,20 +292,29 @@ impl Dice {
         let at = if route.method == "GET" { pairs.len() } else { self.below(pairs.len() + 1) };
         let (mut query, body) = (self.joined(&pairs[..at]), self.joined(&pairs[at..]));
         let mut call = Call { method: route.method.clone(), ..Call::default() };
+        if self.chance(4) {
+            path = self.spelled(&path);
+        }
+        let copies = format!("[{{\"cfgId\":{},\"dataId\":\"copy\"}}]", 1 + self.below(20));
         let (kind, body) = match self.below(12) {
             0 if route.path.ends_with("/cs/configs") => {
                 query = format!("import=true&{query}");
-                ("multipart/form-data; boundary=X", self.multipart())
+                ("multipart/form-data; boundary=X", self.multipart("namespace"))
             }
             1 if route.path.ends_with("/cs/configs") => {
                 query = format!("clone=true&{query}");
-                ("application/json", format!("[{{\"cfgId\":{}}}]", 1 + self.below(9)))
+                ("application/json", copies)
             }
+            0..6 if route.path.ends_with("/config/clone") => ("application/json", copies),
+            0..6 if route.path.ends_with("/config/import") => {
+                ("multipart/form-data; boundary=X", self.multipart("namespaceId"))
+            }
+            6 | 7 => ("multipart/form-data; boundary=X", Self::parts(&pairs[at..])),
             _ => ("application/x-www-form-urlencoded", body),
         };
         call.uri = format!("{path}?{query}").parse().expect("a target");
         call.headers.insert("content-type", kind.parse().expect("a header"));
-        call.headers.insert("accesstoken", token.parse().expect("a header"));
+        self.sign(&mut call, user, token);
         call.body = body.into();
         call
     }
@@ -272,11 +349,28 @@ fn keys(asked: &str) -> Vec<(String, String)> {
 struct Seen {
     told: usize,
     written: usize,
+    packed: usize,
+    cloned: usize,
+}
+
+/// Names and contents in an archive; nothing of what is none.
+fn packed(body: &[u8]) -> Vec<(String, String)> {
+    let Ok(mut archive) = zip::ZipArchive::new(std::io::Cursor::new(body)) else {
+        return Vec::new();
+    };
+    let mut entries = Vec::new();
+    for at in 0..archive.len() {
+        let mut file = archive.by_index(at).expect("an entry");
+        let mut content = String::new();
+        file.read_to_string(&mut content).expect("text");
+        entries.push((file.name().expect("text").into_owned(), content));
+    }
+    entries
 }
 
 fn check(
     call: &Call,
-    answer: &Answer,
+    answer: &HttpAnswer,
     asked: &[String],
     may: impl Fn(&str, &str) -> bool,
     seen: &mut Seen,
@@ -293,12 +387,22 @@ fn check(
         let was_sent = sent.contains(&name(namespace, group));
         assert!(was_sent || may(namespace, group), "{}", context());
     }
-    assert!(!answer.body.starts_with(b"PK") || may("a", "*"), "{}", context());
+    for (name, content) in packed(&answer.body) {
+        let of_config = mentioned(&name, "n-").chain(mentioned(&content, "secret-"));
+        for (namespace, group) in of_config {
+            assert!(may(namespace, group), "{name} {content} {}", context());
+            seen.packed += 1;
+        }
+    }
     for asked in asked {
         assert!(!asked.contains("\"nacos\""), "{}", context());
         for (namespace, group) in keys(asked) {
             assert!(may(&namespace, &group), "{}", context());
             seen.written += 1;
+        }
+        for (namespace, group) in mentioned(asked, "secret-") {
+            assert!(may(namespace, group), "{}", context());
+            seen.cloned += 1;
         }
     }
 }
@@ -320,10 +424,11 @@ fn what_is_touched_is_inside_the_permission_whatever_the_call_looks_like() {
     let routes: Vec<_> = std::iter::repeat_n(often, 8).flatten().chain(routes).collect();
     let mut dice = Dice(Prng::new(15), ("a", "g"));
     let (mut group, mut whole) = (Seen::default(), Seen::default());
-    for round in 0..150 {
+    for round in 0..300 {
         for route in &routes {
             let is_whole = round % 3 == 0;
-            let call = dice.call(route, if is_whole { &w } else { &u });
+            let (user, token) = if is_whole { ("w", &w) } else { ("u", &u) };
+            let call = dice.call(route, user, token);
             let answer = world.serve(call.clone());
             let asked = world.asked.replace(Vec::new()).expect("there is a list");
             if is_whole {
@@ -336,7 +441,9 @@ fn what_is_touched_is_inside_the_permission_whatever_the_call_looks_like() {
     }
     for seen in [&group, &whole] {
         assert!(seen.told > 100 && seen.written > 100, "{} and {}", seen.told, seen.written);
+        assert!(seen.packed > 5, "{}", seen.packed);
     }
+    assert!(whole.cloned > 5, "{}", whole.cloned);
 }
 
 /// The ways in that an audit found, one by one.

@@ -1,9 +1,9 @@
 //! Every route against callers who may not, and the tricks that have opened such doors elsewhere
-//! (reliability B6: CVE-2021-29441 and its kin).
+//! (docs/reliability.md, "Attacks": CVE-2021-29441 and its kin).
 
+use nacolet_api::Call;
 use nacolet_api::Permission;
 use nacolet_api::RouteInfo;
-use nacolet_api::call::Call;
 use nacolet_auth::Actions;
 
 use crate::world::{World, json, text};
@@ -13,7 +13,7 @@ fn names(namespace: &str) -> String {
     format!(
         "tenant={namespace}&namespaceId={namespace}&namespace={namespace}&dataId=d&group=g&\
          groupName=g&serviceName=s&content=x&ip=10.0.0.1&port=80&pageNo=1&pageSize=10&nid=1&id=1&\
-         key={namespace}%23%23g@@s&config_detail=&configDetail="
+         key={namespace}%23%23g@@s&config_detail=&configDetail=&ids=1"
     )
 }
 
@@ -23,15 +23,22 @@ fn routes(world: &World) -> Vec<RouteInfo> {
     routes
 }
 
-/// Routes that look into all namespaces, or into the one that their path names: `names` does not count.
+/// Routes that look into all namespaces, or into the one that their path names: `names` does not
+/// count.
 fn is_elsewhere(path: &str) -> bool {
-    path.starts_with("/nacos/prometheus") || path.ends_with("/instance/statuses/key")
+    path.starts_with("/nacos/prometheus")
+        || path.ends_with("/instance/statuses/key")
+        // By number, which may be of any namespace.
+        || path.contains("/config/batch")
+        || path.contains("/config/export")
 }
 
-/// Routes that know the word `tenant` for a namespace, and not `namespaceId`.
-fn goes_by_tenant(path: &str) -> bool {
-    let both = ["/nacos/v1/cs/configs", "/nacos/v1/cs/configs/listener"];
-    path.starts_with("/nacos/v1/cs/") && !both.contains(&path) || path.ends_with("/searchDetail")
+/// Routes that know the word `tenant` for a namespace, and not `namespaceId`: of v1 a read alone
+/// knows both.
+fn goes_by_tenant(route: &RouteInfo) -> bool {
+    let is_read = route.method == "GET" && route.path == "/nacos/v1/cs/configs";
+    route.path.starts_with("/nacos/v1/cs/") && !is_read
+        || route.path == "/nacos/v2/cs/config/searchDetail"
 }
 
 #[test]
@@ -49,7 +56,11 @@ fn the_open_routes_are_these() {
             || ["/nacos", "/nacos/console.js", "/nacos/console.css", "/nacos/serverlist"]
                 .contains(&path.as_str())
             || path.starts_with("/nacos/v1/console/server/")
+            || path.starts_with("/nacos/v3/console/server/")
+            || path == "/nacos/actuator"
             || path == "/nacos/v3/admin/core/state"
+            // They look themselves.
+            || path.contains("/auth/") && path.ends_with("/admin")
     };
     assert!(open.iter().all(is_harmless), "{open:?}");
 }
@@ -102,6 +113,62 @@ fn without_a_token_that_we_signed_nothing_is_done() {
     }
 }
 
+/// As an image in a page of another site makes a browser call: over plain HTTP it does not say that
+/// it is for such a page, and the page can keep it from saying for which.
+#[test]
+fn a_page_of_another_site_makes_a_browser_change_nothing_by_a_read() {
+    const ACTING: [&str; 3] = ["reloadCurrent", "reloadClient", "smartReloadCluster"];
+    let mut world = World::open();
+    world.asked = Some(Vec::new());
+    let query = format!(
+        "{}&count=0&connectionId=c&udpPort=5000&beta=true&type=x&username=u&password=p&role=r&\
+         resource=x&action=rw&clusters=a&healthyOnly=false&app=a",
+        names("public")
+    );
+    let agent = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)");
+    let pages: [&[(&str, &str)]; 4] = [
+        &[agent],
+        &[agent, ("referer", "http://evil.example/")],
+        &[("origin", "http://evil.example")],
+        &[("sec-fetch-site", "cross-site")],
+    ];
+    let reads = routes(&world).into_iter().filter(|route| route.method == "GET");
+    for route in reads.collect::<Vec<_>>() {
+        let is_acting = ACTING.iter().any(|name| route.path.ends_with(name));
+        let target = format!("{}?{query}", route.path);
+        // What acts is for the own host alone, where nobody has to log in.
+        let (ip, host) = match is_acting {
+            true => ("127.0.0.1", "127.0.0.1:8848"),
+            false => ("10.0.0.8", "10.0.0.7:8848"),
+        };
+        let mut ask = |method: &str, page: &[(&str, &str)]| {
+            let mut call = Call { ip: ip.into(), ..Call::default() };
+            call.method = method.parse().expect("a method");
+            call.uri = target.parse().expect("a target");
+            for (name, value) in page.iter().copied().chain([("host", host)]) {
+                let name: hyper::header::HeaderName = name.parse().expect("a name");
+                call.headers.insert(name, value.parse().expect("a value"));
+            }
+            world.serve(call).status.as_u16()
+        };
+        for (method, page) in pages.iter().flat_map(|page| [("GET", page), ("HEAD", page)]) {
+            // Some are for the own host alone.
+            let others = ask(method, &[]);
+            let expected = if is_acting { 403 } else { others };
+            assert_eq!(ask(method, page), expected, "{method} {target} {page:?}");
+            assert!(!is_acting || others != 403, "{method} {target}");
+        }
+    }
+    let asked = world.asked.take().unwrap_or_default();
+    let is_question = |asked: &&String| {
+        // A long poll, who listens, and how the cluster is.
+        asked.starts_with('[')
+            || ["Status", "Connections", "Key(", "Ip {"].iter().any(|word| asked.starts_with(word))
+    };
+    let acts: Vec<&String> = asked.iter().filter(|asked| !is_question(asked)).collect();
+    assert!(acts.is_empty(), "{acts:?}");
+}
+
 #[test]
 fn other_spellings_of_a_path_open_nothing() {
     let mut world = World::new();
@@ -146,7 +213,7 @@ fn other_spellings_of_a_path_open_nothing() {
             let answer = world.serve(call);
             let status = answer.status.as_u16();
             assert!(
-                matches!(status, 302 | 307 | 308 | 400 | 403 | 404 | 405),
+                matches!(status, 302 | 307 | 308 | 400 | 403 | 404 | 405 | 501),
                 "{} {spelled}: {status} {}",
                 route.method,
                 text(&answer)
@@ -161,7 +228,8 @@ fn a_permission_for_one_namespace_is_none_for_another() {
     world.user("reader", &[("a:*:*", Actions::Read)]);
     world.user("writer", &[("a:*:*", Actions::Both)]);
     let (reader, writer) = (world.token("reader"), world.token("writer"));
-    // The last one says `tenant=b` beside two other words for `a`: one of them counts, for each route.
+    // The last one says `tenant=b` beside two other words for `a`: one of them counts, for each
+    // route.
     let (own, foreign, mixed) = (names("a"), names("b"), names("a").replacen("=a", "=b", 1));
     let (mut allowed, mut denied) = (0, 0);
     for route in routes(&world) {
@@ -172,10 +240,11 @@ fn a_permission_for_one_namespace_is_none_for_another() {
             Permission::Open | Permission::Console | Permission::Admin => continue,
         };
         for (who, token, may_write) in [("reader", &reader, false), ("writer", &writer, true)] {
-            let is_mixed_own = !goes_by_tenant(&route.path);
+            let is_mixed_own = !goes_by_tenant(&route);
             for (query, is_own) in [(&own, true), (&foreign, false), (&mixed, is_mixed_own)] {
-                // A listener says in its body what it is about: see below.
-                if route.path.ends_with("/configs/listener") && route.method == "POST" {
+                // These say in their bodies what they are about: see below.
+                let by_body = ["/configs/listener", "/config/clone"];
+                if by_body.iter().any(|end| route.path.ends_with(end)) && route.method == "POST" {
                     continue;
                 }
                 let target = format!("{}?{query}", route.path);
@@ -197,10 +266,14 @@ fn a_permission_for_one_config_is_none_for_its_neighbours() {
     let mut world = World::new();
     world.user("u", &[("a:g:config/x", Actions::Both)]);
     let (root, token) = (world.token("nacos"), world.token("u"));
+    let history = "/nacos/v1/cs/history?tenant=a&group=g";
     for name in ["x", "xy"] {
         let target = format!("/nacos/v1/cs/configs?tenant=a&group=g&dataId={name}&content=1");
         assert_eq!(world.call("POST", &target, &[("accesstoken", &root)]).status, 200);
     }
+    let list = format!("{history}&dataId=xy&search=accurate");
+    let page = json(&world.call("GET", &list, &[("accesstoken", &root)]));
+    let foreign = page["pageItems"][0]["id"].as_str().expect("an id").to_owned();
     let mut ask = |method: &str, target: &str| {
         let answer = world.call(method, target, &[("accesstoken", &token)]);
         answer.status.as_u16()
@@ -216,9 +289,8 @@ fn a_permission_for_one_config_is_none_for_its_neighbours() {
     assert_eq!(ask("GET", &format!("{base}&dataId=x&export=true&ids=1,2")), 403);
     assert_eq!(ask("DELETE", &format!("{base}&dataId=x&delType=ids&ids=2")), 403);
     assert_eq!(ask("GET", "/nacos/v1/cs/history/configs?tenant=a"), 403);
-    let history = "/nacos/v1/cs/history?tenant=a&group=g";
-    assert_eq!(ask("GET", &format!("{history}&dataId=xy&nid=2")), 403);
-    assert_eq!(ask("GET", &format!("{history}&dataId=x&nid=2")), 404, "of another config");
+    assert_eq!(ask("GET", &format!("{history}&dataId=xy&nid={foreign}")), 403);
+    assert_eq!(ask("GET", &format!("{history}&dataId=x&nid={foreign}")), 403, "of another config");
     assert_eq!(ask("DELETE", &format!("{base}&dataId=x")), 200);
 }
 
@@ -289,6 +361,17 @@ fn an_archive_needs_the_namespace_that_it_names_inside() {
     // Whatever is copied may come from anywhere.
     let wanted = r#"[{"cfgId": 1}]"#;
     assert_eq!(send("clone=true&tenant=a", "application/json", wanted).0, 403);
+    for (path, namespace) in [("admin", "namespaceId"), ("console", "targetNamespaceId")] {
+        let target = format!("/nacos/v3/{path}/cs/config/clone?{namespace}=a");
+        let mut call = Call {
+            method: "POST".parse().expect("a method"),
+            uri: target.parse().expect("a target"),
+            body: wanted.into(),
+            ..Call::default()
+        };
+        call.headers.insert("accesstoken", token.parse().expect("a header"));
+        assert_eq!(world.serve(call).status, 403, "{target}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
-use nacolet_api::call::{Answer, Call};
+use nacolet_api::{Call, HttpAnswer};
 use nacolet_api::{
     Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError, hash_password,
 };
@@ -45,6 +45,18 @@ impl World {
     /// With an administrator, `nacos`.
     pub(crate) fn new() -> Self {
         static HASH: OnceLock<Box<str>> = OnceLock::new();
+        let mut world = Self::with(true);
+        let hash = HASH.get_or_init(|| hash_password(PASSWORD).expect("a password")).clone();
+        world.apply(Command::Begin(Begin { user: name("nacos"), hash, key: [7; 32] }));
+        world
+    }
+
+    /// Where nobody has to log in, and nobody is a user.
+    pub(crate) fn open() -> Self {
+        Self::with(false)
+    }
+
+    fn with(auth: bool) -> Self {
         NOW.set((1_000, 1_700_000_000_000));
         let (requests, inbox) = async_channel::bounded(16);
         let stage = Stage::default();
@@ -53,7 +65,7 @@ impl World {
             configs: Arc::new(RwLock::new(Store::new())),
             registry: Arc::new(RwLock::new(Registry::new(RegistrySettings::default()))),
             users: Arc::new(RwLock::new(Users::new())),
-            auth: true,
+            auth,
             requests,
             clock,
             facts: Arc::new(Facts {
@@ -67,14 +79,12 @@ impl World {
                 started: WallTime(0),
             }),
             stage: Arc::new(stage),
+            moves: Arc::default(),
             status: Arc::new(NodeStatus::default),
         });
         let settings = Settings { login_delay: Duration::ZERO, ..Settings::default() };
         let server = Server::new(Arc::clone(&port), settings);
-        let mut world = Self { server, port, requests: inbox, index: 0, asked: None };
-        let hash = HASH.get_or_init(|| hash_password(PASSWORD).expect("a password")).clone();
-        world.apply(Command::Begin(Begin { user: name("nacos"), hash, key: [7; 32] }));
-        world
+        Self { server, port, requests: inbox, index: 0, asked: None }
     }
 
     pub(crate) fn apply(&mut self, command: Command) {
@@ -105,7 +115,7 @@ impl World {
         NOW.set((mono + millis, wall + millis));
     }
 
-    pub(crate) fn serve(&mut self, call: Call) -> Answer {
+    pub(crate) fn serve(&mut self, call: Call) -> HttpAnswer {
         let server = self.server.clone();
         let requests = self.requests.clone();
         let core = async {
@@ -122,11 +132,12 @@ impl World {
         if let Some(asked) = &mut self.asked {
             asked.extend(match request {
                 Request::Auth { command, .. } => Some(format!("{command:?}")),
-                Request::Config { command, .. } => Some(format!("{command:?}")),
+                Request::Config { command, .. } => Some(shown(&command)),
                 Request::Registry { request, .. } => Some(format!("{request:?}")),
                 Request::Subscribe { service, .. } => Some(format!("{service:?}")),
                 Request::Listen { keys, .. } => Some(format!("{keys:?}")),
                 Request::Watchers { of, .. } => Some(format!("{of:?}")),
+                Request::Cluster { ask, .. } => Some(format!("{ask:?}")),
                 _ => None,
             });
             return;
@@ -153,7 +164,12 @@ impl World {
     }
 
     /// A call without a body.
-    pub(crate) fn call(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) fn call(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> HttpAnswer {
         self.form(method, target, "", headers)
     }
 
@@ -164,7 +180,7 @@ impl World {
         target: &str,
         form: &str,
         headers: &[(&str, &str)],
-    ) -> Answer {
+    ) -> HttpAnswer {
         let mut call = Call {
             method: method.parse().expect("a method"),
             uri: target.parse().expect("a target"),
@@ -180,7 +196,7 @@ impl World {
     }
 
     /// Logs in and says what came of it.
-    pub(crate) fn login(&mut self, user: &str, password: &str) -> Answer {
+    pub(crate) fn login(&mut self, user: &str, password: &str) -> HttpAnswer {
         let form = format!("username={user}&password={password}");
         self.form("POST", "/nacos/v1/auth/login", &form, &[])
     }
@@ -193,10 +209,18 @@ impl World {
     }
 }
 
-pub(crate) fn text(answer: &Answer) -> &str {
+pub(crate) fn text(answer: &HttpAnswer) -> &str {
     std::str::from_utf8(&answer.body).expect("text")
 }
 
-pub(crate) fn json(answer: &Answer) -> Value {
+pub(crate) fn json(answer: &HttpAnswer) -> Value {
     serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("no JSON: {}", text(answer)))
+}
+
+/// A command with the content that it publishes.
+fn shown(command: &nacolet_config::Command) -> String {
+    if let nacolet_config::Command::Publish(publish) = command {
+        return format!("{command:?} {}", publish.content);
+    }
+    format!("{command:?}")
 }

@@ -120,10 +120,10 @@ fn publish_with(world: &World, header: (&str, &str), content: &str) -> (u16, Str
 #[test]
 fn compare_and_set_writes_only_over_the_expected_md5() {
     let world = World::new();
-    let (status, text) = publish_with(&world, ("casMd5", MD5_OF_HELLO), "x");
-    assert_eq!(status, 500, "an absent config matches nothing");
+    assert_eq!(publish_with(&world, ("casMd5", "0"), "hello").0, 200, "what is absent is inserted");
+    let (status, text) = publish_with(&world, ("casMd5", "0"), "x");
+    assert_eq!(status, 500);
     assert!(text.contains("Cas publish fail, server md5 may have changed."), "{text}");
-    world.publish("d", "hello");
     assert_eq!(publish_with(&world, ("casMd5", "00000000000000000000000000000000"), "x").0, 500);
     assert_eq!(publish_with(&world, ("casMd5", MD5_OF_HELLO), "x").0, 200);
     assert_eq!(publish_with(&world, ("casMd5", MD5_OF_HELLO), "y").0, 500);
@@ -258,11 +258,10 @@ fn a_search_gives_pages() {
     assert_eq!(page["totalCount"], json!(5));
     assert_eq!((page["pageNumber"].clone(), page["pagesAvailable"].clone()), (json!(2), json!(3)));
     assert_eq!(page["pageItems"][0]["dataId"], json!("app2.yml"));
-    assert_eq!(page["pageItems"][0]["tenant"], json!(""));
+    assert_eq!(page["pageItems"][0]["tenant"], json!("public"));
     assert_eq!(page["pageItems"][0]["content"], json!("x"));
     let page = search("search=accurate&dataId=other&group=&pageNo=1&pageSize=10&tenant=public");
     assert_eq!(page["totalCount"], json!(1));
-    assert_eq!(page["pageItems"][0]["tenant"], json!("public"), "in the caller's spelling");
     assert_eq!(
         search("search=accurate&dataId=&group=&pageNo=1&pageSize=9")["totalCount"],
         json!(6)
@@ -367,7 +366,7 @@ fn capacities_are_told_but_not_changed() {
     let told = world.call("GET", "/nacos/v1/cs/capacity?group=g").json();
     assert_eq!(told["data"]["usage"], json!(1));
     assert_eq!(world.call("GET", "/nacos/v1/cs/capacity").status, 400);
-    assert_eq!(world.call("POST", "/nacos/v1/cs/capacity?group=g&quota=1").status, 400);
+    assert_eq!(world.call("POST", "/nacos/v1/cs/capacity?group=g&quota=1").status, 501);
 }
 
 #[test]
@@ -389,4 +388,131 @@ fn the_state_hash_tells_of_every_command() {
     let after = hash();
     assert!(after.0 > before.0 && after.1 != before.1, "{before:?} {after:?}");
     assert_eq!(hash(), after);
+}
+
+/// Every answer with a content in it.
+#[test]
+fn a_long_content_is_written_while_its_answer_is_sent() {
+    let world = World::new();
+    let content = "\u{1}".repeat(300_000);
+    world.publish("d", &"%01".repeat(300_000));
+    world.publish("d", &"%01".repeat(300_000));
+    let target = "/nacos/v1/cs/configs?dataId=d&group=g";
+    let beta = nacolet_api::Call {
+        method: hyper::Method::POST,
+        uri: target.parse().expect("a target"),
+        headers: [("betaips", "127.0.0.1"), ("content-type", "application/x-www-form-urlencoded")]
+            .map(|(name, value)| {
+                let value = hyper::header::HeaderValue::from_static(value);
+                (hyper::header::HeaderName::from_static(name), value)
+            })
+            .into_iter()
+            .collect(),
+        body: format!("content={}", "%01".repeat(300_000)).into(),
+        ..nacolet_api::Call::default()
+    };
+    assert_eq!(smol::block_on(world.server.call(beta)).status, 200);
+    let all = world.call("GET", &format!("{target}&show=all")).json();
+    let id = all["id"].as_str().expect("an id");
+    let list = "/nacos/v1/cs/history?search=accurate&dataId=d&group=g";
+    let page = world.call("GET", list).json();
+    let nid = page["pageItems"][0]["id"].as_str().expect("an id");
+    let name = "dataId=d&group=g&groupName=g";
+    for (target, field) in [
+        (format!("/v1/cs/configs?{name}&show=all"), "/content"),
+        (format!("/v1/cs/configs?{name}&beta=true"), "/data/content"),
+        (format!("/v1/cs/history?{name}&nid={nid}"), "/content"),
+        (format!("/v1/cs/history/previous?{name}&id={id}"), "/content"),
+        (format!("/v2/cs/config?{name}"), "/data"),
+        (format!("/v2/cs/history?{name}&nid={nid}"), "/data/content"),
+        (format!("/v2/cs/history/detail?{name}&nid={nid}"), "/data/originalContent"),
+        (format!("/v2/cs/history/detail?{name}&nid={nid}"), "/data/updatedContent"),
+        (format!("/v2/cs/history/previous?{name}&id={id}"), "/data/content"),
+        (format!("/v3/client/cs/config?{name}"), "/data/content"),
+    ] {
+        let target = format!("/nacos{target}");
+        let call = nacolet_api::Call {
+            uri: target.parse().expect("a target"),
+            ..nacolet_api::Call::default()
+        };
+        let answer = smol::block_on(world.server.call(call));
+        assert_eq!(answer.status, 200, "{target}");
+        let made = answer.body.len();
+        assert!(made < 200_000, "{target}: {made} bytes are made before the first is sent");
+        let whole = answer.whole().expect("it can be made");
+        let json: Value = serde_json::from_slice(&whole).expect("JSON");
+        let found = json.pointer(field).and_then(Value::as_str);
+        assert!(found == Some(&content), "{target} has the content");
+    }
+}
+
+#[test]
+fn a_long_content_is_looked_through_like_a_short_one() {
+    let world = World::new();
+    world.publish("long", &format!("{}needle{}", "x".repeat(300_000), "y".repeat(1_000)));
+    world.publish("longer", &"x".repeat(400_000));
+    world.publish("short", "a needle");
+    for (inside, expected) in [("needle", 2), ("x*ee*y", 1), ("none", 0), ("", 3)] {
+        let target = format!(
+            "/nacos/v2/cs/config/searchDetail?dataId=&group=&pageNo=1&pageSize=9&config_detail={inside}"
+        );
+        assert_eq!(world.call("GET", &target).json()["totalCount"], expected, "{inside}");
+    }
+}
+
+#[test]
+fn a_blank_name_or_page_is_told_as_nacos_tells_it() {
+    let world = World::new();
+    for (method, target, words) in [
+        ("GET", "/nacos/v1/cs/configs?dataId=&group=", "caused: invalid dataId : ;"),
+        ("GET", "/nacos/v1/cs/configs?dataId=+&group=g", "caused: invalid dataId :  ;"),
+        ("POST", "/nacos/v1/cs/configs?dataId=x&group=&content=c", "caused: invalid group : ;"),
+        ("DELETE", "/nacos/v1/cs/configs?dataId=&group=g", "caused: invalid dataId : ;"),
+        (
+            "GET",
+            "/nacos/v1/cs/configs?search=accurate&dataId=&group=SG&pageNo=0&pageSize=1",
+            "caused: serialize page error, dataId=, group=SG;caused: pageNo and pageSize must be \
+             greater than zero;",
+        ),
+    ] {
+        let reply = world.call(method, target);
+        assert_eq!((reply.status, reply.text()), (400, words), "{target}");
+    }
+    let reply = world.call("GET", "/nacos/v2/cs/config?dataId=&group=");
+    assert_eq!((reply.status, reply.json()["code"].clone()), (400, json!(20002)));
+    for form in ["dataId=&group=g&content=c", "dataId=d&group=g&content="] {
+        let reply = world.form("POST", "/nacos/v2/cs/config", form);
+        assert_eq!((reply.status, reply.json()["code"].clone()), (400, json!(10000)), "{form}");
+    }
+}
+
+#[test]
+fn a_search_gives_configs_in_the_order_of_their_creation_or_of_the_names_asked_for() {
+    let world = World::new();
+    for (name, group) in [("b", "g2"), ("c", "g1"), ("a", "g3"), ("a", "g1")] {
+        let form = format!("dataId={name}&group={group}&content={name}{group}");
+        world.form("POST", "/nacos/v1/cs/configs", &form);
+    }
+    let found = |query: &str| {
+        let target = format!("/nacos/v1/cs/configs?pageSize=3&{query}");
+        let page = world.call("GET", &target).json();
+        let items = page["pageItems"].as_array().expect("a list").clone();
+        let content = |item: &Value| item["content"].as_str().expect("").to_owned();
+        (page["totalCount"].clone(), items.iter().map(content).collect::<Vec<_>>())
+    };
+    assert_eq!(found("search=accurate&dataId=&group=&pageNo=1").1, ["bg2", "cg1", "ag3"]);
+    assert_eq!(found("search=accurate&dataId=&group=&pageNo=2").1, ["ag1"]);
+    assert_eq!(found("search=blur&dataId=&group=g*&pageNo=1").1, ["cg1", "ag1", "bg2"]);
+    assert_eq!(found("search=blur&dataId=&group=&pageNo=1").1, ["bg2", "cg1", "ag3"]);
+    assert_eq!(found("search=blur&dataId=*&group=&pageNo=1").1, ["ag1", "ag3", "bg2"]);
+    assert_eq!(found("search=blur&dataId=*&group=&pageNo=2").1, ["cg1"]);
+    assert_eq!(found("search=blur&dataId=*&group=&pageNo=9"), (json!(4), vec![]));
+    // A part of the content is a word of v2 and v3 alone.
+    assert_eq!(found("search=blur&dataId=a*&group=&pageNo=1&config_detail=nothing").0, json!(2));
+    let target =
+        "/nacos/v2/cs/config/searchDetail?dataId=a*&group=&config_detail=ag3&pageNo=1&pageSize=9";
+    assert_eq!(world.call("GET", target).json()["totalCount"], json!(1));
+    let target = "/nacos/v3/admin/cs/config/list?dataId=*&configDetail=g1";
+    let page = world.call("GET", target).json();
+    assert_eq!(page["data"]["totalCount"], json!(2));
 }

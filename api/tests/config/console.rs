@@ -1,4 +1,5 @@
-//! The console page: where it is, what a browser is told about it, and that the API it calls is there.
+//! The console page: where it is, what a browser is told about it, and that the API it calls is
+//! there.
 
 use std::collections::BTreeSet;
 
@@ -43,6 +44,20 @@ fn nothing_in_the_page_is_inline_or_from_elsewhere() {
     for dangerous in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
         assert!(!script.contains(dangerous), "{dangerous}");
     }
+}
+
+#[test]
+fn on_a_narrow_screen_names_are_broken_and_words_of_buttons_are_not() {
+    let world = World::new();
+    let style = world.call("GET", "/nacos/console.css");
+    let rule = |selector: &str| {
+        let rules = style.text().lines().filter(|line| line.starts_with(selector));
+        rules.collect::<Vec<_>>().concat()
+    };
+    assert!(rule("button {").contains("white-space: nowrap"));
+    let cells = rule("th, td {");
+    assert!(cells.contains("overflow-wrap: anywhere") && cells.contains("min-width"), "{cells}");
+    assert!(rule(".scroll {").contains("overflow-x: auto"), "a table that is wider can be moved");
 }
 
 #[test]

@@ -79,6 +79,12 @@ fn unknown_methods_and_paths_get_json() {
     let wire = Wire::start(Settings::default());
     for (line, expected) in [
         ("FROB /nacos/v1/cs/configs", "501"),
+        // Methods have one case.
+        ("get /nacos/v1/cs/configs?dataId=d&group=g", "501"),
+        ("Post /nacos/v1/cs/configs?dataId=d&group=g&content=x", "501"),
+        ("dELETE /nacos/v1/cs/configs?dataId=d&group=g", "501"),
+        ("get /nacos/v1/cs/health", "501"),
+        ("put /nacos/v1/ns/instance?serviceName=s&ip=10.0.0.1&port=80", "501"),
         ("TRACE /nacos/v1/cs/configs", "405"),
         ("GET /nacos/nope", "404"),
         ("GET http://elsewhere/nacos/nope", "404"),
@@ -100,6 +106,9 @@ fn nonsense_is_400_and_the_end() {
     {
         let response = wire.exchange(head.as_bytes());
         assert_eq!(status(&response), "400", "{head:?}: {response}");
+        let (_, body) = response.split_once("\r\n\r\n").expect("a head and a body");
+        let body: serde_json::Value = serde_json::from_str(body).expect("the shape of Nacos");
+        assert_eq!(body["message"], "the head of the request is not valid", "{response}");
     }
 }
 

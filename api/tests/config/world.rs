@@ -7,9 +7,12 @@ use std::sync::{Arc, OnceLock, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nacolet_api::connection::{listen, loopback, serve};
-use nacolet_api::request::{ListenAnswer, Responder, Watcher, WatchersOf};
-use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError};
+use nacolet_api::request::{ListenAnswer, Responder};
+use nacolet_api::who::{Watcher, WatchersOf};
+use nacolet_api::{
+    Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError, listen, loopback,
+};
+use nacolet_auth::Users;
 use nacolet_config::{ListenInput, ListenOutput, Listeners, Store};
 use nacolet_model::{Instant, NodeId, RequestId, WallTime};
 use nacolet_registry::{Registry, RegistrySettings};
@@ -56,6 +59,7 @@ impl World {
 
     pub(crate) fn with(settings: Settings) -> Self {
         let configs = Arc::new(RwLock::new(Store::new()));
+        let users = Arc::new(RwLock::new(Users::new()));
         let (requests, inbox) = async_channel::bounded(1_024);
         let (control, orders) = async_channel::bounded(16);
         let facts = Facts {
@@ -74,16 +78,18 @@ impl World {
         let port = Port {
             configs: Arc::clone(&configs),
             registry: Arc::new(RwLock::new(Registry::new(RegistrySettings::default()))),
-            users: Arc::default(),
+            users: Arc::clone(&users),
             auth: false,
             requests,
             clock,
             facts: Arc::new(facts),
             stage: Arc::clone(&stage),
+            moves: Arc::default(),
             status: Arc::new(NodeStatus::default),
         };
         let core = Core {
             configs,
+            users,
             listeners: Listeners::new(),
             polls: BTreeMap::new(),
             mood: Mood::Well,
@@ -186,6 +192,7 @@ impl Reply {
 
 struct Core {
     configs: Arc<RwLock<Store>>,
+    users: Arc<RwLock<Users>>,
     listeners: Listeners,
     polls: BTreeMap<u64, Responder<ListenAnswer>>,
     mood: Mood,
@@ -264,16 +271,20 @@ impl Core {
             Request::Watchers { of, reply } => {
                 let _ = reply.send(self.watchers(&of));
             }
+            Request::Auth { command, reply } => {
+                let mut users = self.users.write().expect("no panic before");
+                let outcome = users.apply(self.last, command);
+                let _ = reply.send(outcome.map_err(WriteError::Refused));
+            }
             Request::ReadIndex { reply } => {
                 let _ = reply.send(Ok(()));
             }
             Request::Cluster { ask: _, reply } => {
-                let status = nacolet_api::membership::ClusterStatus::default();
-                let _ = reply.send(Ok(nacolet_api::membership::Told::Status(status)));
+                let status = nacolet_api::operate::ClusterStatus::default();
+                let _ = reply.send(Ok(nacolet_api::operate::Told::Status(status)));
             }
             Request::Registry { .. }
             | Request::Lock { .. }
-            | Request::Auth { .. }
             | Request::Subscribe { .. }
             | Request::Follow { .. }
             | Request::Gone { .. } => {}
@@ -330,8 +341,9 @@ impl Wire {
         let listener = listen(loopback()).expect("binds");
         let address = listener.local_addr().expect("has an address");
         let server = world.server.clone();
-        let engine =
-            std::thread::spawn(move || smol::block_on(serve(listener, server)).expect("serves"));
+        let engine = std::thread::spawn(move || {
+            smol::block_on(server.serve_http(listener)).expect("serves")
+        });
         Self { world, address, engine: Some(engine) }
     }
 
@@ -339,6 +351,16 @@ impl Wire {
         let stream = TcpStream::connect(self.address).expect("connects");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("takes it");
         stream
+    }
+
+    /// Waits until the node holds that many bytes for its clients.
+    pub(crate) fn holds(&self, bytes: usize) {
+        eventually("the bytes have arrived", || {
+            let page = self.world.call("GET", "/nacos/metrics");
+            let line =
+                page.text().lines().find_map(|line| line.strip_prefix("nacolet_held_bytes "));
+            line.expect("the metric").parse::<usize>().expect("a number") >= bytes
+        });
     }
 
     /// Sends bytes on a connection of their own and reads what comes until the end.

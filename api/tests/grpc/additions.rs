@@ -1,4 +1,5 @@
-//! What came with Nacos 3.x: fuzzy watch and locks (grpc §4, §5, §8).
+//! What came with Nacos 3.x: fuzzy watch and locks (docs/nacos/grpc.md, "Config messages", "Naming
+//! messages" and "Locks and AI").
 
 use std::time::Duration;
 
@@ -44,6 +45,35 @@ async fn hears_all(client: &mut Client, kind: &str, field: &str) -> Vec<String> 
 }
 
 #[test]
+fn names_behind_thousands_of_others_are_found() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        for number in 0..limits::WALK_STEP_NAMES {
+            publish(&mut client, &format!("a.{number}")).await;
+        }
+        publish(&mut client, "z").await;
+        let (ask, answer) = CONFIG_WATCH;
+        for (text, known) in [("public>>G>>z", true), ("public>>G>>*", false)] {
+            let mut watcher = Client::set_up(world.address).await;
+            let request = pattern(text, &[], true);
+            if known {
+                watcher.done(ask, request, answer).await;
+                let names =
+                    hears_all(&mut watcher, "ConfigFuzzyWatchSyncRequest", "groupKey").await;
+                assert_eq!(names, ["z+G+public"]);
+            } else {
+                let refused = watcher.ask(ask, request).await;
+                assert_eq!(refused.body["errorCode"], 50311);
+                let names =
+                    hears_all(&mut watcher, "ConfigFuzzyWatchSyncRequest", "groupKey").await;
+                assert_eq!(names.len(), limits::FUZZY_MATCHES_MAX);
+            }
+        }
+    });
+}
+
+#[test]
 fn a_config_watcher_hears_all_that_is_there_and_then_what_comes_and_goes() {
     let world = World::new();
     run(async {
@@ -63,7 +93,7 @@ fn a_config_watcher_hears_all_that_is_there_and_then_what_comes_and_goes() {
         publish(&mut other, "app.new").await;
         let told = watcher.hears("ConfigFuzzyWatchChangeNotifyRequest").await;
         let (key, change) = (&told["groupKey"], &told["changeType"]);
-        assert_eq!((key, change), (&json!("app.new+G+public"), &json!("ADD_CONFIG")));
+        assert_eq!((key, change), (&json!("app.new+G+public"), &json!("CONFIG_CHANGED")));
         remove(&mut other, "app.7").await;
         let told = watcher.hears("ConfigFuzzyWatchChangeNotifyRequest").await;
         let (key, change) = (&told["groupKey"], &told["changeType"]);
@@ -161,9 +191,33 @@ fn a_pattern_too_many_is_refused_and_one_that_everybody_left_makes_room() {
             client.done(ask, cancel, answer).await;
             client.done(ask, more, answer).await;
         }
-        for wrong in ["", "public", "public>>G", "a>>b>>c>>d"] {
-            let refused = client.ask(CONFIG_WATCH.0, pattern(wrong, &[], false)).await;
-            assert_eq!(refused.body["errorCode"], 400, "{wrong}");
+    });
+}
+
+#[test]
+fn a_pattern_that_cannot_mean_anything_is_watched_in_vain() {
+    let world = World::new();
+    run(async {
+        let (mut watcher, mut other) =
+            (Client::set_up(world.address).await, Client::set_up(world.address).await);
+        publish(&mut other, "public").await;
+        let (ask, answer) = CONFIG_WATCH;
+        for wrong in ["", "public", "public>>G", "a>>b>>c>>d", "*>>*>>*"] {
+            watcher.done(ask, pattern(wrong, &[], true), answer).await;
+            let told = watcher.hears("ConfigFuzzyWatchSyncRequest").await;
+            let is_all = json!("FINISH_FUZZY_WATCH_INIT_NOTIFY");
+            assert_eq!((&told["groupKeyPattern"], &told["syncType"]), (&json!(wrong), &is_all));
+        }
+        publish(&mut other, "more").await;
+        assert!(watcher.hears_nothing(Duration::from_millis(200)).await);
+        let too_long = "x".repeat(limits::FUZZY_PATTERN_BYTES_MAX + 1);
+        let refused = watcher.ask(ask, pattern(&too_long, &[], true)).await;
+        assert_eq!(refused.body["errorCode"], 400);
+        // Of configs Nacos passes over a type that it does not know, of services it does not.
+        for (ask, kind, code) in [(ask, answer, 0), (SERVICE_WATCH.0, "ErrorResponse", 400)] {
+            let odd = json!({"groupKeyPattern": "public>>G>>a", "watchType": "NOPE"});
+            let answer = watcher.ask(ask, odd).await;
+            assert_eq!((answer.kind.as_str(), &answer.body["errorCode"]), (kind, &json!(code)));
         }
     });
 }

@@ -183,3 +183,28 @@ fn a_message_has_a_bounded_number_of_headers() {
         client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
     });
 }
+
+#[test]
+fn a_content_that_escapes_make_long_takes_no_more_room_than_it_has() {
+    const MIB: usize = 1 << 20;
+    let settings = Settings { bodies_bytes_max: 4 * MIB, ..Settings::default() };
+    let world = World::with(settings);
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        let content = "\u{1}".repeat(100_000);
+        publish(&mut client, "small", content.clone()).await;
+        let answer = client.ask("ConfigQueryRequest", config("small")).await;
+        assert_eq!(answer.body["content"].as_str(), Some(&*content));
+        // Rendered it is more than all may hold.
+        let content = ["\u{1}".repeat(500_000), "y".repeat(MIB)].concat();
+        publish(&mut client, "large", content.clone()).await;
+        let lines = "\n\"\\".repeat(10_000);
+        publish(&mut client, "lines", lines.clone()).await;
+        for (name, content) in [("large", content), ("lines", lines)] {
+            let answer = client.ask("ConfigQueryRequest", config(name)).await;
+            assert_eq!(answer.kind, "ConfigQueryResponse");
+            assert!(answer.body["content"].as_str() == Some(&*content), "{name}");
+            assert_eq!(answer.body["resultCode"], 200);
+        }
+    });
+}

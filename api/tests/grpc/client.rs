@@ -1,5 +1,5 @@
-//! A gRPC client of its own, so that the server is not tested against its own encoding: messages are
-//! written and read by hand, h2 carries them.
+//! A gRPC client of its own, so that the server is not tested against its own encoding: messages
+//! are written and read by hand, h2 carries them.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::HeaderName;
@@ -144,7 +144,7 @@ fn decode(message: &[u8]) -> Message {
 
 /// How a call ended: the message, if one came, and the gRPC status.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     pub(crate) message: Option<Message>,
     pub(crate) status: String,
 }
@@ -229,7 +229,7 @@ impl Client {
     }
 
     /// A unary call with these very bytes.
-    pub(crate) async fn call_raw(&mut self, path: &str, bytes: Vec<u8>) -> Answer {
+    pub(crate) async fn call_raw(&mut self, path: &str, bytes: Vec<u8>) -> HttpAnswer {
         let (response, mut up) = self.begin(Self::request(path)).await;
         // A server that has seen enough does not take the rest.
         let _ = up.send_data(bytes.into(), true);
@@ -238,7 +238,7 @@ impl Client {
 
     /// As [`Self::call_raw`], with the end of the request in an empty frame of its own, as some
     /// libraries send it: at once, or when the answer is there.
-    pub(crate) async fn call_with_late_end(&mut self, bytes: Vec<u8>, is_late: bool) -> Answer {
+    pub(crate) async fn call_with_late_end(&mut self, bytes: Vec<u8>, is_late: bool) -> HttpAnswer {
         let (response, mut up) = self.begin(Self::request(UNARY)).await;
         up.send_data(bytes.into(), false).expect("the connection lives");
         if is_late {
@@ -273,7 +273,7 @@ impl Client {
         sender.send_request(request, false).expect("takes a request")
     }
 
-    async fn answer(response: ResponseFuture) -> Answer {
+    async fn answer(response: ResponseFuture) -> HttpAnswer {
         let response = response.await.expect("an answer");
         let (head, body) = response.into_parts();
         let mut down = Inbound { stream: body, bytes: Vec::new() };
@@ -281,7 +281,7 @@ impl Client {
         let trailers = down.stream.trailers().await.ok().flatten();
         let status = trailers.as_ref().unwrap_or(&head.headers).get("grpc-status");
         let status = status.map_or("none", |status| status.to_str().expect("text")).to_owned();
-        Answer { message, status }
+        HttpAnswer { message, status }
     }
 
     /// A unary request whose answer must be a message.
@@ -326,6 +326,25 @@ impl Client {
         up.send_data(bytes.into(), false).expect("the stream lives");
     }
 
+    /// Opens the stream and resets it without waiting for anything.
+    pub(crate) async fn open_stream_and_reset(&mut self) {
+        let request = Self::request("/BiRequestStream/requestBiStream");
+        let (_response, mut up) = self.begin(request).await;
+        up.send_reset(Reason::CANCEL);
+    }
+
+    /// Resets the stream; the connection goes on.
+    pub(crate) fn reset_stream(&mut self) {
+        let up = self.up.as_mut().expect("the stream is open");
+        up.send_reset(Reason::CANCEL);
+    }
+
+    /// Sends these very bytes on the stream.
+    pub(crate) fn say_raw(&mut self, bytes: &[u8]) {
+        let up = self.up.as_mut().expect("the stream is open");
+        up.send_data(Bytes::copy_from_slice(bytes), false).expect("the stream lives");
+    }
+
     /// Ends the client's half of the stream.
     pub(crate) fn end_stream(&mut self) {
         let up = self.up.as_mut().expect("the stream is open");
@@ -361,15 +380,17 @@ impl Client {
 
     /// Whether nothing is heard for a while.
     pub(crate) async fn hears_nothing(&mut self, time: Duration) -> bool {
+        self.heard_within(time).await.is_none()
+    }
+
+    /// The next message, if it comes soon.
+    pub(crate) async fn heard_within(&mut self, time: Duration) -> Option<Message> {
         let down = self.down.as_mut().expect("the stream is open");
         let quiet = async {
             Timer::after(time).await;
-            true
+            None
         };
-        let heard = async {
-            down.next().await;
-            false
-        };
+        let heard = async { Some(down.next().await.expect("the stream lives")) };
         smol::future::or(heard, quiet).await
     }
 

@@ -1,13 +1,15 @@
-//! Configs over gRPC (grpc §4).
+//! Configs over gRPC (docs/nacos/grpc.md, "Config messages").
 
 use std::time::Duration;
 
 use nacolet_api::Settings;
 use nacolet_config::Md5;
+use nacolet_model::limits;
 use serde_json::{Value, json};
 
 use crate::client::{Client, run};
-use crate::world::World;
+use crate::who::over_http;
+use crate::world::{World, now};
 
 fn named(extra: Value) -> Value {
     let mut request = json!({"dataId": "d", "group": "g", "tenant": ""});
@@ -79,16 +81,17 @@ fn what_clients_always_send_empty_asks_for_nothing() {
 }
 
 #[test]
-fn compare_and_set_needs_the_stored_md5() {
+fn compare_and_set_needs_the_stored_md5_where_there_is_one() {
     let world = World::new();
     run(async {
         let mut client = Client::set_up(world.address).await;
         let md5 = Md5::of("one").to_string();
-        let absent = publish(&mut client, json!({"content": "one", "casMd5": md5})).await;
-        assert_eq!((&absent["resultCode"], &absent["errorCode"]), (&json!(500), &json!(500)));
-        publish(&mut client, json!({"content": "one"})).await;
-        let wrong = publish(&mut client, json!({"content": "two", "casMd5": "no md5"})).await;
-        assert_eq!(wrong["success"], false);
+        for more in [json!({}), json!({"tag": "blue"}), json!({"betaIps": "10.0.0.9"})] {
+            let absent = json!({"content": "one", "casMd5": "0", "additionMap": more});
+            assert_eq!(publish(&mut client, absent.clone()).await["success"], true, "{more}");
+            let there = publish(&mut client, absent).await;
+            assert_eq!((&there["resultCode"], &there["errorCode"]), (&json!(500), &json!(500)));
+        }
         let right = publish(&mut client, json!({"content": "two", "casMd5": md5})).await;
         assert_eq!(right["success"], true);
         assert_eq!(content(&mut client, json!({})).await["content"], "two");
@@ -275,5 +278,91 @@ fn a_large_config_goes_in_and_out_past_the_windows() {
         let answer = client.call_raw(crate::client::UNARY, bytes).await;
         assert_eq!(answer.status, "8", "RESOURCE_EXHAUSTED");
         client.done("HealthCheckRequest", json!({}), "HealthCheckResponse").await;
+    });
+}
+
+#[test]
+fn a_notice_keeps_its_distance_from_answers_and_from_the_notice_before() {
+    let world = World::new();
+    run(async {
+        let (mut client, mut other) =
+            (Client::set_up(world.address).await, Client::set_up(world.address).await);
+        publish(&mut other, json!({"content": "0"})).await;
+        let context = json!([{"dataId": "d", "group": "g", "tenant": "", "md5": "x"}]);
+        let listen = json!({"listen": true, "configListenContexts": context});
+        // The server answers after it was asked, and a client may hear of anything late.
+        let asked = now();
+        client.ask("ConfigBatchListenRequest", listen).await;
+        for value in ["1", "2", "3"] {
+            publish(&mut other, json!({"content": value})).await;
+        }
+        client.hears("ConfigChangeNotifyRequest").await;
+        let pace = limits::GRPC_NOTICE_PACE;
+        assert!(asked.elapsed() >= pace, "{:?}", asked.elapsed());
+        publish(&mut other, json!({"content": "4"})).await;
+        publish(&mut other, json!({"content": "5"})).await;
+        client.hears("ConfigChangeNotifyRequest").await;
+        assert!(asked.elapsed() >= 2 * pace, "{:?}", asked.elapsed());
+        assert!(client.hears_nothing(2 * pace).await, "what changed meanwhile was told together");
+    });
+}
+
+#[test]
+fn a_notice_comes_soon_to_a_client_that_listens_again_and_again() {
+    let world = World::new();
+    run(async {
+        let (mut client, mut other) =
+            (Client::set_up(world.address).await, Client::set_up(world.address).await);
+        let context = json!([{"dataId": "d", "group": "g", "tenant": "", "md5": ""}]);
+        let listen = json!({"listen": true, "configListenContexts": context});
+        client.ask("ConfigBatchListenRequest", listen.clone()).await;
+        let elsewhere = json!([{"dataId": "e", "group": "g", "tenant": "", "md5": ""}]);
+        let elsewhere = json!({"listen": true, "configListenContexts": elsewhere});
+        publish(&mut other, json!({"content": "1"})).await;
+        let published = now();
+        while client.hears_nothing(Duration::from_millis(10)).await {
+            client.ask("ConfigBatchListenRequest", elsewhere.clone()).await;
+            assert!(published.elapsed() < Duration::from_secs(5), "it is never told");
+        }
+        let held = limits::GRPC_NOTICE_HELD_MAX;
+        assert!(published.elapsed() >= held - Duration::from_millis(5));
+    });
+}
+
+async fn with_labels(world: &World, labels: Value) -> Client {
+    let mut client = Client::connect(world.address).await;
+    client.open_stream().await;
+    client.say("ConnectionSetupRequest", json!({"clientVersion": "Go:v2", "labels": labels}));
+    client.until_registered().await;
+    client
+}
+
+#[test]
+fn a_client_whose_labels_fit_a_rule_sees_and_hears_of_the_gray_version() {
+    let world = World::new();
+    run(async {
+        let mut canary = with_labels(&world, json!({"app_env": "prod", "app_v": "2"})).await;
+        let mut other = with_labels(&world, json!({"env": "prod", "app_v": "2"})).await;
+        publish(&mut other, json!({"content": "main"})).await;
+        let md5 = Md5::of("main").to_string();
+        let context = json!([{"dataId": "d", "group": "g", "tenant": "", "md5": md5}]);
+        for client in [&mut canary, &mut other] {
+            assert_eq!(listen(client, context.clone()).await, json!([]));
+        }
+        let gray = "/v3/admin/cs/config/gray?dataId=d&groupName=g&grayName=canary";
+        let rule = "&content=new&grayRuleExp=env%3Dprod%26%26v%3D1,2&grayVersion=1.1.0";
+        let done = over_http(world.http, "POST", &format!("{gray}{rule}")).await;
+        assert_eq!(done["data"], json!(true), "{done}");
+        assert_eq!(canary.hears("ConfigChangeNotifyRequest").await["dataId"], "d");
+        let seen = content(&mut canary, json!({})).await;
+        assert_eq!((&seen["content"], &seen["beta"]), (&json!("new"), &json!(false)));
+        assert_eq!(seen["md5"], Md5::of("new").to_string());
+        assert_eq!(listen(&mut canary, context.clone()).await[0]["dataId"], "d");
+        assert_eq!(content(&mut other, json!({})).await["content"], "main");
+        assert_eq!(listen(&mut other, context).await, json!([]));
+
+        over_http(world.http, "DELETE", gray).await;
+        assert_eq!(canary.hears("ConfigChangeNotifyRequest").await["dataId"], "d");
+        assert_eq!(content(&mut canary, json!({})).await["content"], "main");
     });
 }

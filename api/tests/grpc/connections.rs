@@ -1,11 +1,10 @@
-//! The life of a connection (grpc §3).
+//! The life of a connection (docs/nacos/grpc.md, "The life of a connection").
 
 use std::net::TcpStream;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
-use nacolet_api::connection::{self, listen, loopback};
-use nacolet_api::{Settings, grpc};
+use nacolet_api::{Settings, listen, loopback};
 use nacolet_model::limits;
 use serde_json::json;
 use smol::Async;
@@ -141,14 +140,14 @@ fn no_more_connections_of_the_http_port_wait_for_grpc_than_may() {
         }
         let (heard, _, waiting) = select_all(waiting).await;
         assert_eq!((heard, waiting.len()), (0, limits::GRPC_HANDED_OVER_MAX));
-        let grpc = grpc::serve(listen(loopback()).expect("binds"), server.clone());
+        let grpc = server.clone().serve_grpc(listen(loopback()).expect("binds"));
         let served = async {
             assert!(join_all(waiting).await.iter().all(|heard| *heard > 0), "a place was lost");
             server.stop();
         };
         smol::future::zip(grpc, served).await.0
     };
-    let http = connection::serve(http, server.clone());
+    let http = server.clone().serve_http(http);
     run(async { smol::future::try_zip(http, test).await.map(drop).expect("serves") });
 }
 

@@ -1,4 +1,4 @@
-//! Naming over gRPC (grpc §5).
+//! Naming over gRPC (docs/nacos/grpc.md, "Naming messages").
 
 use std::time::Duration;
 
@@ -175,8 +175,9 @@ fn persistent_instances_outlive_the_connection() {
         let refused = client.ask("InstanceRequest", one("registerInstance", 81)).await;
         assert_eq!(
             (&refused.body["resultCode"], &refused.body["errorCode"]),
-            (&json!(500), &json!(400))
+            (&json!(400), &json!(400))
         );
+        assert_eq!(refused.kind, "ErrorResponse", "Go takes a refusal of its own type for a no");
         let request = one("deregisterInstance", 80);
         client.done("PersistentInstanceRequest", request, "InstanceResponse").await;
         assert_eq!(ports(&mut client).await, [0; 0]);
@@ -199,9 +200,12 @@ fn services_are_listed_by_group_in_pages() {
             let answer = client.done("ServiceListRequest", extra, "ServiceListResponse").await;
             (answer["count"].clone(), answer["serviceNames"].clone())
         };
-        let page =
-            json!({"namespace": "", "groupName": "", "pageNo": 2, "pageSize": 2, "selector": null});
+        let page = json!({"namespace": "", "pageNo": 2, "pageSize": 2, "selector": null});
         assert_eq!(list(page).await, (json!(3), json!(["c"])));
+        let nothing = json!({"pageNo": 1, "pageSize": 0});
+        assert_eq!(list(nothing).await, (json!(3), json!([])));
+        let nameless = json!({"groupName": "", "pageNo": 1, "pageSize": 10});
+        assert_eq!(list(nameless).await, (json!(0), json!([])));
         let other = json!({"groupName": "g", "pageNo": 1, "pageSize": 10});
         assert_eq!(list(other).await, (json!(0), json!([])));
     });
@@ -212,25 +216,33 @@ fn wrong_requests_are_told() {
     let world = World::new();
     run(async {
         let mut client = Client::set_up(world.address).await;
+        let nested = json!({
+            "serviceName": "G@@s", "type": "registerInstance",
+            "instance": {"ip": "10.0.0.1", "port": 1},
+        });
         for (kind, request, expected) in [
-            ("InstanceRequest", json!({"type": "registerInstance"}), "InstanceResponse"),
-            ("InstanceRequest", named(json!({"type": "registerInstance"})), "InstanceResponse"),
-            ("InstanceRequest", one("sing", 1), "InstanceResponse"),
+            ("InstanceRequest", json!({"type": "registerInstance"}), "ErrorResponse"),
+            ("InstanceRequest", named(json!({"type": "registerInstance"})), "ErrorResponse"),
+            ("InstanceRequest", one("sing", 1), "ErrorResponse"),
+            ("InstanceRequest", nested, "InstanceResponse"),
             (
                 "InstanceRequest",
                 named(json!({"type": "registerInstance", "instance": {"ip": "", "port": 1}})),
                 "InstanceResponse",
             ),
-            ("BatchInstanceRequest", one("registerInstance", 1), "BatchInstanceResponse"),
-            ("ServiceQueryRequest", json!({}), "ErrorResponse"),
-            ("SubscribeServiceRequest", json!({"serviceName": "a b"}), "ErrorResponse"),
+            ("BatchInstanceRequest", one("registerInstance", 1), "ErrorResponse"),
+            ("ServiceQueryRequest", json!({"serviceName": "a b"}), "QueryServiceResponse"),
+            ("ServiceQueryRequest", json!({"serviceName": "G@@s"}), "QueryServiceResponse"),
+            ("SubscribeServiceRequest", json!({}), "ErrorResponse"),
+            ("SubscribeServiceRequest", json!({"serviceName": "a b"}), "SubscribeServiceResponse"),
             ("ServiceListRequest", json!({"groupName": "?"}), "ServiceListResponse"),
         ] {
             let answer = client.ask(kind, request).await;
             assert_eq!(answer.kind, expected, "{answer:?}");
+            let result = if expected == "ErrorResponse" { 400 } else { 500 };
             assert_eq!(
                 (&answer.body["resultCode"], &answer.body["errorCode"]),
-                (&json!(500), &json!(400)),
+                (&json!(result), &json!(400)),
                 "{answer:?}"
             );
         }
@@ -256,5 +268,37 @@ fn a_subscriber_is_pushed_once_more_what_is_there() {
             watcher.hears_nothing(Duration::from_millis(700)).await,
             "nothing of the empty one"
         );
+    });
+}
+
+#[test]
+fn an_instance_that_is_not_right_is_refused_in_the_words_of_its_type() {
+    let world = World::new();
+    run(async {
+        let mut client = Client::set_up(world.address).await;
+        for (instance, words) in [
+            (json!({"ip": "10.0.0.1", "port": 99_999}), "Param 'port' is illegal"),
+            (json!({"ip": "10.0.0.1", "port": -1}), "Param 'port' is illegal"),
+            (json!({"ip": "10.0.0.1"}), "Param 'port' is required"),
+        ] {
+            let one = json!({
+                "namespace": "", "groupName": "g", "serviceName": "s",
+                "type": "registerInstance", "instance": &instance,
+            });
+            let many = json!({
+                "namespace": "", "groupName": "g", "serviceName": "s",
+                "type": "batchRegisterInstance", "instances": [&instance],
+            });
+            for (ask, request, kind) in [
+                ("InstanceRequest", one, "InstanceResponse"),
+                ("BatchInstanceRequest", many, "BatchInstanceResponse"),
+            ] {
+                let answer = client.ask(ask, request).await;
+                assert_eq!(answer.kind, kind, "{instance}: {answer:?}");
+                assert_eq!(answer.body["errorCode"], 400, "{instance}: {answer:?}");
+                let message = answer.body["message"].as_str().expect("words");
+                assert!(message.contains(words), "{instance}: {message}");
+            }
+        }
     });
 }

@@ -1,7 +1,7 @@
-//! Whatever a request looks like: what it touches is inside the permission of its caller. Random bodies are
-//! objects and arrays, say fields twice, as nothing or as another type, and are sent as every kind of
-//! request; what they told and what they changed is compared with what the caller may touch. And a
-//! connection that lives on hears no more than its user may hear now.
+//! Whatever a request looks like: what it touches is inside the permission of its caller. Random
+//! bodies are objects and arrays, say fields twice, as nothing or as another type, and are sent as
+//! every kind of request; what they told and what they changed is compared with what the caller may
+//! touch. And a connection that lives on hears no more than its user may hear now.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use nacolet_model::{ConfigKey, DataId, Group, Namespace, Prng, WallTime};
 use serde_json::{Value, json};
 
 use crate::client::{Client, UNARY, encode, run};
-use crate::users::{name, token, world};
+use crate::users::{name, patient_world, token, world};
 use crate::world::World;
 
 const NAMESPACES: [&str; 3] = ["public", "a", "b"];
@@ -153,7 +153,8 @@ fn mentioned<'t>(text: &'t str, before: &str) -> Vec<(&'t str, &'t str)> {
     parts.filter_map(pair).collect()
 }
 
-/// What is there outside the permission of `u`, who may change what is in group `g` of namespace `a`.
+/// What is there outside the permission of `u`, who may change what is in group `g` of namespace
+/// `a`.
 fn outside(world: &World) -> String {
     let configs = world.port.configs.read().expect("no panic before");
     let registry = world.port.registry.read().expect("no panic before");
@@ -162,7 +163,7 @@ fn outside(world: &World) -> String {
     for service in registry.all_services() {
         let key = service.key();
         if (key.namespace.as_str(), key.group.as_str()) != ("a", "g") {
-            all.extend(service.instances().iter().map(|one| format!("{key:?} {}", one.ip())));
+            all.extend(service.instances().map(|one| format!("{key:?} {}", one.ip())));
         }
     }
     all.join("\n")
@@ -224,6 +225,30 @@ fn a_body_that_is_no_object_is_refused() {
             ("SubscribeServiceRequest", r#"[null,"b","n-b-g","g"]"#),
             ("ConfigFuzzyWatchRequest", r#"[null,"b>>*>>*",[],"WATCH"]"#),
             ("ConfigQueryRequest", r#""n-b-g""#),
+            // However deep it is.
+            (
+                "ConfigBatchListenRequest",
+                r#"{"listen":true,"configListenContexts":[["n-a-g","g","a",""]]}"#,
+            ),
+            (
+                "InstanceRequest",
+                r#"{"namespace":"a","serviceName":"s","groupName":"g","type":"registerInstance",
+                    "instance":["10.0.0.1",80]}"#,
+            ),
+            (
+                "BatchInstanceRequest",
+                r#"{"namespace":"a","serviceName":"s","groupName":"g",
+                    "type":"batchRegisterInstance","instances":[["10.0.0.1",80]]}"#,
+            ),
+            (
+                "PersistentInstanceRequest",
+                r#"{"namespace":"a","serviceName":"s","groupName":"g","type":"registerInstance",
+                    "instance":["10.0.0.1",80]}"#,
+            ),
+            (
+                "LockOperationRequest",
+                r#"{"lockInstance":["k",30000,"REENTRANT","o"],"lockOperationEnum":"ACQUIRE"}"#,
+            ),
         ] {
             let bytes = encode(kind, &[("accessToken", &token)], body.as_bytes());
             let answer = client.call_raw(UNARY, bytes).await.message.expect("a message");
@@ -321,7 +346,7 @@ fn whose_login_is_worth_nothing_any_more_is_told_to_come_again() {
     for command in
         [Command::RemoveUser { user: name("u") }, Command::SetPassword { user: name("u"), hash }]
     {
-        let world = world();
+        let world = patient_world(Duration::from_secs(60));
         run(async {
             let (user, admin) = (token(&world, "u").await, token(&world, "nacos").await);
             let (mut client, mut root) =
@@ -336,8 +361,70 @@ fn whose_login_is_worth_nothing_any_more_is_told_to_come_again() {
     }
 }
 
-/// A client that says it knows a name is told when the name is gone: of names that its pattern does not
-/// mean, and which it may not see, that would be a way to ask.
+/// As one that only publishes does, or only holds locks.
+#[test]
+fn whose_login_is_worth_nothing_any_more_goes_with_its_instances_and_locks() {
+    let hash = nacolet_api::hash_password("battery staple").expect("a password");
+    for command in
+        [Command::RemoveUser { user: name("u") }, Command::SetPassword { user: name("u"), hash }]
+    {
+        let world = world();
+        run(async {
+            let (user, admin) = (token(&world, "u").await, token(&world, "nacos").await);
+            let (mut client, mut root) =
+                (Client::set_up(world.address).await, Client::set_up(world.address).await);
+            let lock = json!({
+                "lockOperationEnum": "ACQUIRE",
+                "lockInstance": {"key": "k", "lockType": "REENTRANT", "expiredTime": 600_000},
+            });
+            let register = json!({
+                "namespace": "a", "serviceName": "s", "groupName": "g",
+                "type": "registerInstance", "instance": {"ip": "10.0.0.1", "port": 80},
+            });
+            for (kind, body) in
+                [("LockOperationRequest", lock.clone()), ("InstanceRequest", register)]
+            {
+                let answer = client.ask_with(kind, &[("accessToken", &user)], body).await;
+                assert_eq!(answer.body["resultCode"], 200, "{answer:?}");
+            }
+            assert_eq!(world.counts().instances, 1);
+            assert!(client.hears_nothing(Duration::from_millis(100)).await, "it may stay");
+            apply(&world, 100, command);
+            let told = client.heard().await.expect("the stream lives");
+            assert_eq!(told.kind, "ConnectResetRequest", "{told:?}");
+            // One that does not go is closed.
+            assert!(client.heard().await.is_none(), "the stream is over");
+            crate::world::eventually("its instance goes", || world.counts().instances == 0);
+            let headers = [("accessToken", admin.as_str())];
+            let taken = root.ask_with("LockOperationRequest", &headers, lock).await;
+            assert_eq!(taken.body["result"], true, "{taken:?}");
+        });
+    }
+}
+
+#[test]
+fn who_logs_in_anew_in_time_stays() {
+    let patience = Duration::from_secs(1);
+    let world = patient_world(patience);
+    run(async {
+        let (old, admin) = (token(&world, "u").await, token(&world, "nacos").await);
+        let mut client = Client::set_up(world.address).await;
+        let query = json!({"namespace": "a", "serviceName": "s", "groupName": "g"});
+        let ask = async |client: &mut Client, token: &str| {
+            let headers = [("accessToken", token)];
+            client.ask_with("ServiceQueryRequest", &headers, query.clone()).await
+        };
+        assert_eq!(ask(&mut client, &old).await.body["resultCode"], 200);
+        apply(&world, 100, Command::RemoveUser { user: name("u") });
+        assert_eq!(client.heard().await.expect("it lives").kind, "ConnectResetRequest");
+        assert_eq!(ask(&mut client, &old).await.body["errorCode"], 403);
+        assert_eq!(ask(&mut client, &admin).await.body["resultCode"], 200);
+        assert!(client.hears_nothing(patience + patience / 4).await, "it stays");
+    });
+}
+
+/// A client that says it knows a name is told when the name is gone: of names that its pattern does
+/// not mean, and which it may not see, that would be a way to ask.
 #[test]
 fn names_outside_a_pattern_tell_nothing() {
     let world = world();

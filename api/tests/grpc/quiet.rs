@@ -1,4 +1,5 @@
-//! Connections that only live, where there are many: they wait together and are served as any other.
+//! Connections that only live, where there are many: they wait together and are served as any
+//! other.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,6 @@
-//! What strict clients insist on (grpc §6), as a table over the messages as they are: a field that must
-//! be there with a type, a field that must not be there or only with a type, and no null anywhere.
+//! What strict clients insist on (docs/nacos/grpc.md, "What strict clients insist on"), as a table
+//! over the messages as they are: a field that must be there with a type, a field that must not be
+//! there or only with a type, and no null anywhere.
 
 use serde_json::{Value, json};
 
@@ -139,6 +140,11 @@ fn every_answer_has_what_some_client_insists_on() {
         let mut publish = config.clone();
         publish["content"] = json!("x");
         let bad = json!({});
+        let wrong = json!({"serviceName": "a b"});
+        let hosts = SERVICE.iter().position(|(_, path, _)| path.contains("hosts.[]"));
+        let no_hosts = &SERVICE[..hosts.expect("they are wanted")];
+        let portless =
+            json!({"serviceName": "s", "type": "registerInstance", "instance": {"ip": "1.1.1.1"}});
         for (request, body, kind, wants) in [
             (
                 "ServerCheckRequest",
@@ -155,16 +161,20 @@ fn every_answer_has_what_some_client_insists_on() {
             ("ConfigQueryRequest", &config, "ConfigQueryResponse", CONFIG),
             ("ConfigBatchListenRequest", &listen, "ConfigChangeBatchListenResponse", CHANGED),
             ("InstanceRequest", &register, "InstanceResponse", &[("Go", "type", Text)]),
-            ("InstanceRequest", &bad, "InstanceResponse", &[("Go", "type", Text)]),
-            ("BatchInstanceRequest", &bad, "BatchInstanceResponse", &[("Go", "type", Text)]),
-            ("PersistentInstanceRequest", &bad, "InstanceResponse", &[("Go", "type", Text)]),
+            ("InstanceRequest", &bad, "ErrorResponse", &[]),
+            ("InstanceRequest", &portless, "InstanceResponse", &[("Go", "type", Text)]),
+            ("BatchInstanceRequest", &bad, "ErrorResponse", &[]),
+            ("PersistentInstanceRequest", &bad, "ErrorResponse", &[]),
+            ("PersistentInstanceRequest", &portless, "InstanceResponse", &[("Go", "type", Text)]),
             ("ServiceListRequest", &bad, "ServiceListResponse", LIST),
             ("ServiceQueryRequest", &service, "QueryServiceResponse", SERVICE),
-            ("ServiceQueryRequest", &bad, "ErrorResponse", &[]),
+            ("ServiceQueryRequest", &bad, "QueryServiceResponse", no_hosts),
+            ("ServiceQueryRequest", &wrong, "QueryServiceResponse", no_hosts),
+            ("SubscribeServiceRequest", &wrong, "SubscribeServiceResponse", no_hosts),
             ("SubscribeServiceRequest", &service, "SubscribeServiceResponse", SERVICE),
             ("ConfigRemoveRequest", &config, "ConfigRemoveResponse", &[]),
             ("ConfigFuzzyWatchRequest", &bad, "ConfigFuzzyWatchResponse", &[]),
-            ("NamingFuzzyWatchRequest", &bad, "NamingFuzzyWatchResponse", &[]),
+            ("NamingFuzzyWatchRequest", &bad, "ErrorResponse", &[]),
             ("LockOperationRequest", &bad, "LockOperationResponse", &[("Java 3", "result", Bool)]),
         ] {
             check(&client.ask(request, body.clone()).await, kind, &[ANSWER, wants]);

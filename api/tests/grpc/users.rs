@@ -1,9 +1,10 @@
-//! Who may do what over gRPC: the token is in the headers of the payload, and a refusal is the answer of
-//! the request's own type, because Java logs in again for nothing else (grpc §2).
+//! Who may do what over gRPC: the token is in the headers of the payload, and a refusal is the
+//! answer of the request's own type, because Java logs in again for nothing else
+//! (docs/nacos/grpc.md, "Messages").
 
 use std::time::Duration;
 
-use nacolet_api::call::Call;
+use nacolet_api::Call;
 use nacolet_api::{Settings, hash_password};
 use nacolet_auth::{Actions, Begin, Command, Name, Pattern, Users};
 use serde_json::{Value, json};
@@ -19,6 +20,11 @@ pub(crate) fn name(text: &str) -> Name {
 
 /// An administrator, and `u` who may read whatever is in `a` and change what is in its group `g`.
 pub(crate) fn world() -> World {
+    patient_world(Duration::from_millis(200))
+}
+
+/// As `world`, with this much time to go for whoever is told to come again.
+pub(crate) fn patient_world(grpc_reset_patience: Duration) -> World {
     let hash = hash_password(PASSWORD).expect("a password");
     let permit = |resource, actions| Command::Permit {
         role: name("r"),
@@ -36,7 +42,8 @@ pub(crate) fn world() -> World {
     for (index, command) in (1..).zip(commands) {
         users.apply(index, command).expect("it fits");
     }
-    let settings = Settings { tick: Duration::from_millis(20), ..Settings::default() };
+    let settings =
+        Settings { tick: Duration::from_millis(20), grpc_reset_patience, ..Settings::default() };
     World::with_users(settings, Some(users))
 }
 
@@ -54,7 +61,8 @@ pub(crate) async fn token(world: &World, user: &str) -> String {
     body["accessToken"].as_str().expect("a token").to_owned()
 }
 
-/// A request of every kind with the type of its answer, about things of namespace `ns` and group `group`.
+/// A request of every kind with the type of its answer, about things of namespace `ns` and group
+/// `group`.
 fn requests(ns: &str, group: &str) -> Vec<(&'static str, Value, &'static str, bool)> {
     let config = json!({"dataId": "d", "group": group, "tenant": ns, "content": "x"});
     let instance = json!({"ip": "10.0.0.1", "port": 80});
@@ -67,6 +75,8 @@ fn requests(ns: &str, group: &str) -> Vec<(&'static str, Value, &'static str, bo
         all
     };
     let register = with(json!({"type": "registerInstance", "instance": instance}));
+    let mut persistent = register.clone();
+    persistent["serviceName"] = json!("p");
     let batch = with(json!({"type": "batchRegisterInstance", "instances": [instance]}));
     let listen = json!({"listen": true, "configListenContexts": [config]});
     let watch = |pattern: String| json!({"groupKeyPattern": pattern, "watchType": "WATCH"});
@@ -78,7 +88,7 @@ fn requests(ns: &str, group: &str) -> Vec<(&'static str, Value, &'static str, bo
         ("ConfigRemoveRequest", config, "ConfigRemoveResponse", true),
         ("ConfigBatchListenRequest", listen, "ConfigChangeBatchListenResponse", false),
         ("InstanceRequest", register.clone(), "InstanceResponse", true),
-        ("PersistentInstanceRequest", register, "InstanceResponse", true),
+        ("PersistentInstanceRequest", persistent, "InstanceResponse", true),
         ("BatchInstanceRequest", batch, "BatchInstanceResponse", true),
         ("ServiceQueryRequest", service.clone(), "QueryServiceResponse", false),
         ("ServiceListRequest", service.clone(), "ServiceListResponse", false),

@@ -2,19 +2,26 @@
 //! engine on a port of its own.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, RwLock, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nacolet_api::connection::{self, listen, loopback};
 use nacolet_api::feed::Feed;
+use nacolet_api::operate::{Question, Told};
 use nacolet_api::request::Responder;
-use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError, grpc};
+use nacolet_api::who::Found;
+use nacolet_api::{
+    Facts, MemberStatus, NodeStatus, Port, Request, Server, Settings, Stage, WriteError, listen,
+    loopback,
+};
 use nacolet_auth::Users;
 use nacolet_config::Store;
 use nacolet_lock::{Locks, Stamp};
 use nacolet_model::{Instant, NodeId, RequestId, WallTime};
-use nacolet_registry::{Counts, Input, Output, Registry, RegistryError, RegistrySettings, Reply};
+use nacolet_registry::{
+    Input, Output, Registry, RegistryCounts, RegistryError, RegistrySettings, Reply,
+};
 
 #[expect(clippy::disallowed_methods, reason = "tests over sockets run in real time")]
 fn clock() -> (Instant, WallTime) {
@@ -24,12 +31,38 @@ fn clock() -> (Instant, WallTime) {
     (Instant::from_micros(micros), WallTime(1_700_000_000_000 + micros / 1_000))
 }
 
+/// Thirty times as fast.
+fn fast_clock() -> (Instant, WallTime) {
+    let (now, wall) = clock();
+    (Instant::from_micros(30_000 * now.as_millis()), wall)
+}
+
+/// The time, for what a test measures.
+#[expect(clippy::disallowed_methods, reason = "tests over sockets run in real time")]
+pub(crate) fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// This node, and one other that is never asked anything over a socket.
+fn status() -> NodeStatus {
+    let member = |id, http: &str, up| {
+        let peer = http.replace(":8848", ":7848").into();
+        MemberStatus { node: NodeId(id), http: http.into(), peer, voter: true, up }
+    };
+    let members = vec![member(1, "127.0.0.1:8848", true), member(2, "10.0.0.8:8848", true)];
+    NodeStatus { members, ..NodeStatus::default() }
+}
+
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
     /// The HTTP port.
     pub(crate) http: SocketAddr,
     pub(crate) server: Server,
     pub(crate) port: Arc<Port>,
+    /// What the other member finds, whoever is looked for.
+    pub(crate) elsewhere: Arc<Mutex<Found>>,
+    shifts: Shifts,
+    lock_writes: Arc<AtomicUsize>,
     engine: Option<JoinHandle<()>>,
 }
 
@@ -43,7 +76,27 @@ impl World {
     }
 
     /// Where these have to log in.
-    pub(crate) fn with_users(mut settings: Settings, users: Option<Users>) -> Self {
+    pub(crate) fn with_users(settings: Settings, users: Option<Users>) -> Self {
+        Self::with_clock(settings, users, clock)
+    }
+
+    /// Where time passes thirty times as fast, and no client is asked whether it lives.
+    pub(crate) fn in_a_hurry() -> Self {
+        let day = Duration::from_secs(86_400);
+        let settings = Settings {
+            tick: Duration::from_millis(20),
+            grpc_idle_timeout: day,
+            grpc_setup_timeout: day,
+            ..Settings::default()
+        };
+        Self::with_clock(settings, None, fast_clock)
+    }
+
+    fn with_clock(
+        mut settings: Settings,
+        users: Option<Users>,
+        clock: fn() -> (Instant, WallTime),
+    ) -> Self {
         // All tests once more, for connections that wait among the quiet ones when they can.
         let is_unset = settings.grpc_quiet_after == Settings::default().grpc_quiet_after;
         if is_unset && std::env::var_os("NACOLET_TEST_QUIET").is_some() {
@@ -72,7 +125,8 @@ impl World {
             clock,
             facts: Arc::new(facts),
             stage: Arc::new(stage),
-            status: Arc::new(NodeStatus::default),
+            moves: Arc::default(),
+            status: Arc::new(status),
         });
         let mut core = Core {
             configs: Arc::clone(&port.configs),
@@ -81,7 +135,14 @@ impl World {
             waiting: None,
             index: 0,
             locks: Locks::new(),
+            clock,
+            shifts: Shifts::default(),
+            lock_writes: Arc::default(),
+            elsewhere: Arc::default(),
         };
+        let elsewhere = Arc::clone(&core.elsewhere);
+        let shifts = Arc::clone(&core.shifts);
+        let lock_writes = Arc::clone(&core.lock_writes);
         core.step(Input::WallClock(clock().1));
         std::thread::spawn(move || {
             while let Ok(request) = smol::block_on(inbox.recv()) {
@@ -96,19 +157,29 @@ impl World {
         let engine = {
             let server = server.clone();
             std::thread::spawn(move || {
-                let http = connection::serve(http_listener, server.clone());
-                let both = smol::future::try_zip(grpc::serve(listener, server), http);
+                let http = server.clone().serve_http(http_listener);
+                let both = smol::future::try_zip(server.serve_grpc(listener), http);
                 smol::block_on(both).expect("serves");
             })
         };
-        Self { address, http, server, port, engine: Some(engine) }
+        Self { address, http, server, port, elsewhere, shifts, lock_writes, engine: Some(engine) }
     }
 
     /// What the registry holds.
-    pub(crate) fn counts(&self) -> Counts {
+    /// How often locks were written to.
+    pub(crate) fn lock_writes(&self) -> usize {
+        self.lock_writes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn counts(&self) -> RegistryCounts {
         let registry = self.port.registry.read().expect("no panic before");
         registry.invariants();
         registry.counts()
+    }
+
+    /// What other members were told: who, how many connections stay, and where the rest goes.
+    pub(crate) fn shifts(&self) -> Vec<(u64, usize, u64)> {
+        self.shifts.lock().expect("no panic before").clone()
     }
 
     /// How far the node has come.
@@ -154,7 +225,13 @@ struct Core {
     waiting: Option<Responder<Result<Reply, WriteError<RegistryError>>>>,
     index: u64,
     locks: Locks,
+    clock: fn() -> (Instant, WallTime),
+    shifts: Shifts,
+    lock_writes: Arc<AtomicUsize>,
+    elsewhere: Arc<Mutex<Found>>,
 }
+
+type Shifts = Arc<Mutex<Vec<(u64, usize, u64)>>>;
 
 impl Core {
     #[expect(clippy::wildcard_enum_match_arm, reason = "gRPC asks for nothing else")]
@@ -179,11 +256,32 @@ impl Core {
                 self.step(Input::Request { request: RequestId(1), at, body: request });
             }
             Request::Lock { mut command, reply } => {
-                command.set_stamp(Stamp { clock: 1, millis: clock().0.as_millis() });
-                let _ = reply.send(self.locks.apply(&command).map_err(WriteError::Refused));
+                self.lock_writes.fetch_add(1, Ordering::Relaxed);
+                command.set_stamp(Stamp { clock: 1, millis: (self.clock)().0.as_millis() });
+                let mut notices = Vec::new();
+                let answer = self.locks.operate(&command, &mut notices);
+                for feed in self.feeds.iter().filter_map(Weak::upgrade) {
+                    feed.locks.tell(notices.iter().cloned());
+                }
+                let _ = reply.send(answer.map_err(WriteError::Refused));
             }
             Request::Follow { feed } => self.feeds.push(Arc::downgrade(&feed)),
             Request::Gone { client } => self.step(Input::ClientGone(client)),
+            Request::Cluster { ask: Question::Connections, reply } => {
+                let _ = reply.send(Ok(Told::Connections(vec![(NodeId(2), 5)])));
+            }
+            Request::Cluster { ask: Question::Shift { node, keep, target }, reply } => {
+                self.shifts.lock().expect("no panic before").push((node.0, keep, target.0));
+                let _ = reply.send(Ok(Told::Done));
+            }
+            Request::Cluster { ask: Question::Who(_), reply } => {
+                let found = self.elsewhere.lock().expect("no panic before").clone();
+                let _ = reply.send(Ok(Told::Found(found)));
+            }
+            // Nobody listens over HTTP here.
+            Request::Watchers { reply, .. } => {
+                let _ = reply.send(Vec::new());
+            }
             other => panic!("gRPC never asks for {other:?}"),
         }
     }

@@ -51,10 +51,6 @@ fn refusals_say_which_parameter_is_wrong() {
             "instance format invalid: The weights range from 0.0 to 10000.0",
         ),
         (
-            "serviceName=@@s&ip=1.1.1.1&port=80",
-            "Param 'serviceName' is illegal, groupName can't be empty",
-        ),
-        (
             "serviceName=a%20b&ip=1.1.1.1&port=80",
             "Param 'serviceName' is illegal, illegal characters should not appear in the param.",
         ),
@@ -265,7 +261,12 @@ fn statuses_of_a_service_are_one_line_each() {
     world.register(A);
     let target = "/v1/ns/instance/statuses?key=public%23%23DEFAULT_GROUP@@s";
     world.expect("GET", target, 200, r#"{"ips":["10.0.0.1:80_true"]}"#);
-    world.expect("GET", "/v2/ns/instance/statuses/s", 200, r#"{"ips":["10.0.0.1:80_true"]}"#);
+    let whole = "/v2/ns/instance/statuses/DEFAULT_GROUP@@s";
+    world.expect("GET", whole, 200, r#"{"ips":["10.0.0.1:80_true"]}"#);
+    for bare in ["/v2/ns/instance/statuses/s", "/v1/ns/instance/statuses?key=s"] {
+        let (status, text) = world.call("GET", bare);
+        assert_eq!((status, text.contains("groupName@@serviceName")), (400, true), "{text}");
+    }
 }
 
 #[test]
@@ -285,10 +286,55 @@ fn v2_and_v3_wrap_their_answers() {
         );
     }
     let (status, text) = world.call("POST", "/v2/ns/instance?serviceName=g@@s&ip=1.1.1.1&port=80");
-    assert_eq!((status, text.contains("\"code\":20002")), (400, true), "{text}");
+    let words =
+        "Param 'serviceName' is illegal, illegal characters should not appear in the param.";
+    assert_eq!((status, &*text), (400, words));
+    for query in ["healthy=x", "enabled=maybe", "ephemeral=2", "weight=x"] {
+        let (status, text) = world.call("POST", &format!("/v2/ns/instance?{A}&{query}"));
+        assert_eq!((status, text.contains("\"code\":20002")), (400, true), "{query}: {text}");
+    }
+    world.expect("POST", &format!("/v2/ns/instance?{A}&enabled=1&ephemeral=on"), 200, ok);
+    assert_eq!(world.list("serviceName=s")["hosts"][0]["enabled"], json!(true));
     let (status, text) =
         world.call("POST", "/v2/ns/instance?serviceName=s&ip=1.1.1.1&port=80&weight=10001");
     assert_eq!((status, text.contains("\"code\":21001")), (400, true), "{text}");
+}
+
+#[test]
+fn what_an_operator_says_of_an_instance_waits_for_it() {
+    let mut world = World::new();
+    let put = "instance?serviceName=s&ip=10.0.0.7&port=80&weight=5&metadata=zone%3Db";
+    for family in ["/v1/ns", "/v2/ns", "/v3/admin/ns", "/v3/console/ns"] {
+        let (status, text) = world.call("PUT", &format!("{family}/{put}"));
+        let code = family == "/v1/ns" || text.contains("\"code\":21004");
+        assert_eq!((status, code), (400, true), "no service yet: {text}");
+    }
+    world.register(A);
+    for family in ["/v1/ns", "/v2/ns", "/v3/admin/ns", "/v3/console/ns"] {
+        assert_eq!(world.call("PUT", &format!("{family}/{put}")).0, 200);
+    }
+    world.register("serviceName=s&ip=10.0.0.7&port=80&metadata=zone%3Da,owner%3Dme");
+    let host = world.list("serviceName=s")["hosts"][1].clone();
+    assert_eq!(host["weight"], json!(5.0));
+    assert_eq!(host["metadata"], json!({"owner": "me", "zone": "b"}));
+}
+
+#[test]
+fn of_a_name_twice_in_json_the_last_one_counts() {
+    let mut world = World::new();
+    let selector =
+        "%7B%22type%22:%22NoneSelector%22,%22type%22:%22none%22,%22contextType%22:%22NONE%22%7D";
+    let service = format!("/v1/ns/service?serviceName=j&selector={selector}");
+    world.expect("POST", &service, 200, "ok");
+    let checker = "%7B%22type%22:%22x%22,%22type%22:%22NONE%22%7D";
+    let cluster = "checkPort=80&useInstancePort4Check=true&clusterName=DEFAULT";
+    let cluster = format!("/v1/ns/cluster?serviceName=j&{cluster}&healthChecker={checker}");
+    world.expect("PUT", &cluster, 200, "ok");
+    let beat =
+        "%7B%22ip%22:%2210.0.0.9%22,%22port%22:1,%22port%22:80,%22weight%22:1,%22weight%22:2%7D";
+    let (status, _) = world.call("PUT", &format!("/v1/ns/instance/beat?serviceName=b&beat={beat}"));
+    let host = world.list("serviceName=b")["hosts"][0].clone();
+    assert_eq!((status, &host["port"], &host["weight"]), (200, &json!(80), &json!(2.0)));
 }
 
 #[test]
@@ -307,7 +353,7 @@ fn v2_and_v3_describe_an_instance() {
     world.register(A);
     let v2 = world.json("GET", &format!("/v2/ns/instance?{A}"));
     assert_eq!(v2["data"]["serviceName"], "DEFAULT_GROUP@@s");
-    assert_eq!(v2["data"]["instanceId"], "10.0.0.1#80#DEFAULT#DEFAULT_GROUP@@s");
+    assert_eq!(v2["data"]["instanceId"], json!(null));
     let v3 = world.json("GET", &format!("/v3/admin/ns/instance?{A}"));
     assert_eq!(v3["data"]["ipDeleteTimeout"], json!(30_000));
     let (status, text) = world.call("GET", "/v2/ns/instance?serviceName=s&ip=1.1.1.1&port=1");

@@ -85,13 +85,46 @@ fn lists_of_the_same_name_in_different_places_differ() {
 fn v2_and_v3_lists_are_wrapped() {
     let mut world = World::new();
     world.register("serviceName=s&ip=10.0.0.1&port=80&clusterName=c1");
-    let v1 = world.list("serviceName=s&clusters=c1");
+    let mut v1 = world.list("serviceName=s&clusters=c1");
+    let id = v1["hosts"][0].as_object_mut().and_then(|host| host.remove("instanceId"));
+    assert_eq!(id, Some(json!("10.0.0.1#80#c1#DEFAULT_GROUP@@s")), "which v2 and v3 do not tell");
     let v2 = world.json("GET", "/v2/ns/instance/list?serviceName=s&clusterName=c1");
     assert_eq!((&v2["code"], &v2["data"]), (&json!(0), &v1));
-    let v3 = world.json("GET", "/v3/client/ns/instance/list?serviceName=s");
-    assert_eq!(v3["data"], v1["hosts"]);
-    let admin = world.json("GET", "/v3/admin/ns/instance/list?serviceName=s&healthyOnly=true");
-    assert_eq!(admin["data"], v1["hosts"]);
+    let v3 = "/v3/client/ns/instance/list?serviceName=s";
+    assert_eq!(world.json("GET", v3)["data"], json!([]), "it lists the default cluster");
+    assert_eq!(world.json("GET", &format!("{v3}&clusterName=c1"))["data"], v1["hosts"]);
+}
+
+#[test]
+fn operators_see_every_instance_as_it_is() {
+    let mut world = World::new();
+    world.register("serviceName=s&ip=10.0.0.1&port=80&enabled=false");
+    world.register("serviceName=s&ip=10.0.0.2&port=80&healthy=false");
+    let admin = "/v3/admin/ns/instance/list?serviceName=s";
+    let hosts = world.json("GET", admin)["data"].clone();
+    assert_eq!((&hosts[0]["enabled"], &hosts[0]["healthy"]), (&json!(false), &json!(true)));
+    assert_eq!((&hosts[1]["enabled"], &hosts[1]["healthy"]), (&json!(true), &json!(false)));
+    let healthy = world.json("GET", &format!("{admin}&healthyOnly=true"));
+    assert_eq!(healthy["data"], json!([hosts[0]]));
+    let console = "/v3/console/ns/instance/list?serviceName=s&pageNo=2&pageSize=1";
+    let page = world.json("GET", console)["data"].clone();
+    assert_eq!((&page["totalCount"], &page["pageItems"]), (&json!(2), &json!([hosts[1]])));
+    for (more, why) in [
+        ("serviceName=none", "service DEFAULT_GROUP@@none is not found!"),
+        ("serviceName=s&clusterName=c1", "cluster c1 is not found!"),
+    ] {
+        for path in ["/v3/admin/ns/instance/list", "/v3/console/ns/instance/list"] {
+            let gone = format!(r#"{{"code":30000,"message":"server error","data":"{why}"}}"#);
+            world.expect("GET", &format!("{path}?{more}"), 404, &gone);
+        }
+    }
+    let services = "/v3/admin/ns/service/list?withInstances=true";
+    let item = world.json("GET", services)["data"]["pageItems"][0].clone();
+    assert_eq!(item["clusterMap"]["DEFAULT"]["hosts"], hosts, "whole instances");
+    for query in ["pageNo=0", "pageSize=0", "pageSize=-1", "pageNo=x", "withInstances=x"] {
+        let (status, text) = world.call("GET", &format!("/v3/admin/ns/service/list?{query}"));
+        assert_eq!((status, text.contains("\"code\":20002")), (400, true), "{query}: {text}");
+    }
 }
 
 /// What a client reads: gzip is told by its first two bytes.

@@ -5,4 +5,5 @@ mod instances;
 mod lists;
 mod node;
 mod services;
+mod upkeep;
 mod world;

@@ -10,35 +10,69 @@ use crate::world::World;
 fn probes_tell_alive_from_ready() {
     let mut world = World::new();
     let ok = r#"{"code":0,"message":"success","data":"ok"}"#;
-    let probes =
-        [("/v1/console/health/", "OK"), ("/v2/console/health/", ok), ("/v3/admin/core/state/", ok)];
+    let probes = [
+        ("/v1/console/health/", "OK"),
+        ("/v2/console/health/", ok),
+        ("/v3/admin/core/state/", ok),
+        ("/v3/console/health/", ok),
+    ];
     for (path, body) in probes {
         world.expect("GET", &format!("{path}liveness"), 200, body);
         world.expect("GET", &format!("{path}readiness"), 200, body);
     }
+    world.expect("GET", "/actuator/health", 200, r#"{"status":"UP"}"#);
     world.port.stage.close();
+    world.port.stage.wait_for("new nodes, 1 of 3 are there: 10.0.0.2:7848 (refused)".to_owned());
+    world.expect("GET", "/actuator/health", 503, r#"{"status":"OUT_OF_SERVICE"}"#);
     for (path, body) in probes {
         world.expect("GET", &format!("{path}liveness"), 200, body);
         let (status, text) = world.call("GET", &format!("{path}readiness"));
-        assert_eq!((status, text.contains("not in readiness")), (500, true), "{text}");
+        assert_eq!((status, text.contains("not in readiness")), (503, true), "{text}");
+        assert!(text.contains("waiting for new nodes, 1 of 3 are there: 10.0.0.2:7848"), "{text}");
     }
+    assert_eq!(world.port.stage.waits_for(true).expect("words"), "new nodes, 1 of 3 are there");
+    // Whoever wants more is told the same.
+    for (method, path) in
+        [("GET", "/v1/cs/configs?dataId=d&group=g"), ("POST", "/v1/ns/instance?serviceName=s")]
+    {
+        let (status, text) = world.call(method, path);
+        assert_eq!((status, text.contains("it waits for new nodes")), (503, true), "{text}");
+    }
+    assert_eq!(world.call("GET", "/metrics").0, 200);
 }
 
 #[test]
 fn the_state_is_a_flat_map_of_texts() {
     let mut world = World::new();
     let state = world.json("GET", "/v1/console/server/state");
-    assert_eq!(
-        (&state["standalone_mode"], &state["startup_mode"]),
-        (&json!("standalone"), &json!("standalone"))
-    );
+    assert_eq!(state["startup_mode"], json!("standalone"));
+    assert_eq!(state["auth_admin_request"], json!("false"), "nobody has to log in");
+    assert_eq!(state["maxContent"], json!("10485760"), "the bound that there is");
     assert_eq!(state["nacolet_version"], "0.1.0");
     let map = state.as_object().expect("a map");
     assert!(map.values().all(|value| value.is_string() || value.is_null()), "{state}");
-    assert_eq!(world.json("GET", "/v3/admin/core/state")["data"], state);
-    let nothing = r#"{"code":200,"message":null,"data":null}"#;
-    world.expect("GET", "/v1/console/server/announcement?language=en-US", 200, nothing);
-    world.expect("GET", "/v1/console/server/guide", 200, nothing);
+    let mut newer = state;
+    newer["version"] = json!("3.1.0");
+    assert_eq!(world.json("GET", "/v3/admin/core/state")["data"], newer);
+    assert_eq!(world.json("GET", "/v3/console/server/state"), newer);
+}
+
+#[test]
+fn whoever_looks_is_told_that_nobody_has_to_log_in() {
+    let mut world = World::new();
+    for family in ["v1", "v3"] {
+        let path = format!("/{family}/console/server");
+        let mut told = |language: &str| {
+            world.json("GET", &format!("{path}/announcement{language}"))["data"].clone()
+        };
+        let words = told("?language=en-US");
+        assert!(words.as_str().is_some_and(|words| words.contains("log in")), "{words}");
+        assert_eq!(told(""), told("?language=zh-CN"), "as Nacos, Chinese unless it is said");
+        let (status, _) = world.call("GET", &format!("{path}/announcement?language=de"));
+        assert_eq!(status, 400);
+        let guide = world.json("GET", &format!("{path}/guide"));
+        assert!(guide["data"].as_str().is_some_and(|words| words.contains("/nacos")), "{guide}");
+    }
 }
 
 #[test]
@@ -49,19 +83,25 @@ fn members_are_described_in_three_versions() {
     let member = own["data"].clone();
     assert_eq!((&member["ip"], &member["port"]), (&json!("10.0.0.9"), &json!(8848)));
     assert_eq!((&member["state"], &member["address"]), (&json!("UP"), &json!("10.0.0.9:8848")));
-    let raft = &member["extendInfo"]["raftMetaData"]["metaDataMap"]["nacolet"];
+    let info = &member["extendInfo"];
+    let groups = info["raftMetaData"]["metaDataMap"].as_object().expect("groups").clone();
     let expected =
-        json!({"leader": "10.0.0.9:8848", "raftGroupMember": ["10.0.0.9:8848"], "term": 3});
-    assert_eq!(raft, &expected);
-
-    for path in
-        ["/v1/core/cluster/nodes", "/v2/core/cluster/node/list", "/v3/admin/core/cluster/node/list"]
-    {
+        json!({"leader": "10.0.0.9:7848", "raftGroupMember": ["10.0.0.9:7848"], "term": 3});
+    assert!(groups.values().all(|group| *group == expected), "{groups:?}");
+    assert!(groups.contains_key("naming_persistent_service_v2"), "{groups:?}");
+    assert_eq!((&info["raftPort"], &info["version"]), (&json!("7848"), &json!("2.5.2")));
+    for path in ["/v1/core/cluster/nodes", "/v2/core/cluster/node/list"] {
         assert_eq!(world.json("GET", path)["data"], json!([member]), "{path}");
     }
-    for path in ["/v2/core/cluster/node/self", "/v3/admin/core/cluster/node/self"] {
-        assert_eq!(world.json("GET", path)["data"], member, "{path}");
+    assert_eq!(world.json("GET", "/v2/core/cluster/node/self")["data"], member);
+
+    let newer = world.json("GET", "/v3/admin/core/cluster/node/self")["data"].clone();
+    assert_eq!(newer["extendInfo"]["version"], json!("3.1.0"));
+    for path in ["/v3/admin/core/cluster/node/list", "/v3/console/core/cluster/nodes"] {
+        assert_eq!(world.json("GET", path)["data"], json!([newer]), "{path}");
     }
+    let none = world.json("GET", "/v3/console/core/cluster/nodes?keyword=10.0.0.8");
+    assert_eq!(none["data"], json!([]));
     let none = world.json("GET", "/v1/core/cluster/nodes?keyword=10.0.0.8");
     assert_eq!(none["data"], json!([]));
     let down = world.json("GET", "/v2/core/cluster/node/list?state=down");
@@ -70,8 +110,6 @@ fn members_are_described_in_three_versions() {
     assert_eq!((status, text.contains("\"code\":23000")), (400, true), "{text}");
     let simple = world.json("GET", "/v1/core/cluster/simple/nodes");
     assert_eq!(simple["data"], json!(["10.0.0.9:8848"]));
-    let leave = world.json("POST", "/v1/core/cluster/server/leave");
-    assert_eq!(leave["code"], json!(405));
 }
 
 #[test]
@@ -83,7 +121,7 @@ fn the_list_of_servers_is_one_address_a_line() {
 }
 
 #[test]
-fn switches_act_and_unknown_ones_are_refused() {
+fn switches_act_and_unknown_ones_are_passed_over() {
     let mut world = World::new();
     let switches = "/v1/ns/operator/switches";
     assert_eq!(world.json("GET", switches)["clientBeatInterval"], json!(5000));
@@ -93,8 +131,26 @@ fn switches_act_and_unknown_ones_are_refused() {
     let (_, beat) = world.call("PUT", "/v1/ns/instance/beat?serviceName=s&ip=10.0.0.1&port=80");
     assert!(beat.contains("\"clientBeatInterval\":8000"), "{beat}");
 
-    assert_eq!(world.call("PUT", &format!("{switches}?entry=nonsense&value=1")).0, 400);
+    let before = world.json("GET", switches);
+    for same in
+        ["nonsense&value=1", "healthCheckEnabled&value=x", "defaultPushCacheMillis&value=5000"]
+    {
+        world.expect("PUT", &format!("{switches}?entry={same}"), 200, "ok");
+    }
+    assert_eq!(world.json("GET", switches), before);
+    world.expect("PUT", &format!("{switches}?entry=healthCheckEnabled&value=false"), 200, "ok");
+    world.expect("PUT", &format!("{switches}?entry=distroThreshold&value=2"), 200, "ok");
+    let after = world.json("GET", switches);
+    assert_eq!(after["healthCheckEnabled"], json!(false));
+    assert_eq!(after["distroThreshold"], json!(2.0));
+    world.expect("PUT", &format!("{switches}?entry=clientBeatInterval&value=1"), 200, "ok");
+    let (_, beat) = world.call("PUT", "/v1/ns/instance/beat?serviceName=s&ip=10.0.0.1&port=80");
+    assert!(beat.contains("\"clientBeatInterval\":1000"), "{beat}");
+    assert_eq!(world.json("GET", switches)["clientBeatInterval"], json!(1));
+    world.expect("PUT", &format!("{switches}?entry=clientBeatInterval&value=8000"), 200, "ok");
+
     assert_eq!(world.call("PUT", &format!("{switches}?entry=check&value=maybe")).0, 400);
+    assert_eq!(world.call("PUT", &format!("{switches}?entry=distro&value=false")).0, 400);
     world.expect("PUT", &format!("{switches}?value=1"), 400, "Param 'entry' is required.");
 
     let v2 = world.json("GET", "/v2/ns/operator/switches");

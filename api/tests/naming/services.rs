@@ -1,6 +1,6 @@
 //! Services, clusters, health set by hand, catalog and subscribers.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::world::World;
 
@@ -8,7 +8,8 @@ use crate::world::World;
 fn a_service_lives_from_create_to_remove() {
     let mut world = World::new();
     let service = "/v1/ns/service?serviceName=s&groupName=g";
-    world.expect("POST", &format!("{service}&protectThreshold=0.8&metadata=a%3Db"), 200, "ok");
+    let made = format!("{service}&protectThreshold=0.8&metadata=a%3Db&ephemeral=true");
+    world.expect("POST", &made, 200, "ok");
     world.expect("POST", service, 400, "specified service g@@s already exists!");
     world.expect(
         "GET",
@@ -17,10 +18,10 @@ fn a_service_lives_from_create_to_remove() {
         r#"{"namespaceId":"public","groupName":"g","name":"s","protectThreshold":0.8,"metadata":{"a":"b"},"selector":{"type":"none","contextType":"NONE"},"clusters":[]}"#,
     );
     world.expect("PUT", service, 400, "Param 'protectThreshold' is required.");
-    let label = "%7B%22type%22%3A%22label%22%2C%22expression%22%3A%22x%22%7D";
+    let label = "%7B%22type%22%3A%22label%22%2C%22expression%22%3A%22CONSUMER.label.a%3DPROVIDER.label.a%22%7D";
     world.expect("PUT", &format!("{service}&protectThreshold=0&selector={label}"), 200, "ok");
     let detail = world.json("GET", service);
-    assert_eq!(detail["selector"]["expression"], "x");
+    assert_eq!(detail["selector"]["labels"], json!(["a"]));
     assert_eq!(detail["metadata"], json!({}), "an update replaces");
 
     world.register("serviceName=g@@s&ip=10.0.0.1&port=80&clusterName=c1");
@@ -44,10 +45,12 @@ fn a_service_lives_from_create_to_remove() {
 #[test]
 fn what_a_service_cannot_be_is_refused() {
     let mut world = World::new();
-    for query in ["protectThreshold=1.1", "protectThreshold=x", "protectThreshold=NaN"] {
+    let expression = "selector=%7B%22type%22:%22label%22,%22expression%22:%22x%22%7D";
+    for query in ["protectThreshold=NaN", "protectThreshold=inf", expression] {
         let target = format!("/v1/ns/service?serviceName=s&{query}");
         assert_eq!(world.call("POST", &target).0, 400, "{query}");
     }
+    assert_eq!(world.call("POST", "/v2/ns/service?serviceName=s&protectThreshold=x").0, 400);
     let target = "/v1/ns/service?serviceName=s&selector=%7B%22type%22%3A%22x%22%7D";
     world.expect("POST", target, 400, "not match any type of selector!");
     world.expect(
@@ -61,13 +64,25 @@ fn what_a_service_cannot_be_is_refused() {
 #[test]
 fn protection_shows_every_instance_as_healthy() {
     let mut world = World::new();
-    world.expect("POST", "/v1/ns/service?serviceName=s&protectThreshold=0.5", 200, "ok");
+    let service = "/v1/ns/service?serviceName=s&protectThreshold=0.5&ephemeral=true";
+    world.expect("POST", service, 200, "ok");
     world.register("serviceName=s&ip=10.0.0.1&port=80");
     world.register("serviceName=s&ip=10.0.0.2&port=80&healthy=false");
-    let list = world.list("serviceName=s&healthyOnly=true");
+    let list = world.list("serviceName=s");
     assert_eq!(list["hosts"].as_array().map(Vec::len), Some(2));
     assert_eq!(list["hosts"][1]["healthy"], json!(true));
     assert_eq!(list["reachProtectionThreshold"], json!(true));
+    for (threshold, protects) in [("0.5", false), ("2", true)] {
+        let update = format!("/v1/ns/service?serviceName=s&protectThreshold={threshold}");
+        world.expect("PUT", &update, 200, "ok");
+        let v1 = world.list("serviceName=s&healthyOnly=true");
+        let v2 = world.json("GET", "/v2/ns/instance/list?serviceName=s&healthyOnly=true");
+        for list in [&v1, &v2["data"]] {
+            assert_eq!(list["hosts"].as_array().map(Vec::len), Some(1), "the healthy one");
+            assert_eq!(list["hosts"][0]["ip"], "10.0.0.1");
+            assert_eq!(list["reachProtectionThreshold"], json!(protects));
+        }
+    }
     let line = &world.json("GET", "/v1/ns/catalog/services?pageNo=1&pageSize=10")["serviceList"][0];
     assert_eq!((&line["triggerFlag"], &line["healthyInstanceCount"]), (&json!("true"), &json!(1)));
 }
@@ -98,7 +113,40 @@ fn services_are_listed_by_group_and_page() {
 }
 
 #[test]
-fn v2_and_v3_describe_a_service_with_its_instances() {
+fn a_service_made_by_hand_is_persistent_unless_it_says_otherwise() {
+    let mut world = World::new();
+    let instance = "serviceName=s&ip=10.0.0.1&port=80";
+    for (paths, name) in
+        [("/v1/ns", "a"), ("/v2/ns", "b"), ("/v3/admin/ns", "c"), ("/v3/console/ns", "d")]
+    {
+        let named = format!("groupName={name}");
+        assert_eq!(world.call("POST", &format!("{paths}/service?serviceName=s&{named}")).0, 200);
+        let refused = format!(
+            "errCode: 400, errMsg: Current service {name}@@s is persistent service, can't register \
+             ephemeral instance."
+        );
+        world.expect("POST", &format!("/v1/ns/instance?{instance}&{named}"), 400, &refused);
+        for family in ["/v2/ns", "/v3/client/ns", "/v3/admin/ns"] {
+            let (status, text) =
+                world.call("POST", &format!("{family}/instance?{instance}&{named}"));
+            assert_eq!((status, text.contains("\"code\":30000")), (400, true), "{text}");
+        }
+        world.register(&format!("{instance}&{named}&ephemeral=false"));
+        world.expect(
+            "PUT",
+            &format!("/v1/ns/service?serviceName=s&{named}&protectThreshold=1&ephemeral=true"),
+            200,
+            "ok",
+        );
+        assert_eq!(
+            world.json("GET", &format!("/v2/ns/service?serviceName=s&{named}"))["data"]["ephemeral"],
+            json!(false)
+        );
+    }
+}
+
+#[test]
+fn v2_and_v3_describe_a_service_and_its_clusters() {
     let mut world = World::new();
     let ok = r#"{"code":0,"message":"success","data":"ok"}"#;
     world.expect("POST", "/v2/ns/service?serviceName=s&ephemeral=true", 200, ok);
@@ -110,7 +158,7 @@ fn v2_and_v3_describe_a_service_with_its_instances() {
     {
         let data = world.json("GET", &format!("{path}?serviceName=s"))["data"].clone();
         assert_eq!((&data[namespace], &data["ephemeral"]), (&json!("public"), &json!(true)));
-        assert_eq!(data["clusterMap"]["DEFAULT"]["hosts"][0]["ip"], "10.0.0.1");
+        assert_eq!(data["clusterMap"]["DEFAULT"]["healthChecker"], json!({"type": "TCP"}));
         let (status, text) = world.call("GET", &format!("{path}?serviceName=none"));
         assert_eq!((status, text.contains("\"code\":21008")), (400, true), "{text}");
         let (status, text) = world.call("DELETE", &format!("{path}?serviceName=s"));
@@ -125,7 +173,7 @@ fn selector_types_are_known() {
         "GET",
         "/v1/ns/service/selector/types",
         200,
-        r#"{"code":200,"message":null,"data":["none","label"]}"#,
+        r#"{"code":200,"message":null,"data":["label","none"]}"#,
     );
 }
 
@@ -151,9 +199,15 @@ fn subscribers_are_found_by_service() {
         let target = format!("/v1/ns/service/subscribers?serviceName={part}");
         assert_eq!(world.json("GET", &target), json!({"count": 0, "subscribers": []}), "{part}");
     }
-    let v3 = world.json("GET", "/v3/admin/ns/service/subscribers?serviceName=s&groupName=g");
-    assert_eq!(v3["data"]["totalCount"], json!(1));
-    assert_eq!(v3["data"]["pageItems"][0]["appName"], "a");
+    for who in ["admin", "console"] {
+        let target = format!("/v3/{who}/ns/service/subscribers?serviceName=s&groupName=g");
+        let v3 = world.json("GET", &target);
+        assert_eq!(v3["data"]["totalCount"], json!(1));
+        let expected = json!({"namespaceId": "public", "groupName": "g", "serviceName": "s",
+            "ip": "127.0.0.1", "port": 55, "address": "127.0.0.1:55",
+            "agent": "Nacos-Java-Client:v1.4.2", "appName": "a"});
+        assert_eq!(v3["data"]["pageItems"][0], expected, "{who}");
+    }
 }
 
 #[test]
@@ -260,9 +314,8 @@ fn a_checker_that_cannot_be_is_refused() {
 fn checkers_are_described() {
     let mut world = World::new();
     let checkers = world.json("GET", "/v1/ns/health/checkers");
-    assert_eq!(checkers["TCP"], json!({"type": "TCP"}));
+    assert_eq!(checkers["TCP"], json!({}));
     assert_eq!(checkers["HTTP"]["expectedResponseCode"], json!(200));
-    assert_eq!(checkers["MYSQL"], Value::Null, "what is not accepted is not offered");
     let text = world.json("GET", "/v1/ns/health/server")["msg"].to_string();
     assert!(text.contains("total services: 0, local port:8848"), "{text}");
 }

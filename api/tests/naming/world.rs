@@ -5,15 +5,15 @@ use std::cell::Cell;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use nacolet_api::call::{Answer, Call};
-use nacolet_api::request::MemberStatus;
+use nacolet_api::MemberStatus;
 use nacolet_api::udp::render_push;
+use nacolet_api::{Call, HttpAnswer};
 use nacolet_api::{Facts, NodeStatus, Port, Request, Server, Settings, Stage, WriteError};
 use nacolet_config::Store;
 use nacolet_model::{Instant, NodeId, RequestId, WallTime};
-use nacolet_registry::probe::Counts;
+use nacolet_registry::probe::ProbeCounts;
 use nacolet_registry::{
-    Input, ListQuery, Output, Registry, RegistryError, RegistrySettings, Reply, Subscriber,
+    Input, Output, Registry, RegistryError, RegistrySettings, Reply, Subscriber,
 };
 use serde_json::Value;
 use smol::future;
@@ -65,12 +65,13 @@ impl World {
             members: vec![MemberStatus {
                 node: NodeId(1),
                 http: "10.0.0.9:8848".into(),
+                peer: "10.0.0.9:7848".into(),
                 voter: true,
                 up: true,
             }],
             distro_dropped: 0,
             states_differing: 0,
-            probes: Counts { asked: 5, failed: 4, void: 3, barred: 2, proposed: 1 },
+            probes: ProbeCounts { asked: 5, failed: 4, void: 3, barred: 2, proposed: 1 },
         };
         let stage = Stage::default();
         stage.make_ready();
@@ -92,6 +93,7 @@ impl World {
                 started: WallTime(EPOCH_MS),
             }),
             stage: Arc::new(stage),
+            moves: Arc::default(),
             status: Arc::new(status),
         });
         let server = Server::new(Arc::clone(&port), Settings::default());
@@ -126,14 +128,10 @@ impl World {
                 }
             }
             Output::Push { subscriber, service, clusters, reference } => {
-                let query = ListQuery {
-                    namespace: service.namespace.as_str(),
-                    group: service.group.as_str(),
-                    name: service.name.as_str(),
-                    clusters: &clusters,
-                    healthy_only: false,
-                };
-                let datagram = render_push(registry, &query, reference).expect("it fits");
+                let users = self.port.users.read().expect("no panic before");
+                let datagram =
+                    render_push(registry, &users, &subscriber, &service, &clusters, reference);
+                let datagram = datagram.expect("it fits");
                 self.pushes.push(Push { subscriber, datagram, reference });
             }
             Output::Send { .. } => panic!("a node that is alone sends nothing"),
@@ -187,7 +185,7 @@ impl World {
     }
 
     /// Serves one call.
-    pub(crate) fn serve(&mut self, call: Call) -> Answer {
+    pub(crate) fn serve(&mut self, call: Call) -> HttpAnswer {
         let server = self.server.clone();
         let requests = self.requests.clone();
         let core = async {
@@ -208,7 +206,7 @@ impl World {
         self.call_as(method, target, "", &[])
     }
 
-    /// A call with a form body and headers; status and body.
+    /// A call with a body, which is a form unless a header says otherwise; status and body.
     pub(crate) fn call_as(
         &mut self,
         method: &str,
@@ -224,7 +222,7 @@ impl World {
         };
         let form_type = [("content-type", "application/x-www-form-urlencoded")];
         let form_type = if form.is_empty() { &[][..] } else { &form_type[..] };
-        for (name, value) in headers.iter().chain(form_type) {
+        for (name, value) in form_type.iter().chain(headers) {
             call.headers.insert(*name, value.parse().expect("a header"));
         }
         let answer = self.serve(call);

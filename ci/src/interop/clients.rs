@@ -10,47 +10,76 @@ pub(super) struct Client {
     pub(super) name: &'static str,
     /// Library and version, as its registry names it.
     pub(super) library: &'static str,
+    pub(super) runs: Runs,
     pub(super) prepare: fn(&Path) -> bool,
     pub(super) command: fn(&Path) -> Command,
 }
 
-/// No client library and knows one address only: not for a cluster of which a node goes missing.
-pub(super) const ONE_NODE: &str = "plain";
+/// In which runs a client takes part that nobody named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runs {
+    /// In each.
+    Always,
+    /// Where there is one node: it knows one address only, of which a killed node would rob it.
+    OneNode,
+    /// In none: it takes longer than its share of a build. `cargo ci nightly` names these.
+    Nightly,
+}
 
-/// Takes longer than its share of a build and is run by name: a pair of real services.
-pub(super) const ONLY_BY_NAME: &str = "spring";
-
-pub(super) const CLIENTS: [Client; 12] = [
-    Client { name: ONE_NODE, library: "urllib", prepare: |_| true, command: plain_command },
+pub(super) const CLIENTS: [Client; 16] = [
+    Client {
+        name: "plain",
+        library: "urllib",
+        runs: Runs::OneNode,
+        prepare: |_| true,
+        command: plain_command,
+    },
     Client {
         name: "python",
         library: "nacos-sdk-python 1.0.0",
+        runs: Runs::Always,
         prepare: prepare_python,
         command: python_command,
     },
     Client {
         name: "python3",
         library: "nacos-sdk-python 3.2.0",
+        runs: Runs::Always,
         prepare: prepare_python3,
         command: python3_command,
     },
-    Client { name: "go", library: "nacos-sdk-go 2.3.5", prepare: prepare_go, command: go_command },
-    Client { name: "node", library: "nacos 2.6.3", prepare: prepare_node, command: node_command },
+    Client {
+        name: "go",
+        library: "nacos-sdk-go 2.3.5",
+        runs: Runs::Always,
+        prepare: prepare_go,
+        command: go_command,
+    },
+    Client {
+        name: "node",
+        library: "nacos 2.6.3",
+        runs: Runs::Always,
+        prepare: prepare_node,
+        command: node_command,
+    },
     Client {
         name: "rust",
         library: "nacos_rust_client 0.3.3",
+        runs: Runs::Always,
         prepare: prepare_rust,
         command: rust_command,
     },
     Client {
         name: "rustgrpc",
-        library: "nacos-sdk 0.8.0 and others",
+        library: "nacos-sdk 0.8.3 and others",
+        runs: Runs::Always,
         prepare: prepare_rustgrpc,
         command: rustgrpc_command,
     },
     Client {
         name: "java",
         library: "nacos-client 1.4.8",
+        runs: Runs::Always,
         prepare: |root| prepare_java(root, "java", "java", &[]),
         command: |root| java_command(root, "java"),
     },
@@ -58,18 +87,21 @@ pub(super) const CLIENTS: [Client; 12] = [
     Client {
         name: "java22",
         library: "nacos-client 2.2.4",
+        runs: Runs::Always,
         prepare: |root| prepare_java(root, "javagrpc", "java22", &["-Dnacos.version=2.2.4"]),
         command: |root| java_command(root, "java22"),
     },
     Client {
         name: "java2",
         library: "nacos-client 2.5.1",
+        runs: Runs::Always,
         prepare: |root| prepare_java(root, "javagrpc", "java2", &["-Dnacos.version=2.5.1"]),
         command: |root| java_command(root, "java2"),
     },
     Client {
         name: "java3",
         library: "nacos-client 3.2.1",
+        runs: Runs::Always,
         prepare: |root| {
             let three = ["-Dnacos.version=3.2.1-2026.03.30", "-Dinterop.extras=three"];
             prepare_java(root, "javagrpc", "java3", &three)
@@ -77,16 +109,50 @@ pub(super) const CLIENTS: [Client; 12] = [
         command: |root| java_command(root, "java3"),
     },
     Client {
-        name: ONLY_BY_NAME,
+        name: "maintainer",
+        library: "nacos-maintainer-client 3.2.1",
+        runs: Runs::Nightly,
+        prepare: |root| prepare_java(root, "maintainer", "maintainer", &[]),
+        command: |root| java_command(root, "maintainer"),
+    },
+    Client {
+        name: "prometheus",
+        library: "prometheus of Debian",
+        runs: Runs::Nightly,
+        prepare: prepare_prometheus,
+        command: prometheus_command,
+    },
+    Client {
+        name: "cli",
+        library: "@nacos-group/cli 1.1.4",
+        runs: Runs::Nightly,
+        prepare: prepare_cli,
+        command: cli_command,
+    },
+    Client {
+        name: "dubbo",
+        library: "dubbo 3.3.6",
+        runs: Runs::Nightly,
+        prepare: |root| prepare_java(root, "dubbo", "dubbo", &[]),
+        command: |root| java_command(root, "dubbo"),
+    },
+    Client {
+        name: "spring",
         library: "spring-cloud 2023.0.3.2",
-        prepare: |root| prepare_java(root, "spring", ONLY_BY_NAME, &[]),
-        command: |root| java_command(root, ONLY_BY_NAME),
+        runs: Runs::Nightly,
+        prepare: |root| prepare_java(root, "spring", "spring", &[]),
+        command: |root| java_command(root, "spring"),
     },
 ];
 
 fn plain_command(root: &Path) -> Command {
+    script(root, "plain")
+}
+
+/// A Python program that needs no package.
+fn script(root: &Path, name: &str) -> Command {
     let mut command = Command::new("python3");
-    command.args(["-u", "-B"]).arg(root.join("tests/interop/plain/main.py"));
+    command.args(["-u", "-B"]).arg(root.join("tests/interop").join(name).join("main.py"));
     command
 }
 
@@ -165,6 +231,47 @@ fn node_command(root: &Path) -> Command {
     // The library keeps its cache below the home folder.
     command.env("NODE_PATH", folder.join("node_modules")).env("HOME", &folder);
     command.current_dir(folder);
+    command
+}
+
+/// The command line of Nacos: its package for Node brings one program per processor.
+fn prepare_cli(root: &Path) -> bool {
+    let folder = root.join("target/interop/cli");
+    let package = "@nacos-group/cli@1.1.4";
+    once(&folder, package, || {
+        let quiet = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+        step("npm", Command::new("npm").args(quiet).arg(package).current_dir(&folder))
+    })
+}
+
+fn cli_command(root: &Path) -> Command {
+    let folder = root.join("target/interop/cli");
+    let mut command = script(root, "cli");
+    command.env("NACOS_CLI", folder.join("node_modules/.bin/nacos-cli"));
+    // Profiles go below the home folder.
+    command.env("HOME", &folder).current_dir(folder);
+    command
+}
+
+/// Debian's package is unpacked and not installed: that would start it as a service.
+fn prepare_prometheus(root: &Path) -> bool {
+    let folder = root.join("target/interop/prometheus");
+    once(&folder, "prometheus", || {
+        let apt = |words: &[&str]| {
+            step("apt-get", Command::new("apt-get").args(words).current_dir(&folder))
+        };
+        // Where no list of packages is there yet it is fetched first, which wants root.
+        let fetched = apt(&["-qq", "download", "prometheus"])
+            || (apt(&["-qq", "update"]) && apt(&["-qq", "download", "prometheus"]));
+        let unpack = "dpkg -x prometheus_*.deb unpacked && rm prometheus_*.deb";
+        fetched && step("dpkg", Command::new("sh").args(["-c", unpack]).current_dir(&folder))
+    })
+}
+
+fn prometheus_command(root: &Path) -> Command {
+    let folder = root.join("target/interop/prometheus");
+    let mut command = script(root, "prometheus");
+    command.env("PROMETHEUS", folder.join("unpacked/usr/bin/prometheus")).current_dir(folder);
     command
 }
 

@@ -1,12 +1,12 @@
-//! Bytes that outlive a program: commands in the log, chunks in Raft snapshots. Golden bytes hold them
-//! still, and no byte string whatever makes a decoder panic.
+//! Bytes that outlive a program: commands in the log, chunks in Raft snapshots. Golden bytes hold
+//! them still, and no byte string whatever makes a decoder panic.
 
 use std::fmt::Write as _;
 use std::panic::catch_unwind;
 
 use nacolet_config::{
-    Command, ConfigType, Gray, GrayName, Inherit, Labels, LoadError, Loader, Operator, Remove,
-    Store,
+    Command, ConfigType, Gray, GrayName, Inherit, LabelRule, LabelSyntax, Labels, LoadError,
+    Loader, Operator, Remove, Store,
 };
 use nacolet_model::{Namespace, Prng, WallTime, limits};
 
@@ -36,13 +36,28 @@ fn commands() -> Vec<Command> {
     let operator = Operator { user: "u".into(), ip: "i".into() };
     let id = Namespace::parse("dev").expect("valid");
     let at = WallTime(300);
+    let rule = LabelRule {
+        name: "r".into(),
+        syntax: LabelSyntax::Joined,
+        expr: "env=prod".into(),
+        priority: -3,
+    };
     vec![
         full.into(),
         beta.expect("fits").with_cas("900150983cd24fb0d6963f7d28e17f72").only_new().into(),
-        Remove { key: key("dev/G/a"), gray: Some(GrayName::Tag("t".into())), operator, at }.into(),
+        Remove {
+            key: key("dev/G/a"),
+            gray: Some(GrayName::Tag("t".into())),
+            operator: operator.clone(),
+            at,
+        }
+        .into(),
         Command::CreateNamespace { id: id.clone(), name: "Dev".into(), desc: "x".into(), at },
         Command::UpdateNamespace { id: id.clone(), name: "Dev".into(), desc: "".into(), at },
         Command::RemoveNamespace { id, at },
+        publish(key("dev/G/a"), "v3").with_gray(Gray::Labels(Box::new(rule))).expect("fits").into(),
+        Remove { key: key("dev/G/a"), gray: Some(GrayName::Labels("r".into())), operator, at }
+            .into(),
     ]
 }
 
@@ -62,6 +77,11 @@ fn commands_keep_their_bytes() {
         "0203646576034465760178ac02",
         "03036465760344657600ac02",
         "0403646576ac02",
+        concat!(
+            "00036465760147016102763343a03299a3c3fed3d8ce7b820f3aca81000000000000000000000102",
+            "01720108656e763d70726f64050000056e61636f730831302e302e302e31e807",
+        ),
+        "0103646576014701610102017201750169ac02",
     ];
     let written: Vec<_> = commands()
         .iter()
@@ -169,7 +189,7 @@ fn a_missing_a_doubled_and_a_foreign_chunk_are_told_apart() {
 /// Changes, cuts or doubles a few bytes.
 fn damage(prng: &mut Prng, bytes: &mut Vec<u8>) {
     for _ in 0..=prng.below(3) {
-        let at = usize::try_from(prng.below(bytes.len() as u64)).expect("small");
+        let at = prng.index(bytes.len());
         match prng.below(4) {
             0 => bytes.truncate(at),
             1 => bytes.insert(at, prng.next_u64().to_le_bytes()[0]),

@@ -1,5 +1,5 @@
-//! Commands that no door lets through, as a member that has the key may put them into the log. They change
-//! nothing, and whatever was applied can be loaded again.
+//! Commands that no door lets through, as a member that has the key may put them into the log. They
+//! change nothing, and whatever was applied can be loaded again.
 
 use std::sync::Arc;
 
@@ -118,15 +118,15 @@ fn text(prng: &mut Prng) -> Box<str> {
         0 => "".into(),
         1 => " ".into(),
         2 => "null".into(),
-        3 => "ü".repeat(usize::try_from(prng.below(300)).expect("small")).into(),
+        3 => "ü".repeat(prng.index(300)).into(),
         4 => "10. .0.1".into(),
-        5 => long(usize::try_from(prng.below(1_100)).expect("small")),
+        5 => long(prng.index(1_100)),
         _ => format!("t{}", prng.below(3)).into(),
     }
 }
 
 fn any_key(prng: &mut Prng) -> ConfigKey {
-    let namespace = ["public", "null", "n"][usize::try_from(prng.below(3)).expect("small")];
+    let namespace = ["public", "null", "n"][prng.index(3)];
     ConfigKey {
         namespace: decoded(namespace),
         group: Group::new("G").expect("valid"),

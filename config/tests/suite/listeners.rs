@@ -18,7 +18,7 @@ struct Waiting {
 
 impl Waiting {
     fn differences(&self, store: &Store) -> Vec<u32> {
-        let caller = Caller { ip: &self.ip, tag: self.tag.as_deref() };
+        let caller = Caller { ip: &self.ip, tag: self.tag.as_deref(), labels: &[] };
         let differs = |listen: &ListenKey| {
             let KeyRef { namespace, group, data_id } = (&listen.key).into();
             store.view(namespace, group, data_id, &caller).map(|view| *view.md5) != listen.md5
@@ -66,16 +66,14 @@ impl World {
         let keys = ["public/G/a", "public/G/b", "dev/G/a", "dev/H/a"];
         let contents = ["one", "two", "three", "一"];
         let ips = ["10.0.0.1", "10.0.0.2"];
-        let at = |prng: &mut Prng, count: usize| {
-            usize::try_from(prng.below(count as u64)).expect("small")
-        };
+        let at = |prng: &mut Prng, count: usize| prng.index(count);
         let ip = ips[at(prng, 2)];
         let tag = if prng.chance(1, 3) { Some("a") } else { None };
         let watched = (0..=at(prng, 3)).map(|_| {
             let key = key(keys[at(prng, 4)]);
             // Most clients are up to date, or the poll would be answered at once.
             let KeyRef { namespace, group, data_id } = (&key).into();
-            let caller = Caller { ip, tag };
+            let caller = Caller { ip, tag, labels: &[] };
             let view = self.store.view(namespace, group, data_id, &caller);
             let md5 = match prng.below(8) {
                 0 => Some(Md5::of(contents[at(prng, 4)])),

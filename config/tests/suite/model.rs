@@ -2,11 +2,12 @@
 //! lists, no sharing. Seeded commands over few keys, so that every kind of command meets every kind
 //! of state; on the way, replays of old indexes and rounds through a Raft snapshot.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nacolet_config::{
-    Caller, Change, Command, CommandError, Gray, GrayName, HistoryOp, Inherit, Labels, Operator,
-    Publish, Remove, Response, Search, SearchMode, Store,
+    Caller, Change, Command, CommandError, Gray, GrayName, HistoryOp, Inherit, LabelRule,
+    LabelSyntax, Labels, Operator, Publish, Remove, Response, Search, SearchMode, Store,
 };
 use nacolet_model::{ConfigKey, Prng, WallTime, limits};
 
@@ -16,6 +17,7 @@ const KEYS: [&str; 6] =
     ["public/G/a", "public/G/b", "public/G.x/a", "dev/G/a", "dev/H/a", "devel/G/a"];
 const CONTENTS: [&str; 4] = ["one", "two", "three", "一"];
 const IPS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+const RULES: [&str; 2] = ["a", "b"];
 const TAGS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
 
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +70,7 @@ impl Model {
             },
         };
         let stored = old.as_ref().map(|old| nacolet_config::Md5::of(&old.content));
-        if publish.cas_md5.is_some() && publish.cas_md5 != stored {
+        if publish.cas_md5.is_some() && stored.is_some() && publish.cas_md5 != stored {
             return (Err(CommandError::CasMismatch), false);
         }
         if publish.only_new && old.is_some() {
@@ -108,6 +110,7 @@ impl Model {
                 let ips: Vec<String> = match gray {
                     Gray::Beta(ips) => ips.iter().map(ToString::to_string).collect(),
                     Gray::Tag(_) => Vec::new(),
+                    Gray::Labels(rule) => vec![rule.expr.to_string(), rule.priority.to_string()],
                 };
                 changed |= ips != rule;
                 slot.grays.insert(gray.name(), (ips, version));
@@ -142,12 +145,19 @@ impl Model {
         if let Some((_, version)) = tag.and_then(|name| slot.grays.get(&name)) {
             return Some(version);
         }
-        slot.config.as_ref().map(|(_, version)| version)
+        let fits = caller.labels.first().map(|(name, value)| format!("{name}={value}"));
+        let rules = slot.grays.iter().filter(|(name, _)| matches!(name, GrayName::Labels(_)));
+        let fitting = rules.filter(|(_, (rule, _))| Some(&rule[0]) == fits.as_ref());
+        let priority = |rule: &[String]| rule[1].parse::<i32>().expect("a number");
+        // Of the highest the first by name.
+        let best = fitting.rev().max_by_key(|(_, (rule, _))| priority(rule));
+        best.map(|(_, (_, version))| version)
+            .or_else(|| slot.config.as_ref().map(|(_, version)| version))
     }
 }
 
 fn pick<'a>(prng: &mut Prng, from: &[&'a str]) -> &'a str {
-    from[usize::try_from(prng.below(from.len() as u64)).expect("small")]
+    from[prng.index(from.len())]
 }
 
 pub(crate) fn draw(prng: &mut Prng, at: u64) -> Command {
@@ -156,9 +166,10 @@ pub(crate) fn draw(prng: &mut Prng, at: u64) -> Command {
         Operator { user: pick(prng, &["ann", "bob"]).into(), ip: pick(prng, &IPS).into() };
     let at = WallTime(at);
     if prng.chance(1, 5) {
-        let gray = match prng.below(4) {
+        let gray = match prng.below(5) {
             0 => Some(GrayName::Beta),
             1 => Some(GrayName::Tag(pick(prng, &TAGS).into())),
+            2 => Some(GrayName::Labels(pick(prng, &RULES).into())),
             _ => None,
         };
         return Remove { key, gray, operator, at }.into();
@@ -178,6 +189,15 @@ pub(crate) fn draw(prng: &mut Prng, at: u64) -> Command {
             publish.with_gray(Gray::Beta(ips)).expect("inside the limits")
         }
         1 => publish.with_gray(Gray::Tag(pick(prng, &TAGS).into())).expect("inside the limits"),
+        2 => {
+            let rule = LabelRule {
+                name: pick(prng, &RULES).into(),
+                syntax: LabelSyntax::Single,
+                expr: format!("env={}", pick(prng, &TAGS)).into(),
+                priority: i32::try_from(prng.below(3)).expect("small"),
+            };
+            publish.with_gray(Gray::Labels(Box::new(rule))).expect("inside the limits")
+        }
         _ => publish,
     };
     match prng.below(8) {
@@ -193,13 +213,17 @@ fn check_reads(store: &Store, model: &Model) {
         let (ns, group, id) = (key.namespace.as_str(), key.group.as_str(), key.data_id.as_str());
         for ip in IPS.into_iter().chain(["10.9.9.9"]) {
             for tag in TAGS.into_iter().map(Some).chain([None]) {
-                let caller = Caller { ip, tag };
-                let seen = store.view(ns, group, id, &caller);
-                let wanted = model.view(&key, &caller);
-                assert_eq!(
-                    seen.map(|view| (view.content.to_string(), view.modified.0)),
-                    wanted.map(|version| (version.content.clone(), version.modified)),
-                );
+                let labels: Vec<_> =
+                    tag.map(|tag| ("env".into(), tag.into())).into_iter().collect();
+                for tag in [tag, None] {
+                    let caller = Caller { ip, tag, labels: &labels };
+                    let seen = store.view(ns, group, id, &caller);
+                    let wanted = model.view(&key, &caller);
+                    assert_eq!(
+                        seen.map(|view| (view.content.to_string(), view.modified.0)),
+                        wanted.map(|version| (version.content.clone(), version.modified)),
+                    );
+                }
             }
         }
         let empty = Slot::default();
@@ -215,9 +239,12 @@ fn check_reads(store: &Store, model: &Model) {
             (config.id, version)
         });
         assert_eq!(stored, slot.config);
-        let names: Vec<_> =
-            store.grays(ns, group, id).iter().map(|gray| gray.gray.name()).collect();
-        assert_eq!(names, slot.grays.keys().cloned().collect::<Vec<_>>());
+        // In the order of precedence: by priority, then by name.
+        let grays = store.grays(ns, group, id);
+        assert!(grays.is_sorted_by_key(|gray| (Reverse(gray.gray.priority()), gray.gray.name())));
+        let names: BTreeSet<_> = grays.iter().map(|gray| gray.gray.name()).collect();
+        assert_eq!(names, slot.grays.keys().cloned().collect::<BTreeSet<_>>());
+        assert_eq!(grays.len(), names.len());
         let past = store
             .history(ns, group, id, 1, 100)
             .items

@@ -166,7 +166,8 @@ impl World {
     fn get(&self, words: &Words<'_>) -> String {
         let key = key(words.at(1));
         let KeyRef { namespace, group, data_id } = (&key).into();
-        let caller = Caller { ip: words.named("ip").unwrap_or_default(), tag: words.named("tag") };
+        let (ip, tag) = (words.named("ip").unwrap_or_default(), words.named("tag"));
+        let caller = Caller { ip, tag, labels: &[] };
         match self.store.view(namespace, group, data_id, &caller) {
             None => "none\n".into(),
             Some(view) => {

@@ -1,4 +1,5 @@
-//! The program of every target: which one it is, its name says. `cargo ci fuzz` builds and starts them.
+//! The program of every target: which one it is, its name says. `cargo ci fuzz` builds and starts
+//! them.
 #![no_main]
 
 use std::alloc::System;

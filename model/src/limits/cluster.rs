@@ -1,8 +1,9 @@
-//! Bounds of what members are to each other: Raft, the log and snapshots on disk, the links between them.
+//! Bounds of what members are to each other: Raft, the log and snapshots on disk, the links between
+//! them.
 
 use core::time::Duration;
 
-use super::CONTENT_BYTES_MAX;
+use super::server::CONTENT_BYTES_MAX;
 
 // ---- Raft ----
 
@@ -18,12 +19,20 @@ pub const RAFT_APPEND_ENTRIES_MAX: usize = 256;
 pub const RAFT_APPEND_BYTES_MAX: usize = 1 << 20;
 /// AppendEntries messages in flight to one follower.
 pub const RAFT_INFLIGHT_MAX: usize = 64;
+/// Callers of each kind that wait at a node: reads for an index to be applied, watchers of its
+/// metrics, and those who asked for a Raft snapshot. More are refused.
+pub const RAFT_WAITERS_MAX: usize = 1_024;
+/// Entries that a state machine is given to apply at once: some milliseconds, in which heartbeats
+/// wait. A restart has hundreds of thousands.
+pub const RAFT_APPLY_ENTRIES_MAX: usize = 1_024;
+/// The same, bytes; one entry may be larger.
+pub const RAFT_APPLY_BYTES_MAX: usize = 4 << 20;
 /// Entries of the log tail kept in memory behind the applied index.
 pub const RAFT_TAIL_ENTRIES_MAX: usize = 1_024;
 /// Bytes of the log tail kept in memory behind the applied index.
 pub const RAFT_TAIL_BYTES_MAX: usize = 1 << 20;
-/// Entries of the tail kept while a follower is fed a Raft snapshot, so that it can go on behind it.
-/// Beyond: the follower gets another snapshot.
+/// Entries of the tail kept while a follower is fed a Raft snapshot, so that it can go on behind
+/// it. Beyond: the follower gets another snapshot.
 pub const RAFT_HELD_TAIL_ENTRIES_MAX: usize = 16 * RAFT_TAIL_ENTRIES_MAX;
 /// Bytes of that tail.
 pub const RAFT_HELD_TAIL_BYTES_MAX: usize = 8 * RAFT_TAIL_BYTES_MAX;
@@ -50,20 +59,38 @@ pub const RAFT_CHUNK_RETRY: Duration = Duration::from_millis(200);
 pub const RAFT_READS_MAX: usize = 1_024;
 /// Times by which an election timeout grows while candidacies bring no leader: 9.6 s at most.
 pub const RAFT_ELECTION_GROWTH_MAX: u32 = 8;
-/// Highest term, and so far below the end of the type that one more is always a number: an election in
-/// every nanosecond reaches it in 146 years. Beyond: a message is dropped, a data directory refused, and
-/// nobody campaigns.
+/// Highest term, and so far below the end of the type that one more is always a number: an election
+/// in every nanosecond reaches it in 146 years. Beyond: a message is dropped, a data directory
+/// refused, and nobody campaigns.
 pub const RAFT_TERM_MAX: u64 = (1 << 62) - 1;
 /// Highest log index, for the same reason. Beyond: the same, and proposals are refused.
 pub const RAFT_INDEX_MAX: u64 = (1 << 62) - 1;
-/// How many terms a message may be ahead and still be believed. A term grows by one with an election,
-/// which takes 600 ms at least: so many are eleven hours of nothing else. Beyond: dropped; and a member
-/// that has no leader goes this far towards it, so that one that slept through more elections (a new
-/// one, an old backup) gets there with some heartbeats, from any term to any other. Whoever has the key
-/// and lies needs 2^46 messages to get a term to its end: 22 years with 100,000 a second.
+/// How many terms a message may be ahead and still be believed. A term grows by one with an
+/// election, which takes 600 ms at least: so many are eleven hours of nothing else. Beyond:
+/// dropped; and a member that has no leader goes this far towards it, so that one that slept
+/// through more elections (a new one, an old backup) gets there with some heartbeats, from any term
+/// to any other. Whoever has the key and lies needs 2^46 messages to get a term to its end: 22
+/// years with 100,000 a second.
 pub const RAFT_TERM_AHEAD_MAX: u64 = 1 << 16;
+/// Heartbeat rounds that a leader remembers for its lease. More than fit into an election timeout.
+pub const RAFT_ROUNDS_MAX: usize = 64;
 /// Members of a cluster, learners included.
 pub const MEMBERS_MAX: usize = 16;
+/// Raft messages handed to the link of a peer and not yet written. Few: behind them, each
+/// ReplicationCore has a queue of its own that forgets the oldest.
+pub const LINK_RAFT_MESSAGES_MAX: usize = 16;
+/// Snapshot chunks on their way to a link: each waits for its answer before the next is read.
+pub const LINK_CHUNKS_MAX: usize = 2;
+/// Refusals in a row after which a node that wants to join gives up. One may have a cause that
+/// passes: the old connection of a member that just moved.
+pub const JOIN_REFUSALS_MAX: u32 = 8;
+/// Members asked in one attempt to find the leader.
+pub const JOIN_ASKED_MAX: usize = 32;
+/// A new node that let another one found the cluster lets nobody else do so for that long: time
+/// enough for the founder to begin and to be met as a member.
+pub const CONSENT_TIME: Duration = Duration::from_secs(30);
+/// Lives of one member that its peers remember as over.
+pub const FORMER_LIVES_MAX: usize = 4;
 /// Largest command, bytes: the largest content and its fields.
 pub const COMMAND_BYTES_MAX: usize = CONTENT_BYTES_MAX + (1 << 20);
 
@@ -75,6 +102,12 @@ pub const LOCK_TRIES: usize = 40;
 pub const LOG_FILE_BYTES: u64 = 1 << 20;
 /// raft-engine size from which old files are purged, bytes.
 pub const LOG_PURGE_BYTES: u64 = 4 << 20;
+/// A write to disk that takes longer than this is told in the log.
+pub const SLOW_SYNC: Duration = Duration::from_secs(1);
+/// Slow writes to disk are told once in this time.
+pub const SLOW_SYNC_TOLD_EVERY: Duration = Duration::from_secs(60);
+/// A disk with less room than this is nearly full: log files, a snapshot and its successor.
+pub const DISK_LOW_BYTES: u64 = 16 << 20;
 /// Batches waiting for the log thread. RaftCore stops taking messages while it is full.
 pub const LOG_QUEUE_MAX: usize = 64;
 /// Bytes from which the log thread starts another engine batch. A single entry may be larger; both
@@ -83,12 +116,13 @@ pub const LOG_BATCH_BYTES_MAX: usize = 2 << 20;
 /// Free space that must remain after an append, bytes, so that votes and purging still find room.
 /// Beyond: the append is refused with nothing kept, and tried again later.
 pub const DISK_FREE_BYTES_MIN: u64 = 2 << 20;
-/// Size of the file that may be deleted when a start finds no space at all, bytes (reliability A4).
+/// Size of the file that may be deleted when a start finds no space at all, bytes
+/// (docs/reliability.md, "The disk").
 pub const RESERVE_BYTES: usize = 1 << 20;
 /// Largest small durable record (identity, clock ceiling), bytes. Beyond: refused.
 pub const SMALL_RECORD_BYTES_MAX: usize = 64 << 10;
-/// Largest block of a Raft snapshot file, bytes: the largest command and its neighbours. Beyond: the
-/// writer refuses and a reader calls the file damaged.
+/// Largest block of a Raft snapshot file, bytes: the largest command and its neighbours. Beyond:
+/// the writer refuses and a reader calls the file damaged.
 pub const SNAPSHOT_BLOCK_BYTES_MAX: usize = 16 << 20;
 
 const _: () = assert!(LOG_BATCH_BYTES_MAX + COMMAND_BYTES_MAX + (1 << 20) < 16 << 20);
@@ -101,16 +135,18 @@ const _: () = assert!(LOG_FILE_BYTES <= LOG_PURGE_BYTES);
 pub const PEER_HELLO_BYTES_MAX: usize = 64;
 /// Peer frame after authentication, bytes. An entry above it travels alone in a larger frame.
 pub const PEER_FRAME_BYTES_MAX: usize = COMMAND_BYTES_MAX + (1 << 20);
-/// Frames waiting per peer and kind of traffic. Beyond: the oldest of a kind that repeats is dropped.
+/// Frames waiting per peer and kind of traffic. Beyond: the oldest of a kind that repeats is
+/// dropped.
 pub const PEER_QUEUE_MAX: usize = 256;
 /// Distro messages that wait for one peer. Beyond: not sent, the registry is told and repairs.
 pub const DISTRO_QUEUE_MAX: usize = 256;
 /// Their bytes; a larger message goes alone. Same answer.
 pub const DISTRO_QUEUE_BYTES_MAX: usize = 4 << 20;
-/// Log entries between two digests of the state that members compare (reliability A7).
+/// Log entries between two digests of the state that members compare (docs/reliability.md,
+/// "Checkers").
 pub const STATE_DIGEST_EVERY: u64 = 1_000;
-/// Digests that a member remembers for others that are behind or ahead: those of some seconds of the
-/// heaviest load.
+/// Digests that a member remembers for others that are behind or ahead: those of some seconds of
+/// the heaviest load.
 pub const STATE_DIGESTS_KEPT: usize = 64;
 /// Times that others are asked for one.
 pub const STATE_DIGEST_ATTEMPTS: usize = 5;
@@ -123,17 +159,21 @@ pub const DISTRO_INBOX_MAX: usize = 1_024;
 pub const DISTRO_INBOX_BYTES_MAX: usize = 8 << 20;
 /// Incoming peer connections. Beyond: the newest is closed.
 pub const PEER_CONNECTIONS_MAX: usize = 16;
-/// Incoming peer connections from addresses of no known peer that have not proved yet that they hold the
-/// cluster key. Beyond: the oldest that has said nothing is closed, or else the oldest, so that strangers
-/// cannot keep the place of one that joins.
+/// Incoming peer connections from addresses of no known peer that have not proved yet that they
+/// hold the cluster key. Beyond: the oldest that has said nothing is closed, or else the oldest, so
+/// that strangers cannot keep the place of one that joins.
 pub const PEER_HANDSHAKES_MAX: usize = 8;
-/// The same from each address of a known peer, which shares no place with others: as many members as may
-/// call from one host at a time. Same answer.
+/// The same from each address of a known peer, which shares no place with others: as many members
+/// as may call from one host at a time. Same answer.
 pub const PEER_HANDSHAKES_KNOWN_MAX: usize = 4;
-/// A stranger that says nothing for this long is no member: those speak first, and at once. Beyond: close.
+/// A stranger that says nothing for this long is no member: those speak first, and at once. Beyond:
+/// close.
 pub const PEER_SILENCE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a handshake, both to call and to be called. Beyond: close.
 pub const PEER_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The address of a peer in the membership is tried for so long before the one at which it was met
+/// last is tried beside it.
+pub const PEER_HEAD_START: Duration = Duration::from_millis(200);
 /// A peer that takes none of what is sent to it for this long is not there any more: longer than an
 /// election timeout, shorter than a client's patience. Beyond: close, and connect anew.
 pub const PEER_STALL_TIMEOUT: Duration = Duration::from_secs(3);

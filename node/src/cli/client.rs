@@ -1,7 +1,8 @@
 //! One HTTP client for all verbs: builds requests for the public Nacos API with surf, turns answers
-//! into text, JSON or one clear sentence. It knows paths and parameters, not what they mean. Where there is a
-//! user it logs in with the first call, and again when a token is no longer good.
+//! into text, JSON or one clear sentence. It knows paths and parameters, not what they mean. Where
+//! there is a user it logs in with the first call, and again when a token is no longer good.
 
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -9,36 +10,18 @@ use serde_json::Value;
 use surf::StatusCode;
 use surf::http::Method;
 
-use super::login::Login;
+use super::error::CliError;
+use super::terminal::warn;
 
 const LOGIN: &str = "/nacos/v1/auth/users/login";
 const TOKEN_HEADER: &str = "accessToken";
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Why a verb failed, as the person at the shell reads it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CliError {
-    #[error("{url} is not a server address; write it like http://127.0.0.1:8848")]
-    Server { url: String },
-    #[error("no node answers at {server}: {reason}")]
-    Unreachable { server: String, reason: String },
-    #[error(
-        "the node wants to know who asks: give --username NAME and --password-file FILE, or set \
-         NACOLET_USERNAME and NACOLET_PASSWORD"
-    )]
-    NoUser,
-    #[error("the user name {username} and the password do not fit, or there is no such user")]
-    Login { username: String },
-    #[error("{what} does not exist")]
-    NotFound { what: String },
-    #[error("the node refused ({status}): {text}")]
-    Refused { status: StatusCode, text: String },
-    #[error("the node's answer is not understood: {reason}")]
-    Answer { reason: String },
-    #[error("{path}: {source}")]
-    File { path: String, source: std::io::Error },
-    #[error("{0}")]
-    Usage(String),
+/// A user, and the token of the last time that the user logged in.
+pub(crate) struct Login {
+    pub(crate) username: String,
+    pub(crate) password: String,
+    pub(crate) token: RefCell<Option<String>>,
 }
 
 /// A node's public API.
@@ -46,13 +29,14 @@ pub(crate) struct Client {
     server: surf::Url,
     http: surf::Client,
     login: Option<Login>,
+    told_stale: Cell<bool>,
 }
 
 /// Parameters of one call, in order.
 pub(crate) type Params<'a> = [(&'a str, &'a str)];
 
 /// What came back.
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     pub(crate) status: StatusCode,
     pub(crate) body: Vec<u8>,
     pub(crate) content_md5: Option<String>,
@@ -72,21 +56,21 @@ impl Client {
         }
         let settings = surf::Config::new().set_timeout(Some(Duration::from_secs(60)));
         let http = settings.try_into().map_err(|error: std::convert::Infallible| match error {})?;
-        Ok(Self { server, http, login })
+        Ok(Self { server, http, login, told_stale: Cell::new(false) })
     }
 
     /// Sends `params` in the query, or in the form body for POST and PUT.
     ///
     /// # Errors
-    /// `CliError::Unreachable` when there is no answer, `NoUser` or `Login` when the node does not know who
-    /// asks; every other status is an answer.
+    /// `CliError::Unreachable` when there is no answer, `NoUser` or `Login` when the node does not
+    /// know who asks; every other status is an answer.
     pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,
         params: &Params<'_>,
         headers: &Params<'_>,
-    ) -> Result<Answer, CliError> {
+    ) -> Result<HttpAnswer, CliError> {
         let encoded: String =
             form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
         let mut url = self.server.clone();
@@ -118,7 +102,7 @@ impl Client {
         path: &str,
         params: &Params<'_>,
         file: &[u8],
-    ) -> Result<Answer, CliError> {
+    ) -> Result<HttpAnswer, CliError> {
         const BOUNDARY: &str = "nacolet-4b1f0c6e93d2a857";
         let mut url = self.server.clone();
         url.set_path(path);
@@ -143,7 +127,7 @@ impl Client {
     /// Every item of a paged answer.
     ///
     /// # Errors
-    /// See [`Self::call`] and [`Answer::success`].
+    /// See [`Self::call`] and [`HttpAnswer::success`].
     pub(crate) async fn pages(
         &self,
         path: &str,
@@ -172,9 +156,9 @@ impl Client {
         Ok(items)
     }
 
-    /// Sends a request, as the user if there is one. A token that was good and is refused may have run out:
-    /// one more is asked for, and what is refused with that one is refused.
-    async fn send(&self, request: impl Fn() -> surf::Request) -> Result<Answer, CliError> {
+    /// Sends a request, as the user if there is one. A token that was good and is refused may have
+    /// run out: one more is asked for, and what is refused with that one is refused.
+    async fn send(&self, request: impl Fn() -> surf::Request) -> Result<HttpAnswer, CliError> {
         let Some(login) = &self.login else {
             let answer = self.exchange(request()).await?;
             return if answer.wants_user() { Err(CliError::NoUser) } else { Ok(answer) };
@@ -214,15 +198,18 @@ impl Client {
         Ok(token)
     }
 
-    async fn exchange(&self, request: surf::Request) -> Result<Answer, CliError> {
+    async fn exchange(&self, request: surf::Request) -> Result<HttpAnswer, CliError> {
         let lost = |error: surf::Error| CliError::Unreachable {
             server: self.server.to_string(),
             reason: error.to_string(),
         };
         let mut response = self.http.send(request).await.map_err(lost)?;
         let content_md5 = response.header("content-md5").map(|values| values.as_str().to_owned());
+        if response.header("nacolet-stale").is_some() && !self.told_stale.replace(true) {
+            warn("stale: the node has no leader, and this is what it knew when it had one");
+        }
         let body = response.body_bytes().await.map_err(lost)?;
-        Ok(Answer { status: response.status(), body, content_md5 })
+        Ok(HttpAnswer { status: response.status(), body, content_md5 })
     }
 }
 
@@ -236,7 +223,7 @@ fn with_token(mut request: surf::Request, token: &str) -> surf::Request {
     request
 }
 
-impl Answer {
+impl HttpAnswer {
     /// The body of a success.
     ///
     /// # Errors
@@ -263,7 +250,8 @@ impl Answer {
 
     /// Whether a call is refused because nobody in particular asks.
     fn wants_user(&self) -> bool {
-        // The second one: the name and the password of a new user were taken for those of the caller.
+        // The second one: the name and the password of a new user were taken for those of the
+        // caller.
         self.status == StatusCode::Forbidden
             && ["user not found!", "unknown user!"].contains(&self.words().as_str())
     }
@@ -288,18 +276,4 @@ impl Answer {
         serde_json::from_slice(&self.body)
             .map_err(|error| CliError::Answer { reason: error.to_string() })
     }
-}
-
-/// Reads `path`, or standard input for `-`.
-///
-/// # Errors
-/// `CliError::File` names the path.
-pub(crate) fn read(path: &str) -> Result<Vec<u8>, CliError> {
-    let bytes = if path == "-" {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).map(|_| bytes)
-    } else {
-        std::fs::read(path)
-    };
-    bytes.map_err(|source| CliError::File { path: path.to_owned(), source })
 }

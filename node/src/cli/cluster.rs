@@ -1,14 +1,24 @@
-//! `nacolet cluster ...`: the members, for operators. The node answers only to its own host.
+//! `nacolet cluster ...`: the members, for operators. The node answers to administrators, and where
+//! nobody has to log in to its own host only.
+
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::Value;
 use surf::http::Method;
 
-use super::client::{CliError, Params, taken};
-use super::login::Server;
-use super::{print_json, print_line, print_table};
+use super::client::{Client, Params, taken};
+use super::error::CliError;
+use super::login::ServerArgs;
+use super::terminal::{print_json, print_line, print_table};
 
 const PATH: &str = "/nacos/v3/admin/nacolet/cluster";
+const LOADER: &str = "/nacos/v3/admin/core/loader";
+const OWN: &str = "/nacos/v3/admin/core/cluster/node/self";
+/// Between two looks at who is still there.
+const DRAIN_LOOK: Duration = Duration::from_millis(500);
+/// Clients that are still there are told again after this.
+const DRAIN_AGAIN: Duration = Duration::from_secs(10);
 
 /// What can be done with the cluster.
 #[derive(Subcommand, Debug)]
@@ -16,7 +26,7 @@ pub(crate) enum Verb {
     /// Show the members and how far each one is
     Status {
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -30,31 +40,40 @@ pub(crate) enum Verb {
         #[arg(value_name = "HOST:PORT")]
         address: String,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Remove a member for good
     Remove {
         /// Its node id, as `status` shows it
         node_id: String,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Hand leadership to a member, or to the most advanced one
     Transfer {
         /// Its node id, as `status` shows it
         node_id: Option<String>,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
+    },
+    /// Send the gRPC clients of the node that is asked to the other members, and tell how many are
+    /// left: some SDKs do not go before the node stops
+    Drain {
+        /// How long to wait for them, seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u64,
+        #[command(flatten)]
+        server: ServerArgs,
     },
     /// Save the state of the node that is asked now, and shorten its log
     Snapshot {
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
 }
 
 async fn ask(
-    server: &Server,
+    server: &ServerArgs,
     method: Method,
     verb: &str,
     params: &Params<'_>,
@@ -88,11 +107,46 @@ pub(crate) async fn run(verb: Verb) -> Result<(), CliError> {
             let told = ask(&server, Method::Post, "/transfer", &target).await?;
             print_line(&format!("{} leads", text(&told["leader"])))
         }
+        Verb::Drain { wait, server } => drain(&server, Duration::from_secs(wait)).await,
         Verb::Snapshot { server } => {
             let told = ask(&server, Method::Post, "/snapshot", &[]).await?;
             print_line(&format!("saved up to log index {}", told["snapshot_index"]))
         }
     }
+}
+
+/// Sends the clients away and looks how many are still there. Those that did not go, or came
+/// meanwhile, are told again.
+async fn drain(server: &ServerArgs, wait: Duration) -> Result<(), CliError> {
+    let client = server.client()?;
+    let before = clients(&client).await?;
+    let (mut left, mut waited) = (before, Duration::ZERO);
+    while left > 0 {
+        if waited.as_millis().is_multiple_of(DRAIN_AGAIN.as_millis()) {
+            let reload = format!("{LOADER}/reloadCurrent");
+            client.call(Method::Post, &reload, &[("count", "0")], &[]).await?.accepted()?;
+        }
+        if waited >= wait {
+            break;
+        }
+        smol::Timer::after(DRAIN_LOOK).await;
+        waited += DRAIN_LOOK;
+        left = clients(&client).await?;
+    }
+    let gone = before.saturating_sub(left);
+    print_line(&format!("{gone} clients went to other members, {left} are left"))
+}
+
+/// How many gRPC clients the node has that is asked.
+async fn clients(client: &Client) -> Result<u64, CliError> {
+    let get = async |path: &str| client.call(Method::Get, path, &[], &[]).await?.accepted()?.json();
+    let own: Value = get(OWN).await?;
+    let loads: Value = get(&format!("{LOADER}/cluster")).await?;
+    let own = &own["data"]["address"];
+    let mut loads = loads["data"]["detail"].as_array().into_iter().flatten();
+    let load = loads.find(|load| load["address"] == *own);
+    load.and_then(|load| load["sdkConCount"].as_u64())
+        .ok_or_else(|| CliError::Answer { reason: "it does not count its clients".to_owned() })
 }
 
 fn print_status(status: &Value) -> Result<(), CliError> {
@@ -114,8 +168,9 @@ fn print_status(status: &Value) -> Result<(), CliError> {
 
 fn text(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
+        Value::String(text) if !text.is_empty() => text.clone(),
+        // A node without others has no address for them.
+        Value::String(_) | Value::Null => "-".to_owned(),
         other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
             other.to_string()
         }

@@ -7,8 +7,9 @@ use nacolet_model::limits;
 use serde_json::Value;
 use surf::http::Method;
 
-use super::client::{CliError, read};
-use super::{Target, print, print_json, print_line, print_table};
+use super::error::CliError;
+use super::target::TargetArgs;
+use super::terminal::{print, print_json, print_line, print_table, read};
 
 const CONFIGS: &str = "/nacos/v1/cs/configs";
 const HISTORY: &str = "/nacos/v1/cs/history";
@@ -20,7 +21,7 @@ pub(crate) enum Verb {
     Get {
         data_id: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
         /// Print everything known about it, as JSON
         #[arg(long)]
         json: bool,
@@ -31,7 +32,7 @@ pub(crate) enum Verb {
         /// The content; `-` reads standard input
         content: Option<String>,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
         /// Take the content from this file
         #[arg(long, short, value_name = "FILE", conflicts_with = "content")]
         file: Option<String>,
@@ -55,7 +56,7 @@ pub(crate) enum Verb {
     Rm {
         data_id: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
     },
     /// List configs; `*` is a wildcard
     Ls {
@@ -63,7 +64,7 @@ pub(crate) enum Verb {
         #[arg(default_value = "")]
         pattern: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
         /// Look in every group
         #[arg(long, short)]
         all_groups: bool,
@@ -75,7 +76,7 @@ pub(crate) enum Verb {
     History {
         data_id: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
         /// Print the content of this version
         #[arg(long, value_name = "ID")]
         id: Option<String>,
@@ -87,14 +88,14 @@ pub(crate) enum Verb {
     Watch {
         data_id: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
     },
     /// Publish every config of a zip archive, as Nacos exports it
     Import {
         /// The archive
         file: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
         /// What to do with configs that exist: ABORT, SKIP or OVERWRITE
         #[arg(long, default_value = "ABORT", value_name = "POLICY")]
         policy: String,
@@ -104,7 +105,7 @@ pub(crate) enum Verb {
         /// The archive to write; `-` is standard output
         file: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
         /// Take every group
         #[arg(long, short)]
         all_groups: bool,
@@ -137,11 +138,11 @@ pub(crate) async fn run(verb: Verb) -> Result<(), CliError> {
 }
 
 /// The parameters that name one config.
-fn key<'a>(target: &'a Target, data_id: &'a str) -> [(&'a str, &'a str); 3] {
+fn key<'a>(target: &'a TargetArgs, data_id: &'a str) -> [(&'a str, &'a str); 3] {
     [("dataId", data_id), ("group", &target.group), ("tenant", &target.namespace)]
 }
 
-async fn get(target: &Target, data_id: &str, json: bool) -> Result<(), CliError> {
+async fn get(target: &TargetArgs, data_id: &str, json: bool) -> Result<(), CliError> {
     let client = target.client()?;
     if json {
         let [a, b, c] = key(target, data_id);
@@ -195,13 +196,13 @@ async fn set(verb: Verb) -> Result<(), CliError> {
     }
 }
 
-async fn remove(target: &Target, data_id: &str) -> Result<(), CliError> {
+async fn remove(target: &TargetArgs, data_id: &str) -> Result<(), CliError> {
     let client = target.client()?;
     client.call(Method::Delete, CONFIGS, &key(target, data_id), &[]).await?.success(data_id)?;
     Ok(())
 }
 
-async fn list(target: &Target, group: &str, pattern: &str, json: bool) -> Result<(), CliError> {
+async fn list(target: &TargetArgs, group: &str, pattern: &str, json: bool) -> Result<(), CliError> {
     let client = target.client()?;
     let [_, _, tenant] = key(target, pattern);
     let params = [("search", "blur"), ("dataId", pattern), ("group", group), tenant];
@@ -218,7 +219,7 @@ async fn list(target: &Target, group: &str, pattern: &str, json: bool) -> Result
 }
 
 async fn history(
-    target: &Target,
+    target: &TargetArgs,
     data_id: &str,
     id: Option<&str>,
     json: bool,
@@ -246,13 +247,13 @@ async fn history(
             other.to_string()
         }
     };
-    let fields = ["id", "opType", "lastModifiedTime", "srcUser", "srcIp", "md5"];
+    let fields = ["id", "opType", "lastModifiedTime", "srcUser", "srcIp"];
     let rows: Vec<Vec<String>> =
         items.iter().map(|item| fields.map(|field| text(item, field)).to_vec()).collect();
-    print_table(&["ID", "OP", "TIME", "USER", "FROM", "MD5"], &rows)
+    print_table(&["ID", "OP", "TIME", "USER", "FROM"], &rows)
 }
 
-async fn watch(target: &Target, data_id: &str) -> Result<(), CliError> {
+async fn watch(target: &TargetArgs, data_id: &str) -> Result<(), CliError> {
     let client = target.client()?;
     let mut known: Option<String> = None;
     loop {
@@ -282,8 +283,11 @@ async fn watch(target: &Target, data_id: &str) -> Result<(), CliError> {
     }
 }
 
-async fn import(target: &Target, file: &str, policy: &str) -> Result<(), CliError> {
+async fn import(target: &TargetArgs, file: &str, policy: &str) -> Result<(), CliError> {
     let archive = read(file)?;
+    if archive.is_empty() {
+        return Err(CliError::Usage(format!("{file} is empty: it is no archive of configs")));
+    }
     let params = [
         ("import", "true"),
         ("namespace", target.namespace.as_str()),
@@ -293,15 +297,15 @@ async fn import(target: &Target, file: &str, policy: &str) -> Result<(), CliErro
     let answer = target.client()?.upload(CONFIGS, &params, &archive).await?.success(file)?;
     let body: BTreeMap<String, Value> = answer.json()?;
     if body.get("code").and_then(Value::as_u64) != Some(200) {
-        let text = body.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
-        return Err(CliError::Refused { status: answer.status, text });
+        let text = body.get("message").and_then(Value::as_str).unwrap_or_default();
+        return Err(CliError::Usage(format!("nothing of {file} is published: {text}")));
     }
     let data = body.get("data").cloned().unwrap_or_default();
     let count = |field: &str| data[field].as_u64().unwrap_or(0);
     print_line(&format!("{} published, {} skipped", count("succCount"), count("skipCount")))
 }
 
-async fn export(target: &Target, group: &str, file: &str) -> Result<(), CliError> {
+async fn export(target: &TargetArgs, group: &str, file: &str) -> Result<(), CliError> {
     let params = [("exportV2", "true"), ("group", group), ("tenant", target.namespace.as_str())];
     let answer =
         target.client()?.call(Method::Get, CONFIGS, &params, &[]).await?.success("configs")?;

@@ -1,20 +1,22 @@
-//! As whom a verb asks: a user name and a password, which `client` turns into a token. A password comes from
-//! a file, from the environment or from standard input, never from an argument: those are seen by every
-//! process of the host.
+//! As whom a verb asks: a user name and a password, which `client` turns into a token. A password
+//! comes from a file, from the environment or from standard input, never from an argument: those
+//! are seen by every process of the host.
 
 use std::cell::RefCell;
 use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
 
-use super::client::{CliError, Client, read};
+use super::client::{Client, Login};
+use super::error::CliError;
+use super::terminal::read;
 
 /// Where the password is, unless there is a file.
 const PASSWORD: &str = "NACOLET_PASSWORD";
 
 /// Which node to talk to, and as whom.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Server {
+pub(crate) struct ServerArgs {
     /// The node to talk to
     #[arg(
         long,
@@ -31,7 +33,7 @@ pub(crate) struct Server {
     password_file: Option<String>,
 }
 
-impl Server {
+impl ServerArgs {
     /// A client that logs in, if there is a user name.
     ///
     /// # Errors
@@ -66,13 +68,6 @@ impl Server {
         };
         Ok(Some(Login { username, password, token: RefCell::default() }))
     }
-}
-
-/// A user, and the token of the last time that the user logged in.
-pub(crate) struct Login {
-    pub(super) username: String,
-    pub(super) password: String,
-    pub(super) token: RefCell<Option<String>>,
 }
 
 /// Where a new password comes from.

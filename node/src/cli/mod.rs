@@ -1,19 +1,21 @@
 //! The command line. `nacolet` alone serves; every other verb is a client of the public HTTP API of
 //! a node that runs somewhere. Reading verbs take `--json`.
 
-pub(crate) mod client;
+mod client;
 mod cluster;
 mod config;
+mod error;
 mod login;
 mod service;
+mod target;
+mod terminal;
 mod users;
 
-use std::io::Write;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
-
-use self::client::{CliError, Client};
-use self::login::Server;
+use self::error::CliError;
+use self::terminal::{print_json, print_table};
+use crate::recover::RecoverArgs;
 use crate::settings::{Line, ServeArgs};
 
 /// A small, complete Nacos for edge devices: configuration centre and service registry in one
@@ -31,14 +33,14 @@ use crate::settings::{Line, ServeArgs};
   nacolet service ls")]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    pub(crate) command: Option<CliCommand>,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
 }
 
 /// The verbs.
 #[derive(Subcommand, Debug)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// Run a node (the same as no command at all)
     Serve(ServeArgs),
     /// Print the settings `serve` would use, and where each one comes from
@@ -64,6 +66,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         verb: cluster::Verb,
     },
+    /// Make a cluster of one of a node that is left when a majority is lost for good: works on the
+    /// data directory of a node that does not run
+    Recover(RecoverArgs),
     /// List users, add and remove them, set passwords
     User {
         #[command(subcommand)]
@@ -79,25 +84,6 @@ pub(crate) enum Command {
         #[command(subcommand)]
         verb: users::PermissionVerb,
     },
-}
-
-/// Which node to talk to, and where in it.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Target {
-    #[command(flatten)]
-    server: Server,
-    /// Namespace id; the default namespace when left out
-    #[arg(long, short, env = "NACOLET_NAMESPACE", default_value = "", value_name = "ID")]
-    namespace: String,
-    /// Group
-    #[arg(long, short, default_value = "DEFAULT_GROUP", value_name = "NAME")]
-    group: String,
-}
-
-impl Target {
-    fn client(&self) -> Result<Client, CliError> {
-        self.server.client()
-    }
 }
 
 /// Runs a client verb to its end.
@@ -163,45 +149,6 @@ pub(crate) fn print_settings(lines: &[Line], json: bool) -> Result<(), CliError>
     let row = |line: &Line| vec![line.key.to_owned(), line.value.clone(), line.origin.to_string()];
     let rows: Vec<Vec<String>> = lines.iter().map(row).collect();
     print_table(&["SETTING", "VALUE", "FROM"], &rows)
-}
-
-/// Writes to standard output. A closed pipe (`| head`) ends the program quietly, as usual.
-fn print(bytes: &[u8]) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(source) => Err(CliError::File { path: "standard output".to_owned(), source }),
-        Ok(()) => Ok(()),
-    }
-}
-
-/// Writes one line to standard output.
-fn print_line(line: &str) -> Result<(), CliError> {
-    print(format!("{line}\n").as_bytes())
-}
-
-/// Writes a value as indented JSON.
-fn print_json(value: &serde_json::Value) -> Result<(), CliError> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| CliError::Answer { reason: error.to_string() })?;
-    print_line(&text)
-}
-
-/// Writes rows as aligned columns under a head.
-fn print_table(head: &[&str], rows: &[Vec<String>]) -> Result<(), CliError> {
-    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<String> =
-            cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        padded.join("  ").trim_end().to_owned()
-    };
-    print_line(&line(&mut head.iter().copied()))?;
-    rows.iter().try_for_each(|row| print_line(&line(&mut row.iter().map(String::as_str))))
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use surf::StatusCode;
 use surf::http::Method;
 
-use super::client::{CliError, Client};
-use super::{Target, print_json, print_line, print_table};
+use super::client::Client;
+use super::error::CliError;
+use super::target::TargetArgs;
+use super::terminal::{print_json, print_line, print_table};
 
 const INSTANCE: &str = "/nacos/v1/ns/instance";
 const LIST: &str = "/nacos/v1/ns/instance/list";
@@ -24,7 +26,7 @@ pub(crate) enum Verb {
     /// List services with their instance counts
     Ls {
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
         /// Look in every group
         #[arg(long, short)]
         all_groups: bool,
@@ -36,7 +38,7 @@ pub(crate) enum Verb {
     Show {
         service: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
         /// Only healthy instances
         #[arg(long)]
         healthy: bool,
@@ -48,7 +50,7 @@ pub(crate) enum Verb {
     Register {
         service: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
         #[command(flatten)]
         address: Address,
         /// Share of the load, 0 to 10000
@@ -65,7 +67,7 @@ pub(crate) enum Verb {
     Deregister {
         service: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
         #[command(flatten)]
         address: Address,
         /// It was registered with --persistent
@@ -76,7 +78,7 @@ pub(crate) enum Verb {
     Watch {
         service: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
     },
 }
 
@@ -128,7 +130,7 @@ fn text(item: &Value, field: &str) -> String {
     }
 }
 
-async fn list(target: &Target, group: &str, json: bool) -> Result<(), CliError> {
+async fn list(target: &TargetArgs, group: &str, json: bool) -> Result<(), CliError> {
     let client = target.client()?;
     let mut services = Vec::new();
     for page in 1_usize.. {
@@ -160,7 +162,7 @@ async fn list(target: &Target, group: &str, json: bool) -> Result<(), CliError> 
 
 async fn hosts(
     client: &Client,
-    target: &Target,
+    target: &TargetArgs,
     service: &str,
     healthy: bool,
 ) -> Result<Value, CliError> {
@@ -182,7 +184,12 @@ fn print_hosts(list: &Value) -> Result<(), CliError> {
     print_table(&["IP", "PORT", "CLUSTER", "WEIGHT", "HEALTHY", "EPHEMERAL", "METADATA"], &rows)
 }
 
-async fn show(target: &Target, service: &str, healthy: bool, json: bool) -> Result<(), CliError> {
+async fn show(
+    target: &TargetArgs,
+    service: &str,
+    healthy: bool,
+    json: bool,
+) -> Result<(), CliError> {
     let client = target.client()?;
     let mut list = hosts(&client, target, service, healthy).await?;
     let params = [
@@ -243,7 +250,7 @@ fn parse_metadata(words: &[String]) -> Result<String, CliError> {
 }
 
 async fn register(
-    target: &Target,
+    target: &TargetArgs,
     service: &str,
     address: &Address,
     weight: &str,
@@ -281,7 +288,7 @@ async fn register(
 /// Beats for ever; a node that does not answer is tried again, as a Nacos client does.
 async fn beat(
     client: &Client,
-    target: &Target,
+    target: &TargetArgs,
     service: &str,
     address: &Address,
     weight: &str,
@@ -323,7 +330,7 @@ async fn beat(
 
 async fn deregister(
     client: &Client,
-    target: &Target,
+    target: &TargetArgs,
     service: &str,
     address: &Address,
     persistent: bool,
@@ -342,7 +349,7 @@ async fn deregister(
     Ok(())
 }
 
-async fn watch(target: &Target, service: &str) -> Result<(), CliError> {
+async fn watch(target: &TargetArgs, service: &str) -> Result<(), CliError> {
     let client = target.client()?;
     let mut known = Value::Null;
     loop {

@@ -1,13 +1,14 @@
-//! `nacolet user|role|permission ...`: who may do what. An administrator may do all of it, and everybody may
-//! change the own password.
+//! `nacolet user|role|permission ...`: who may do what. An administrator may do all of it, and
+//! everybody may change the own password.
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 use surf::http::Method;
 
-use super::client::{CliError, Params};
-use super::login::{NewPassword, Server};
-use super::{print_json, print_line, print_table};
+use super::client::Params;
+use super::error::CliError;
+use super::login::{NewPassword, ServerArgs};
+use super::terminal::{print_json, print_line, print_table};
 
 const USER: &str = "/nacos/v3/auth/user";
 const ROLE: &str = "/nacos/v3/auth/role";
@@ -21,7 +22,7 @@ pub(crate) enum UserVerb {
     /// List the users
     Ls {
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -32,7 +33,7 @@ pub(crate) enum UserVerb {
         #[command(flatten)]
         password: NewPassword,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Give a user another password; everybody may do so with the own one
     Passwd {
@@ -40,13 +41,13 @@ pub(crate) enum UserVerb {
         #[command(flatten)]
         password: NewPassword,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Remove a user
     Rm {
         name: String,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
 }
 
@@ -56,7 +57,7 @@ pub(crate) enum RoleVerb {
     /// List the roles and who has them
     Ls {
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -66,14 +67,14 @@ pub(crate) enum RoleVerb {
         role: String,
         name: String,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Take a role from a user; a role that nobody has loses its permissions
     Rm {
         role: String,
         name: String,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
 }
 
@@ -83,7 +84,7 @@ pub(crate) enum PermissionVerb {
     /// List what each role may do
     Ls {
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -95,7 +96,7 @@ pub(crate) enum PermissionVerb {
         resource: String,
         action: Action,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Take a permission from a role, named as it was given
     Rm {
@@ -104,7 +105,7 @@ pub(crate) enum PermissionVerb {
         resource: String,
         action: Action,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
 }
 
@@ -149,7 +150,7 @@ pub(crate) async fn run_user(verb: UserVerb) -> Result<(), CliError> {
             print_line(&format!("{name} has another password"))
         }
         UserVerb::Rm { name, server } => {
-            change(&server, Method::Delete, USER, &[("username", &name)]).await?;
+            remove(&server, USER, &[("username", &name)], "the user").await?;
             print_line(&format!("{name} is removed"))
         }
     }
@@ -171,7 +172,7 @@ pub(crate) async fn run_role(verb: RoleVerb) -> Result<(), CliError> {
         }
         RoleVerb::Rm { role, name, server } => {
             let params = [("role", role.as_str()), ("username", name.as_str())];
-            change(&server, Method::Delete, ROLE, &params).await?;
+            remove(&server, ROLE, &params, "the role").await?;
             print_line(&format!("{name} no longer has the role {role}"))
         }
     }
@@ -196,14 +197,19 @@ pub(crate) async fn run_permission(verb: PermissionVerb) -> Result<(), CliError>
         PermissionVerb::Rm { role, resource, action, server } => {
             let action = action.as_str();
             let params = [("role", role.as_str()), ("resource", &resource), ("action", action)];
-            change(&server, Method::Delete, PERMISSION, &params).await?;
+            let client = server.client()?;
+            let answer = client.call(Method::Get, PERMISSION, &params, &[]).await?.accepted()?;
+            if answer.json::<Value>()?["data"] != true {
+                return Err(CliError::NotFound { what: "the permission".to_owned() });
+            }
+            client.call(Method::Delete, PERMISSION, &params, &[]).await?.accepted()?;
             print_line(&format!("{role} is no longer permitted {action} on {resource}"))
         }
     }
 }
 
 async fn change(
-    server: &Server,
+    server: &ServerArgs,
     method: Method,
     path: &str,
     params: &Params<'_>,
@@ -212,9 +218,25 @@ async fn change(
     Ok(())
 }
 
+/// Removes what is there: a node takes it for done where it is not, and a slip of the pen would
+/// pass for that.
+async fn remove(
+    server: &ServerArgs,
+    path: &str,
+    params: &Params<'_>,
+    what: &str,
+) -> Result<(), CliError> {
+    let client = server.client()?;
+    if client.pages(&format!("{path}/list"), params, PAGE_SIZE, what).await?.is_empty() {
+        return Err(CliError::NotFound { what: what.to_owned() });
+    }
+    client.call(Method::Delete, path, params, &[]).await?.accepted()?;
+    Ok(())
+}
+
 /// Prints every item of a list; a column is a field and its head.
 async fn list(
-    server: &Server,
+    server: &ServerArgs,
     path: &str,
     columns: &[(&str, &str)],
     json: bool,

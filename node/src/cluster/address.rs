@@ -1,5 +1,5 @@
-//! How a member is written down in the membership: `HOST:PEER_PORT/HTTP_PORT`, because whoever knows
-//! the members must also be able to send clients to them.
+//! How a member is written down in the membership: `HOST:PEER_PORT/HTTP_PORT`, because whoever
+//! knows the members must also be able to send clients to them.
 
 use nacolet_model::limits;
 

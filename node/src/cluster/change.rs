@@ -1,14 +1,14 @@
-//! Changes of the membership, on the leader: who comes, who moved, who goes. Two members never share a
-//! node id or an address: whoever is there keeps it, and of a member that lost its data directory only
-//! the address comes back, under a new id.
+//! Changes of the membership, on the leader: who comes, who moved, who goes. Two members never
+//! share a node id or an address: whoever is there keeps it, and of a member that lost its data
+//! directory only the address comes back, under a new id.
 
 use nacolet_model::NodeId;
 use nacolet_raft::engine::{FollowerStatus, ReplicationState};
 use nacolet_raft::{LogIndex, MembershipChange};
 use nacolet_transport::{ClusterId, FollowerState, Progress, Reply};
 
-use super::Cluster;
 use super::address::{is_address, peer_of};
+use super::view::Cluster;
 
 impl Cluster {
     /// The id of the cluster: the founder's.
@@ -31,8 +31,8 @@ impl Cluster {
             return Reply::Joined(cluster);
         }
         let known = membership.addresses.get(&from);
-        if known.is_some_and(|known| peer_of(known) != peer_of(&address))
-            && let Some(reply) = self.id_in_use(from)
+        if let Some(known) = known.filter(|known| peer_of(known) != peer_of(&address))
+            && let Some(reply) = self.id_in_use(from, known)
         {
             return reply;
         }
@@ -87,17 +87,16 @@ impl Cluster {
         }
         // Who answers at the same place is the member itself, with another HTTP port.
         if peer_of(known) != peer_of(&address)
-            && let Some(reply) = self.id_in_use(from)
+            && let Some(reply) = self.id_in_use(from, known)
         {
             return reply;
         }
-        tracing::info!(member = %from, %address, "has another address");
         self.change_here(MembershipChange::AddLearner { node: from, address }).await
     }
 
     /// A node id that somebody else answers to, at its known address.
-    fn id_in_use(&self, from: NodeId) -> Option<Reply> {
-        let used = from == self.me() || self.transport.is_up(from);
+    fn id_in_use(&self, from: NodeId, known: &str) -> Option<Reply> {
+        let used = from == self.me() || self.transport.is_up_at(from, peer_of(known));
         used.then(|| {
             Reply::Refused(format!(
                 "the node id {from} is in use: a data directory must not be copied"

@@ -1,93 +1,16 @@
-//! Whether all members have the same state. Each notes a digest of it every [`STATE_DIGEST_EVERY`]
-//! entries and asks the others for theirs. A member that differs from a majority of the voters stops;
-//! where there is no majority, nobody knows who is right, and it is told and counted.
+//! Whether all members have the same state. Each notes digests of its own (`machine/digests.rs`)
+//! and asks the others for theirs. A member that differs from a majority of the voters stops; where
+//! there is no majority, nobody knows who is right, and it is told and counted.
 
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use async_channel::{Receiver, Sender};
 use nacolet_model::NodeId;
-use nacolet_model::limits::{
-    STATE_DIGEST_ATTEMPTS, STATE_DIGEST_EVERY, STATE_DIGEST_PAUSE, STATE_DIGESTS_KEPT,
-};
+use nacolet_model::limits::{STATE_DIGEST_ATTEMPTS, STATE_DIGEST_PAUSE};
 use nacolet_raft::LogIndex;
 use nacolet_transport::{Call, Reply, StateDigest};
 
-use super::SharedCluster;
-
-/// The digests of this node's state at the last boundaries.
-#[derive(Clone)]
-pub(crate) struct Digests(Rc<State>);
-
-struct State {
-    /// The last boundary that the state has passed.
-    passed: Cell<u64>,
-    kept: RefCell<BTreeMap<LogIndex, StateDigest>>,
-    noted: (Sender<()>, Receiver<()>),
-    differing: Arc<AtomicU64>,
-}
-
-impl Default for Digests {
-    fn default() -> Self {
-        Self(Rc::new(State {
-            passed: Cell::new(0),
-            kept: RefCell::default(),
-            noted: async_channel::bounded(1),
-            differing: Arc::default(),
-        }))
-    }
-}
-
-/// The last boundary before the entry at `index`.
-const fn boundary(index: LogIndex) -> u64 {
-    index.0.saturating_sub(1) / STATE_DIGEST_EVERY * STATE_DIGEST_EVERY
-}
-
-impl Digests {
-    /// A snapshot that ends at `index` is the state now.
-    pub(crate) fn begin(&self, index: LogIndex) {
-        self.0.passed.set(boundary(LogIndex(index.0 + 1)));
-    }
-
-    /// The command at `index` is applied next; `digest` is that of the state before it. Commands alone
-    /// count: all members have the same, whatever else is in the log between them.
-    pub(crate) fn before(&self, index: LogIndex, digest: impl FnOnce() -> StateDigest) {
-        let at = boundary(index);
-        if at <= self.0.passed.replace(at) {
-            return;
-        }
-        let mut kept = self.0.kept.borrow_mut();
-        kept.insert(LogIndex(at), digest());
-        while kept.len() > STATE_DIGESTS_KEPT {
-            kept.pop_first();
-        }
-        // A full channel says it already.
-        let _ = self.0.noted.0.try_send(());
-    }
-
-    /// What was noted at `index`, if that is still known.
-    pub(crate) fn at(&self, index: LogIndex) -> Option<StateDigest> {
-        self.0.kept.borrow().get(&index).copied()
-    }
-
-    /// How often another member's differed, for any thread to read.
-    pub(crate) fn differing(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.0.differing)
-    }
-
-    async fn next(&self) -> (LogIndex, StateDigest) {
-        loop {
-            // Its other end is here.
-            let _ = self.0.noted.1.recv().await;
-            if let Some((index, digest)) = self.0.kept.borrow().last_key_value() {
-                return (*index, *digest);
-            }
-        }
-    }
-}
+use super::view::SharedCluster;
 
 /// What the digests of others say.
 #[derive(Debug, PartialEq, Eq)]
@@ -125,7 +48,7 @@ pub(crate) async fn watch(cluster: SharedCluster) -> LogIndex {
         let membership = cluster.raft.metrics().membership;
         let verdict = judge(mine, &theirs, &membership.voters);
         if verdict != Verdict::Same {
-            cluster.digests.0.differing.fetch_add(1, Ordering::Relaxed);
+            cluster.digests.differing().fetch_add(1, Ordering::Relaxed);
         }
         match verdict {
             Verdict::Same => {}
@@ -141,7 +64,8 @@ pub(crate) async fn watch(cluster: SharedCluster) -> LogIndex {
     }
 }
 
-/// The others' digests at `index`. They are a little behind, or away: those are not waited for long.
+/// The others' digests at `index`. They are a little behind, or away: those are not waited for
+/// long.
 async fn collect(cluster: &SharedCluster, index: LogIndex) -> BTreeMap<NodeId, StateDigest> {
     let mut theirs = BTreeMap::new();
     for _ in 0..STATE_DIGEST_ATTEMPTS {
@@ -169,54 +93,6 @@ mod tests {
 
     const fn digest(configs: u64) -> StateDigest {
         StateDigest { configs, services: 0, locks: 0, users: 0 }
-    }
-
-    /// Applies commands at these indexes; the digest is the number of those before.
-    fn apply(digests: &Digests, indexes: impl IntoIterator<Item = u64>, mut before: u64) {
-        for index in indexes {
-            digests.before(LogIndex(index), || digest(before));
-            before += 1;
-        }
-    }
-
-    #[test]
-    fn the_digest_at_a_boundary_is_that_of_all_commands_up_to_it() {
-        let digests = Digests::default();
-        apply(&digests, 1..=STATE_DIGEST_EVERY, 0);
-        assert_eq!(digests.at(LogIndex(STATE_DIGEST_EVERY)), None, "the next command makes it");
-        digests.before(LogIndex(STATE_DIGEST_EVERY + 7), || digest(1_000));
-        assert_eq!(digests.at(LogIndex(STATE_DIGEST_EVERY)), Some(digest(1_000)));
-        // Nothing but entries of another kind for more than one boundary.
-        digests.before(LogIndex(4 * STATE_DIGEST_EVERY), || digest(1_001));
-        assert_eq!(digests.at(LogIndex(3 * STATE_DIGEST_EVERY)), Some(digest(1_001)));
-        assert_eq!(digests.at(LogIndex(2 * STATE_DIGEST_EVERY)), None);
-    }
-
-    #[test]
-    fn a_member_that_begins_with_a_snapshot_notes_the_same_and_nothing_before() {
-        let (whole, restored) = (Digests::default(), Digests::default());
-        let end = 3 * STATE_DIGEST_EVERY + 1;
-        apply(&whole, 1..=end, 0);
-        for snapshot in [STATE_DIGEST_EVERY - 1, STATE_DIGEST_EVERY, STATE_DIGEST_EVERY + 1] {
-            restored.begin(LogIndex(snapshot));
-            restored.0.kept.borrow_mut().clear();
-            apply(&restored, snapshot + 1..=end, snapshot);
-            for boundary in [2, 3].map(|n| LogIndex(n * STATE_DIGEST_EVERY)) {
-                assert!(restored.at(boundary).is_some());
-                assert_eq!(restored.at(boundary), whole.at(boundary), "{snapshot}");
-            }
-            let first = restored.at(LogIndex(STATE_DIGEST_EVERY));
-            assert!(first.is_none_or(|digest| Some(digest) == whole.at(LogIndex(1_000))));
-        }
-    }
-
-    #[test]
-    fn as_many_are_kept_as_may_be() {
-        let digests = Digests::default();
-        let last = 2 * STATE_DIGESTS_KEPT as u64;
-        apply(&digests, (0..=last).map(|n| n * STATE_DIGEST_EVERY + 1), 0);
-        assert_eq!(digests.0.kept.borrow().len(), STATE_DIGESTS_KEPT);
-        assert!(digests.at(LogIndex(last * STATE_DIGEST_EVERY)).is_some());
     }
 
     #[test]

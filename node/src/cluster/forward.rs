@@ -1,6 +1,6 @@
-//! The way to the leader. A write on a member that does not lead goes to the one that does, in one hop,
-//! and is answered where it came in; while there is no leader it waits for one, not for long. Whoever
-//! gets an answer here also reads here what it wrote.
+//! The way to the leader. A write on a member that does not lead goes to the one that does, in one
+//! hop, and is answered where it came in; while there is no leader it waits for one, not for long.
+//! Whoever gets an answer here also reads here what it wrote.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use nacolet_transport::{Call, CallError, Reply};
 use serde::{Deserialize, Serialize};
 use smol::future;
 
-use super::Cluster;
+use super::view::Cluster;
 use crate::clock;
-use crate::command::{Command, Refused, Response};
+use crate::command::{Command, Refused, Response, Stamped};
 
 /// Between two looks for a leader.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -23,7 +23,7 @@ const HANG_CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// What the state machine of the leader said. A wire format: append variants, never reorder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Answer {
+pub(crate) enum LeaderAnswer {
     /// The write is applied.
     Done(Response),
     /// It was refused; nothing changed.
@@ -65,8 +65,10 @@ impl Cluster {
                     }
                 }
                 None => {
-                    command.stamp();
-                    match self.raft.client_write(&command).await {
+                    let stamped = Stamped::now(command);
+                    let outcome = self.raft.client_write(&stamped).await;
+                    command = stamped.into_command();
+                    match outcome {
                         Err(ClientWriteError::Refused(
                             refusal @ (Refusal::NotLeader { .. } | Refusal::Transferring),
                         )) => refusal,
@@ -148,8 +150,8 @@ impl Cluster {
         future::or(handed, late).await;
     }
 
-    /// Asks `leader` for as long as nobody else leads. One that hangs keeps its connection, and nobody
-    /// should wait for it any longer than for an election.
+    /// Asks `leader` for as long as nobody else leads. One that hangs keeps its connection, and
+    /// nobody should wait for it any longer than for an election.
     async fn ask_leader(&self, leader: NodeId, call: Call) -> Result<Reply, CallError> {
         let mut asked = pin!(self.ask(leader, call));
         loop {
@@ -178,12 +180,13 @@ impl Cluster {
             smol::Timer::after(LOOK_EVERY).await;
         };
         future::or(changed, tired).await;
-        // A leader that was just found may not have heard of itself yet; and a hot loop helps nobody.
+        // A leader that was just found may not have heard of itself yet; and a hot loop helps
+        // nobody.
         smol::Timer::after(LOOK_EVERY / 20).await;
     }
 
-    /// Waits until this node has applied what the leader has, for a bounded time: the write is durable
-    /// and agreed all the same.
+    /// Waits until this node has applied what the leader has, for a bounded time: the write is
+    /// durable and agreed all the same.
     async fn catch_up(&self, applied: LogIndex) {
         let tired = async {
             smol::Timer::after(limits::CATCH_UP_PATIENCE).await;
@@ -199,10 +202,10 @@ fn refused_leader(refusal: Refusal) -> Option<NodeId> {
 /// What the leader's answer means here.
 fn written(answer: &[u8]) -> Written {
     match postcard::from_bytes(answer) {
-        Ok(Answer::Done(response)) => Ok(response),
-        Ok(Answer::Rejected(refused)) => Err(ClientWriteError::Rejected(refused)),
-        Ok(Answer::StorageFull) => Err(ClientWriteError::StorageFull),
-        Ok(Answer::Unfit) => Err(ClientWriteError::Unencodable),
+        Ok(LeaderAnswer::Done(response)) => Ok(response),
+        Ok(LeaderAnswer::Rejected(refused)) => Err(ClientWriteError::Rejected(refused)),
+        Ok(LeaderAnswer::StorageFull) => Err(ClientWriteError::StorageFull),
+        Ok(LeaderAnswer::Unfit) => Err(ClientWriteError::Unencodable),
         Err(_) => Err(ClientWriteError::Unknown(Cause::LeadershipLost)),
     }
 }

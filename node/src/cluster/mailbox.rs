@@ -1,5 +1,5 @@
-//! Where messages of Distro wait for the core task: bounded by number and bytes. What does not fit is
-//! dropped and counted; the digests of the registry find what is missing.
+//! Where messages of Distro wait for the core task: bounded by number and bytes. What does not fit
+//! is dropped and counted; the digests of the registry find what is missing.
 
 use std::cell::Cell;
 use std::sync::Arc;

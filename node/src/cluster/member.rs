@@ -1,23 +1,27 @@
-//! Puts a member together: the peer port is claimed and the links are made before Raft starts, because
-//! Raft needs its network; the rest follows once Raft is there.
+//! Puts a member together: the peer port is claimed and the links are made before Raft starts,
+//! because Raft needs its network; the rest follows once Raft is there.
 
+use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use nacolet_api::Stage;
 use nacolet_model::NodeId;
 use nacolet_raft::{LogIndex, Membership, NoNetwork, Raft};
 use nacolet_storage::DataDir;
-use nacolet_transport::{ClusterId, Patience, Runner, Settings, Transport};
+use nacolet_transport::{ClusterId, LinkSettings, Patience, Runner, Transport};
 
 use super::address::{compose, peer_of};
+use super::digest;
 use super::inbound::Inbound;
 use super::keeper::{Keeper, KeeperError, Memberships};
+use super::key::{KeyError, read_key};
 use super::mailbox::Mailbox;
 use super::network::Network;
 use super::record::Record;
-use super::{Cluster, KeyError, SharedCluster, digest, read_key};
+use super::view::{Cluster, SharedCluster};
 use crate::machine::{Aftermath, Machine, Shared};
 use crate::settings::ClusterSettings;
 
@@ -110,8 +114,8 @@ impl Before {
         Some(alone)
     }
 
-    /// The member, or none for a node that is alone. One that joins notes it first: an empty log alone
-    /// would found a cluster.
+    /// The member, or none for a node that is alone. One that joins notes it first: an empty log
+    /// alone would found a cluster.
     ///
     /// # Errors
     /// The note cannot be stored.
@@ -121,6 +125,7 @@ impl Before {
         dir: &DataDir,
         aftermath: &Aftermath,
         shared: &Shared,
+        stage: &Arc<Stage>,
     ) -> Result<Option<Member>, MemberError> {
         let Some(links) = self.links else { return Ok(None) };
         let metrics = raft.metrics();
@@ -148,6 +153,10 @@ impl Before {
             dir: dir.clone(),
             record: record.into(),
             learner: links.settings.learner,
+            moves: Arc::default(),
+            stage: Arc::clone(stage),
+            founding: RefCell::default(),
+            server: OnceCell::new(),
         });
         Ok(Some(Member {
             cluster,
@@ -155,9 +164,10 @@ impl Before {
             runner: links.runner,
             listener: links.listener,
             join: links.settings.join,
+            expect: links.settings.expect,
             memberships: Memberships {
                 in_force: Rc::clone(&aftermath.in_force),
-                changed: aftermath.memberships.clone(),
+                changed: aftermath.membership.clone(),
             },
         }))
     }
@@ -177,7 +187,7 @@ impl Links {
         let listener = TcpListener::bind(wanted).map_err(taken)?;
         let bound = listener.local_addr().map_err(taken)?;
         let address = compose(&settings.host, bound.port(), http_port);
-        let (transport, runner) = Transport::new(Settings {
+        let (transport, runner) = Transport::new(LinkSettings {
             node,
             key,
             cluster,
@@ -197,6 +207,7 @@ pub(crate) struct Member {
     runner: Runner,
     listener: TcpListener,
     join: Vec<String>,
+    expect: Option<usize>,
     memberships: Memberships,
 }
 
@@ -216,7 +227,7 @@ impl Member {
         };
         let odd = digest::watch(SharedCluster::clone(&self.cluster));
         let odd = async { Err(MemberError::Odd { index: odd.await }) };
-        let keeper = Keeper::new(self.cluster, self.join, self.memberships);
+        let keeper = Keeper::new(self.cluster, self.join, self.expect, self.memberships);
         let kept = async { keeper.run().await.map_err(MemberError::from) };
         smol::future::or(links, smol::future::or(kept, odd)).await
     }

@@ -16,7 +16,7 @@ pub(crate) enum Network {
 /// One connection of either.
 pub(crate) enum Connection {
     Alone(NoNetwork),
-    Peer(PeerNetwork),
+    Peer(NodeId, PeerNetwork),
 }
 
 impl RaftNetworkFactory for Network {
@@ -25,7 +25,7 @@ impl RaftNetworkFactory for Network {
     fn connect(&mut self, target: NodeId, address: &str) -> Connection {
         match self {
             Self::Alone(none) => Connection::Alone(*none),
-            Self::Peers(peers) => Connection::Peer(peers.connect(target, address)),
+            Self::Peers(peers) => Connection::Peer(target, peers.connect(target, address)),
         }
     }
 }
@@ -34,7 +34,7 @@ impl RaftNetwork for Connection {
     fn send(&mut self, message: Message) -> LocalBoxFuture<'_, Result<(), Unreachable>> {
         match self {
             Self::Alone(none) => none.send(message),
-            Self::Peer(peer) => peer.send(message),
+            Self::Peer(_, peer) => peer.send(message),
         }
     }
 
@@ -47,7 +47,17 @@ impl RaftNetwork for Connection {
     ) -> LocalBoxFuture<'_, Result<u64, Unreachable>> {
         match self {
             Self::Alone(none) => none.send_chunk(term, meta, offset, chunk),
-            Self::Peer(peer) => peer.send_chunk(term, meta, offset, chunk),
+            Self::Peer(to, peer) => {
+                let (to, index, is_last) = (*to, meta.last.index.0, chunk.last);
+                let sent = peer.send_chunk(term, meta, offset, chunk);
+                Box::pin(async move {
+                    let held = sent.await?;
+                    if is_last {
+                        tracing::info!(%to, index, "a snapshot is sent: it was too far behind");
+                    }
+                    Ok(held)
+                })
+            }
         }
     }
 }

@@ -1,26 +1,27 @@
-//! What an operator asks of the cluster, on whichever member: changes go to the leader, and what only the
-//! leader knows comes from there.
+//! What an operator asks of the cluster, on whichever member: changes go to the leader, and what
+//! only the leader knows comes from there.
 
 use std::collections::BTreeMap;
 
-use nacolet_api::membership::{AskError, ClusterMember, ClusterStatus, Question, Told};
-use nacolet_model::NodeId;
-use nacolet_raft::{MembershipChange, Raft, TriggerSnapshotError};
+use futures_util::future::join_all;
+use nacolet_api::operate::{AskError, ClusterMember, ClusterStatus, Question, Told};
+use nacolet_api::who::{Found, Sought};
+use nacolet_model::{NodeId, limits};
+use nacolet_raft::{MembershipChange, Raft, TriggerSnapshotError, decode};
 use nacolet_transport::{Call, CallError, FollowerState, Progress, Reply};
 
-use super::Cluster;
-use super::SharedCluster;
 use super::address::{is_address, peer_of};
+use super::view::{Cluster, SharedCluster};
 use crate::machine::Machine;
 
-type Answer = Result<Told, AskError>;
+type OperatorAnswer = Result<Told, AskError>;
 
 /// Answers an operator.
 pub(crate) async fn answer(
     raft: Raft<Machine>,
     cluster: Option<SharedCluster>,
     ask: Question,
-) -> Answer {
+) -> OperatorAnswer {
     let change = match ask {
         Question::Snapshot => return snapshot(&raft).await,
         Question::Status => return Ok(Told::Status(status(&raft, cluster.as_deref()).await)),
@@ -32,6 +33,13 @@ pub(crate) async fn answer(
         }
         Question::Remove { node } => Call::Change(MembershipChange::Remove([node].into())),
         Question::Transfer { node } => Call::Transfer(node),
+        Question::Connections => {
+            return Ok(Told::Connections(connections(cluster.as_deref()).await));
+        }
+        Question::Shift { node, keep, target } => {
+            return shift(cluster.as_deref(), node, keep, target).await;
+        }
+        Question::Who(sought) => return Ok(Told::Found(who(cluster.as_deref(), &sought).await)),
     };
     let Some(cluster) = cluster else {
         let lonely = "this node is alone; start it with --cluster-key-file to let others join";
@@ -55,7 +63,67 @@ async fn ask_leader(cluster: &Cluster, call: Call) -> Result<Reply, CallError> {
     }
 }
 
-async fn snapshot(raft: &Raft<Machine>) -> Answer {
+/// What the others say, but for those that do not answer soon.
+async fn connections(cluster: Option<&Cluster>) -> Vec<(NodeId, usize)> {
+    let Some(cluster) = cluster else { return Vec::new() };
+    let mut told = Vec::new();
+    let members = cluster.raft.metrics().membership.members();
+    for node in members.into_iter().filter(|node| *node != cluster.me()) {
+        if let Ok(Reply::Connections(count)) = soon(cluster.ask(node, Call::Connections)).await
+            && let Ok(count) = usize::try_from(count)
+        {
+            told.push((node, count));
+        }
+    }
+    told
+}
+
+/// Who is connected to the others, subscribes or listens there. All are asked at once, and whoever
+/// does not answer soon is left out.
+async fn who(cluster: Option<&Cluster>, sought: &Sought) -> Found {
+    let mut found = Found::default();
+    let (Some(cluster), Ok(question)) = (cluster, postcard::to_allocvec(sought)) else {
+        return found;
+    };
+    let members = cluster.raft.metrics().membership.members();
+    let others = members.into_iter().filter(|node| *node != cluster.me());
+    let asked = others.map(|node| soon(cluster.ask(node, Call::Who(question.clone()))));
+    for answer in join_all(asked).await {
+        if let Ok(Reply::Found(bytes)) = answer
+            && let Some(theirs) = decode::<Found>(&bytes)
+        {
+            found.add(theirs);
+        }
+    }
+    found
+}
+
+async fn shift(
+    cluster: Option<&Cluster>,
+    node: NodeId,
+    keep: usize,
+    target: NodeId,
+) -> OperatorAnswer {
+    let Some(cluster) = cluster else { return Err(AskError::Refused("there is nobody".into())) };
+    let keep = u64::try_from(keep).unwrap_or(u64::MAX);
+    match soon(cluster.ask(node, Call::Shift { keep, target })).await {
+        Ok(Reply::Done) => Ok(Told::Done),
+        Ok(Reply::Refused(why)) => Err(AskError::Refused(why.into())),
+        Ok(Reply::Busy) | Err(CallError::Busy) => Err(AskError::Busy),
+        Ok(_) | Err(_) => Err(AskError::Unknown),
+    }
+}
+
+/// The answer of another member, if it comes soon.
+async fn soon(answer: impl Future<Output = Result<Reply, CallError>>) -> Result<Reply, CallError> {
+    let late = async {
+        smol::Timer::after(limits::GRPC_LOAD_PATIENCE).await;
+        Err(CallError::Lost)
+    };
+    smol::future::or(answer, late).await
+}
+
+async fn snapshot(raft: &Raft<Machine>) -> OperatorAnswer {
     match raft.trigger_snapshot().await {
         Ok(meta) => Ok(Told::Snapshot(meta.last.index.0)),
         Err(error @ (TriggerSnapshotError::Empty | TriggerSnapshotError::Failed(_))) => {
@@ -66,8 +134,8 @@ async fn snapshot(raft: &Raft<Machine>) -> Answer {
     }
 }
 
-/// The cluster as this node sees it. Without a leader that answers, what only that one knows is left
-/// out: a partial status is worth more than none.
+/// The cluster as this node sees it. Without a leader that answers, what only that one knows is
+/// left out: a partial status is worth more than none.
 async fn status(raft: &Raft<Machine>, cluster: Option<&Cluster>) -> ClusterStatus {
     let followers: BTreeMap<NodeId, Progress> = match cluster {
         Some(cluster) => match ask_leader(cluster, Call::Progress).await {

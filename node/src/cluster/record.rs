@@ -1,5 +1,5 @@
-//! What a member remembers beside the Raft log: to which cluster it belongs and whom to ask for it, should
-//! the log be of no use. A founder that is alone has no record; the cluster has its id.
+//! What a member remembers beside the Raft log: to which cluster it belongs and whom to ask for it,
+//! should the log be of no use. A founder that is alone has no record; the cluster has its id.
 
 use nacolet_raft::{StorageError, decode};
 use nacolet_storage::{DataDir, SmallRecordError};

@@ -1,4 +1,5 @@
-//! A cluster of real processes on loopback: members that start, join, die and come back to their ports.
+//! A cluster of real processes on loopback: members that start, join, die and come back to their
+//! ports.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -26,8 +27,8 @@ pub(crate) struct Member {
     pub(crate) peer: u16,
 }
 
-/// A port that nobody uses, and that the system gives to nobody who asks for any: a member comes back to
-/// its port.
+/// A port that nobody uses, and that the system gives to nobody who asks for any: a member comes
+/// back to its port.
 pub(crate) fn free_port() -> u16 {
     static LAST: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 16_000).expect("it is small") + 10_000;
@@ -86,6 +87,27 @@ impl Site {
         let grpc = line.split("gRPC on ").nth(1).and_then(|rest| rest.split(',').next());
         let grpc = grpc.expect("an address").to_owned();
         Member { child, http, grpc, peer }
+    }
+
+    /// Starts a member and waits for its HTTP port only; it logs to [`Self::log_of`].
+    pub(crate) fn spawn(&self, name: &str, peer: u16, arguments: &[&str]) -> Member {
+        let http = format!("127.0.0.1:{}", free_port());
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path(name));
+        let mut command = self.command(name, peer, arguments);
+        command.env("NACOLET_HTTP_ADDR", &http).stdout(Stdio::null());
+        command.stderr(log.expect("the folder is writable"));
+        let child = command.spawn().expect("the binary runs");
+        let member = Member { child, http, grpc: String::new(), peer };
+        eventually("it opens its doors", || Http::connect(&member.http).is_ok());
+        member
+    }
+
+    fn log_path(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.log"))
+    }
+
+    pub(crate) fn log_of(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log_path(name)).expect("it is text")
     }
 
     pub(crate) fn start(&self, name: &str, arguments: &[&str]) -> Member {
@@ -206,6 +228,17 @@ impl Member {
         }
         log
     }
+}
+
+/// Waits for what other processes do, for twenty seconds.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..800 {
+        if is_so() {
+            return;
+        }
+        sleep(Duration::from_millis(25));
+    }
+    panic!("it does not come about: {what}");
 }
 
 impl Drop for Member {

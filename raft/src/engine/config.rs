@@ -1,5 +1,5 @@
-//! What an engine is told once: who it is, how patient it is, how much it may hold. Bounds come from
-//! `nacolet_model::limits`; a test may set smaller ones.
+//! What an engine is told once: who it is, how patient it is, how much it may hold. Bounds come
+//! from `nacolet_model::limits`; a test may set smaller ones.
 
 use nacolet_model::{Duration, NodeId, limits};
 
@@ -9,12 +9,12 @@ use nacolet_model::{Duration, NodeId, limits};
 pub struct Config {
     /// This node.
     pub id: NodeId,
-    /// Shortest election timeout, and the length of a leader's lease. 600 ms: four lost heartbeats in
-    /// a row, and a new leader within a second of the old one's death.
+    /// Shortest election timeout, and the length of a leader's lease. 600 ms: four lost heartbeats
+    /// in a row, and a new leader within a second of the old one's death.
     pub election_timeout_min: Duration,
-    /// Longest election timeout; each campaign draws a new one. 1200 ms: twice the shortest, so that
-    /// two nodes seldom draw within one round trip of each other (Raft paper §9.3). Both double with
-    /// every candidacy that brings no leader, up to eight times.
+    /// Longest election timeout; each campaign draws a new one. 1200 ms: twice the shortest, so
+    /// that two nodes seldom draw within one round trip of each other (Raft paper §9.3). Both
+    /// double with every candidacy that brings no leader, up to eight times.
     pub election_timeout_max: Duration,
     /// Time between heartbeats of a leader. 150 ms: an idle cluster wakes seven times a second.
     pub heartbeat_interval: Duration,
@@ -23,8 +23,8 @@ pub struct Config {
     /// A leader that has not heard of a majority for an election timeout steps down, and a follower
     /// that hears its leader ignores candidates. On.
     pub check_quorum: bool,
-    /// Answer linearizable reads from the leader's lease. Off: it trusts that all clocks run at about
-    /// the same rate.
+    /// Answer linearizable reads from the leader's lease. Off: it trusts that all clocks run at
+    /// about the same rate.
     pub lease_reads: bool,
     /// Where the engine's choices of election timeouts start. Mixed with `id`.
     pub seed: u64,
@@ -34,8 +34,8 @@ pub struct Config {
     pub append_bytes_max: usize,
     /// AppendEntries messages in flight to one follower. 64.
     pub inflight_max: usize,
-    /// Bytes of entries that are not applied yet; beyond it a leader refuses proposals and a follower
-    /// takes no more entries. 16 MiB.
+    /// Bytes of entries that are not applied yet; beyond it a leader refuses proposals and a
+    /// follower takes no more entries. 16 MiB.
     pub uncommitted_bytes_max: usize,
     /// Linearizable reads that wait; beyond it they are refused. 1,024.
     pub reads_max: usize,
@@ -43,8 +43,8 @@ pub struct Config {
     pub tail_entries_max: usize,
     /// Bytes kept in memory behind the applied index. 1 MiB.
     pub tail_bytes_max: usize,
-    /// Entries kept while a follower is fed a Raft snapshot, so that it can go on behind it; no less
-    /// than `tail_entries_max` counts. Beyond: the follower gets another snapshot. 16,384.
+    /// Entries kept while a follower is fed a Raft snapshot, so that it can go on behind it; no
+    /// less than `tail_entries_max` counts. Beyond: the follower gets another snapshot. 16,384.
     pub held_tail_entries_max: usize,
     /// Bytes of that tail. 8 MiB.
     pub held_tail_bytes_max: usize,

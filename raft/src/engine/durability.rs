@@ -1,90 +1,20 @@
-//! What is on its way to the disk, and what waits for it. Votes, acknowledgements and the candidate's
-//! own vote are held here until the record that makes them true is durable, so the shell cannot get
-//! the order wrong (Raft paper §5.1: "updated on stable storage before responding").
+//! What is on its way to the disk, and what waits for it. Votes, acknowledgements and the
+//! candidate's own vote are held here until the record that makes them true is durable, so the
+//! shell cannot get the order wrong (Raft paper §5.1: "updated on stable storage before
+//! responding").
 //!
 //! One turn makes at most one `Output::Persist`; several may be under way. Each remembers where the
-//! log ended when it was ordered. When the log is cut, that mark is lowered, so that the completion of
-//! an overwritten entry is never taken for the one now at its place.
+//! log ended when it was ordered. When the log is cut, that mark is lowered, so that the completion
+//! of an overwritten entry is never taken for the one now at its place.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use nacolet_model::NodeId;
 
-use super::Engine;
 use super::io::{Output, PersistId};
 use super::message::{AppendResult, Message, MessageBody};
-use crate::types::{HardState, LogIndex, Term};
-
-/// Orders to persist and what waits for them.
-#[derive(Clone, Debug)]
-pub(super) struct Durability {
-    /// Hard state of the last order.
-    ordered: HardState,
-    /// Term of the last record that is durable.
-    durable_term: Term,
-    last_id: PersistId,
-    /// Orders that are not durable yet, ascending.
-    pending: VecDeque<Pending>,
-    /// Messages that wait, in the order in which they were made.
-    held: VecDeque<Held>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Pending {
-    id: PersistId,
-    term: Term,
-    /// It holds a new term or vote.
-    decided: bool,
-    /// Once this order is durable, so is the log up to here.
-    log_until: LogIndex,
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    /// The order waited for; `None` until the end of the turn names it.
-    until: Option<PersistId>,
-    to: NodeId,
-    message: Message,
-}
-
-impl Durability {
-    pub(super) fn new(hard_state: HardState) -> Self {
-        Self {
-            ordered: hard_state,
-            durable_term: hard_state.term,
-            last_id: PersistId(0),
-            pending: VecDeque::new(),
-            held: VecDeque::new(),
-        }
-    }
-
-    /// The log was cut: nothing from `from` on will ever become durable by an order given before.
-    pub(super) fn log_was_cut(&mut self, from: LogIndex) {
-        for pending in &mut self.pending {
-            pending.log_until = pending.log_until.min(from.previous());
-        }
-    }
-
-    /// Whether a crash would leave this node in `term`, or in a later one.
-    pub(super) fn is_durable(&self, term: Term) -> bool {
-        term <= self.durable_term
-    }
-
-    /// Whether a term or a vote is on its way to the disk.
-    pub(super) fn is_deciding(&self) -> bool {
-        self.pending.iter().any(|pending| pending.decided)
-    }
-
-    pub(super) fn invariants(&self) {
-        let ids = self.pending.iter().map(|pending| pending.id);
-        assert!(ids.clone().is_sorted(), "orders are ascending");
-        assert!(ids.max().unwrap_or(self.last_id) <= self.last_id);
-        assert!(self.held.iter().all(|held| {
-            held.until.is_none_or(|id| self.pending.iter().any(|pending| pending.id == id))
-        }));
-    }
-}
+use super::state::{Engine, HeldMessage, PendingPersist};
+use crate::types::{HardState, LogIndex};
 
 impl Engine {
     /// Sends once everything decided so far is durable.
@@ -101,11 +31,11 @@ impl Engine {
             }
             return;
         }
-        self.durability.held.push_back(Held { until: None, to, message });
+        self.durability.held.push_back(HeldMessage { until: None, to, message });
     }
 
-    /// Sends in this turn, unless the message would tell of a term that is not durable yet. A pre-vote
-    /// speaks of terms nobody is in.
+    /// Sends in this turn, unless the message would tell of a term that is not durable yet. A
+    /// pre-vote speaks of terms nobody is in.
     pub(super) fn send(&mut self, to: NodeId, message: Message) {
         let hypothetical = matches!(
             message.body,
@@ -145,7 +75,7 @@ impl Engine {
     }
 
     /// What waited may go, unless its term is over.
-    fn release(&mut self, held: Held) {
+    fn release(&mut self, held: HeldMessage) {
         if held.message.term != self.term {
             return;
         }
@@ -166,13 +96,21 @@ impl Engine {
         let ordered = self.durability.ordered;
         let entries = self.log.take_unsaved();
         let decided = (now.term, now.voted_for) != (ordered.term, ordered.voted_for);
-        // The commit index alone is a hint and not worth a write.
-        if decided || !entries.is_empty() {
+        // The commit index alone is a hint and not worth a write, unless it says who votes: after a
+        // restart nobody else might be there to tell.
+        let says_who_votes =
+            now.commit_index > ordered.commit_index && self.log.has_unapplied_membership();
+        if decided || !entries.is_empty() || says_who_votes {
             let id = PersistId(self.durability.last_id.0 + 1);
             let log_until = self.log.last().index;
             self.durability.last_id = id;
             self.durability.ordered = now;
-            self.durability.pending.push_back(Pending { id, term: now.term, decided, log_until });
+            self.durability.pending.push_back(PendingPersist {
+                id,
+                term: now.term,
+                decided,
+                log_until,
+            });
             out.push(Output::Persist { id, hard_state: (now != ordered).then_some(now), entries });
         }
         let until = self.durability.pending.back().map(|pending| pending.id);

@@ -1,12 +1,13 @@
-//! Campaigns: pre-vote, votes, and when to start one (Raft paper §5.2 and §5.4.1, dissertation §9.6).
-//! Answers that give a vote away leave the node only when the vote is durable; see `durability`.
+//! Campaigns: pre-vote, votes, and when to start one (Raft paper §5.2 and §5.4.1, dissertation
+//! §9.6). Answers that give a vote away leave the node only when the vote is durable; see
+//! `durability`.
 
 use nacolet_model::{Instant, NodeId, limits};
 
-use super::Engine;
 use super::message::{Message, MessageBody};
 use super::quorum::{VoteResult, vote_result};
 use super::role::{Role, Votes};
+use super::state::Engine;
 use crate::types::{LogId, LogIndex, Term};
 
 /// How a campaign begins.
@@ -19,9 +20,9 @@ pub(super) enum Campaign {
 }
 
 impl Engine {
-    /// Draws a new election timeout and starts it: no two campaigns of a node, and no two nodes, keep
-    /// the same one. It doubles with every candidacy that brought no leader, so that votes that are
-    /// written more slowly than a timeout still arrive in the term that asked for them.
+    /// Draws a new election timeout and starts it: no two campaigns of a node, and no two nodes,
+    /// keep the same one. It doubles with every candidacy that brought no leader, so that votes
+    /// that are written more slowly than a timeout still arrive in the term that asked for them.
     pub(super) fn draw_election_timeout(&mut self) {
         let doublings = self.candidacies.saturating_sub(1);
         let growth = 2_u32.saturating_pow(doublings).min(limits::RAFT_ELECTION_GROWTH_MAX);
@@ -42,9 +43,10 @@ impl Engine {
         }
     }
 
-    /// Whether this node may stand for election. While a committed membership is not applied it does
-    /// not know whose votes it needs; while its last term or vote is being written the next would only
-    /// wait behind it. A campaign needs another term, and a place for the entry that opens it.
+    /// Whether this node may stand for election. While a committed membership is not applied it
+    /// does not know whose votes it needs; while its last term or vote is being written the next
+    /// would only wait behind it. A campaign needs another term, and a place for the entry that
+    /// opens it.
     pub(super) fn may_campaign(&self) -> bool {
         !matches!(self.role, Role::Leader(_))
             && self.membership.is_voter(self.config.id)
@@ -77,7 +79,8 @@ impl Engine {
         self.become_candidate(term);
         let last = self.log.last();
         self.ask_voters(self.term, MessageBody::RequestVote { last, transfer });
-        // The own vote, too, is given only when it is durable: it comes back from the held messages.
+        // The own vote, too, is given only when it is durable: it comes back from the held
+        // messages.
         let body = MessageBody::VoteReply { granted: true };
         self.hold(self.config.id, Message { term: self.term, body });
     }
@@ -99,8 +102,10 @@ impl Engine {
         if matches!(self.role, Role::Leader(_)) || self.now < self.no_votes_before {
             return true;
         }
-        let silence = self.now.saturating_since(self.heard_leader);
-        self.leader.is_some() && silence < self.config.election_timeout_min
+        // The promise was made to the leader that was heard: nothing else that is heard since, such
+        // as a higher term, takes it back.
+        let silence = self.heard_leader.map(|heard| self.now.saturating_since(heard));
+        silence.is_some_and(|silence| silence < self.config.election_timeout_min)
     }
 
     /// Would this node vote? Leaves term and vote alone.
@@ -176,10 +181,16 @@ impl Engine {
         }
     }
 
-    /// Counts the first answer of each node and draws the conclusion.
+    /// Counts the first answer of each node.
     fn count_vote(&mut self, from: NodeId, granted: bool) {
         let Some(votes) = self.votes_mut() else { return };
         votes.entry(from).or_insert(granted);
+        self.conclude_campaign();
+    }
+
+    /// Draws the conclusion from the votes so far. While a committed membership is not applied it
+    /// is not known whose votes count.
+    pub(super) fn conclude_campaign(&mut self) {
         let result = match &self.role {
             Role::PreCandidate(votes) | Role::Candidate(votes) => {
                 vote_result(&self.membership, votes)
@@ -188,6 +199,10 @@ impl Engine {
         };
         let pre_vote = matches!(self.role, Role::PreCandidate(_));
         match result {
+            _ if self.log.has_unapplied_membership() => {}
+            _ if !self.membership.is_voter(self.config.id) => {
+                self.become_follower(self.term, None);
+            }
             VoteResult::Pending => {}
             VoteResult::Lost => self.become_follower(self.term, None),
             VoteResult::Won if pre_vote => self.campaign_for_votes(false),

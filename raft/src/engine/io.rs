@@ -1,6 +1,6 @@
 //! What goes into the engine and what comes out: the whole contract between the pure engine and
-//! RaftCore. Inputs are what happened or is asked; outputs are orders, to be carried out in the order
-//! given.
+//! RaftCore. Inputs are what happened or is asked; outputs are orders, to be carried out in the
+//! order given.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -85,8 +85,8 @@ pub enum Input {
     TriggerSnapshot,
     /// The build ordered by `Output::BuildSnapshot` was given up; the old snapshot stays.
     SnapshotBuildFailed,
-    /// The snapshot ordered by `Output::InstallSnapshot` could not be installed; state and log are as
-    /// before.
+    /// The snapshot ordered by `Output::InstallSnapshot` could not be installed; state and log are
+    /// as before.
     SnapshotInstallFailed(SnapshotMeta),
 }
 

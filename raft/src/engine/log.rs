@@ -1,6 +1,7 @@
-//! The log as the engine sees it: a bounded tail of entries in memory and the marks that say how far
-//! the log is known to be written, durable, committed and applied. It reads nothing from disk; an
-//! entry that left the tail is gone for the engine, and a follower that needs it gets a snapshot.
+//! The log as the engine sees it: a bounded tail of entries in memory and the marks that say how
+//! far the log is known to be written, durable, committed and applied. It reads nothing from disk;
+//! an entry that left the tail is gone for the engine, and a follower that needs it gets a
+//! snapshot.
 //!
 //! ```text
 //!   snapshot        base      applied   handed    commit             last
@@ -12,6 +13,8 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+
+use nacolet_model::limits;
 
 use crate::types::{Entry, EntryPayload, LogId, LogIndex, Membership, Term};
 
@@ -27,9 +30,13 @@ pub(super) fn entry_bytes(entry: &Entry) -> usize {
     }
 }
 
+fn is_membership(entry: &Entry) -> bool {
+    matches!(entry.payload, EntryPayload::Membership(_))
+}
+
 /// The tail and its marks.
 #[derive(Clone, Debug)]
-pub(super) struct Log {
+pub(super) struct LogTail {
     /// The entry right before the tail; its term is still known.
     base: LogId,
     /// Consecutive entries from `base.index + 1` on.
@@ -45,9 +52,11 @@ pub(super) struct Log {
     durable_index: LogIndex,
     /// First entry that no order to persist contains yet.
     unsaved_from: LogIndex,
+    /// Where memberships stand behind `applied_index`, ascending.
+    memberships: VecDeque<LogIndex>,
 }
 
-impl Log {
+impl LogTail {
     /// A log whose `entries`, right behind `base`, are all durable and applied up to `applied`.
     pub(super) fn new(
         base: LogId,
@@ -65,11 +74,15 @@ impl Log {
             handed_index: applied,
             durable_index: base.index,
             unsaved_from: base.index.next(),
+            memberships: VecDeque::new(),
         };
         for entry in &log.entries {
             match entry.id.index <= applied {
                 true => log.applied_bytes += entry_bytes(entry),
                 false => log.unapplied_bytes += entry_bytes(entry),
+            }
+            if is_membership(entry) && entry.id.index > applied {
+                log.memberships.push_back(entry.id.index);
             }
         }
         log.durable_index = log.last().index;
@@ -133,8 +146,8 @@ impl Log {
         other >= self.last()
     }
 
-    /// The last entry at or before `index` whose term is at most `term`: nothing behind it can match
-    /// a log that has `term` there. Below the tail the term is unknown and given as zero.
+    /// The last entry at or before `index` whose term is at most `term`: nothing behind it can
+    /// match a log that has `term` there. Below the tail the term is unknown and given as zero.
     pub(super) fn last_at_most(&self, index: LogIndex, term: Term) -> LogId {
         let index = index.min(self.last().index);
         let behind = self.entries.partition_point(|entry| entry.id.term <= term);
@@ -149,8 +162,8 @@ impl Log {
         LogId { term: self.term_at(index).unwrap_or_default(), index }
     }
 
-    /// Entries from `from` on: at most `entries_max`, and at most `bytes_max` unless the first alone
-    /// is larger.
+    /// Entries from `from` on: at most `entries_max`, and at most `bytes_max` unless the first
+    /// alone is larger.
     pub(super) fn slice(&self, from: LogIndex, entries_max: usize, bytes_max: usize) -> Vec<Entry> {
         let Some(start) = self.slot(from) else { return Vec::new() };
         let mut bytes = 0;
@@ -166,15 +179,13 @@ impl Log {
     pub(super) fn push(&mut self, term: Term, payload: EntryPayload) -> Option<LogId> {
         let id = LogId { term, index: self.last().index.free()? };
         assert!(term >= self.last().term, "terms never go back along the log");
-        let entry = Entry { id, payload };
-        self.unapplied_bytes += entry_bytes(&entry);
-        self.entries.push_back(entry);
+        self.append(Entry { id, payload });
         Some(id)
     }
 
-    /// Takes over a leader's `entries`, consecutive and right behind an entry that matches. The log is
-    /// cut at the first real mismatch only: a late, shorter message removes nothing (Raft paper §5.3).
-    /// Returns where it was cut.
+    /// Takes over a leader's `entries`, consecutive and right behind an entry that matches. The log
+    /// is cut at the first real mismatch only: a late, shorter message removes nothing (Raft paper
+    /// §5.3). Returns where it was cut.
     pub(super) fn merge(&mut self, entries: Vec<Entry>) -> Option<LogIndex> {
         let mut cut = None;
         for entry in entries {
@@ -186,10 +197,17 @@ impl Log {
                 cut = Some(entry.id.index);
             }
             assert_eq!(entry.id.index, self.last().index.next(), "entries are consecutive");
-            self.unapplied_bytes += entry_bytes(&entry);
-            self.entries.push_back(entry);
+            self.append(entry);
         }
         cut
+    }
+
+    fn append(&mut self, entry: Entry) {
+        self.unapplied_bytes += entry_bytes(&entry);
+        if is_membership(&entry) {
+            self.memberships.push_back(entry.id.index);
+        }
+        self.entries.push_back(entry);
     }
 
     /// Removes everything from `from` on. What was durable there is so no longer: it will be
@@ -199,6 +217,9 @@ impl Log {
         while self.last().index >= from {
             let Some(entry) = self.entries.pop_back() else { break };
             self.unapplied_bytes -= entry_bytes(&entry);
+        }
+        while self.memberships.back().is_some_and(|index| *index >= from) {
+            self.memberships.pop_back();
         }
         self.durable_index = self.durable_index.min(from.previous());
         self.unsaved_from = self.unsaved_from.min(from);
@@ -223,12 +244,18 @@ impl Log {
         self.commit_index = self.commit_index.max(index);
     }
 
-    /// Entries that can be applied now: committed and durable here, each given out once.
+    /// Entries that can be applied now: committed and durable here, each given out once. After a
+    /// restart that may be the whole tail; it comes in parts, the next when one is applied.
     pub(super) fn take_committed(&mut self) -> Vec<Entry> {
         let until = self.commit_index.min(self.durable_index);
         let count = usize::try_from(until.since(self.handed_index)).unwrap_or(usize::MAX);
-        let entries = self.slice(self.handed_index.next(), count, usize::MAX);
-        self.handed_index = self.handed_index.max(until);
+        let under_way = self.handed_index.since(self.applied_index);
+        let under_way = usize::try_from(under_way).unwrap_or(usize::MAX);
+        let room = limits::RAFT_APPLY_ENTRIES_MAX.saturating_sub(under_way).min(count);
+        let entries = self.slice(self.handed_index.next(), room, limits::RAFT_APPLY_BYTES_MAX);
+        if let Some(last) = entries.last() {
+            self.handed_index = last.id.index;
+        }
         entries
     }
 
@@ -247,6 +274,9 @@ impl Log {
             }
         }
         self.applied_index = self.applied_index.max(index);
+        while self.memberships.front().is_some_and(|index| *index <= self.applied_index) {
+            self.memberships.pop_front();
+        }
         self.applied_bytes += bytes;
         self.unapplied_bytes -= bytes;
         (bytes, memberships)
@@ -254,11 +284,7 @@ impl Log {
 
     /// Whether a membership is committed and not applied: the node does not know yet who votes.
     pub(super) fn has_unapplied_membership(&self) -> bool {
-        let count = self.commit_index.since(self.applied_index);
-        let Some(start) = self.slot(self.applied_index.next()) else { return false };
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let committed = self.entries.range(start..).take(count);
-        committed.into_iter().any(|entry| matches!(entry.payload, EntryPayload::Membership(_)))
+        self.memberships.front().is_some_and(|index| *index <= self.commit_index)
     }
 
     /// Forgets applied entries beyond the bounds, but none behind `keep_after`.
@@ -294,6 +320,10 @@ impl Log {
             previous = entry.id;
         }
         assert_eq!(bytes, self.applied_bytes + self.unapplied_bytes);
+        let unapplied = self.entries.iter().filter(|entry| entry.id.index > self.applied_index);
+        let memberships =
+            unapplied.filter(|entry| is_membership(entry)).map(|entry| entry.id.index);
+        assert!(memberships.eq(self.memberships.iter().copied()), "memberships are noted");
     }
 }
 

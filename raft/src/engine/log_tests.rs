@@ -14,19 +14,19 @@ fn entry(term: u64, index: u64) -> Entry {
 }
 
 /// A log behind `base` with an entry of each of these terms.
-fn log(base: LogId, terms: &[u64]) -> Log {
+fn log(base: LogId, terms: &[u64]) -> LogTail {
     let indexes = base.index.0 + 1..;
     let entries = indexes.zip(terms).map(|(index, term)| entry(*term, index)).collect();
-    Log::new(base, entries, base.index, base.index)
+    LogTail::new(base, entries, base.index, base.index)
 }
 
-fn terms(log: &Log) -> Vec<u64> {
+fn terms(log: &LogTail) -> Vec<u64> {
     log.entries.iter().map(|entry| entry.id.term.0).collect()
 }
 
 #[test]
 fn the_term_at_the_snapshot_boundary_can_be_answered() {
-    // Anchor 45.
+    // docs/raft-traps.md, trap 45.
     let empty = log(id(3, 10), &[]);
     assert!(empty.contains(id(3, 10)));
     assert_eq!(empty.last(), id(3, 10));
@@ -40,7 +40,7 @@ fn the_term_at_the_snapshot_boundary_can_be_answered() {
 
 #[test]
 fn up_to_date_compares_the_term_before_the_index() {
-    // Anchor 3; Raft paper §5.4.1.
+    // Trap 3; Raft paper §5.4.1.
     let check = |terms: &[u64], other: LogId, expected: bool| {
         assert_eq!(log(LogId::default(), terms).is_up_to_date(other), expected, "{other:?}");
     };
@@ -148,5 +148,55 @@ fn the_tail_is_trimmed_behind_what_is_applied_and_never_further() {
     assert_eq!(log.base(), id(1, 5), "kept for a follower");
     log.trim(0, 0, LogIndex(99));
     assert_eq!(log.base(), id(1, 6), "what is not applied stays");
+    log.invariants();
+}
+
+#[test]
+fn what_a_restart_finds_committed_is_applied_in_parts() {
+    let (count, max) = (3 * limits::RAFT_APPLY_ENTRIES_MAX + 1, limits::RAFT_APPLY_ENTRIES_MAX);
+    let mut log = log(LogId::default(), &vec![1; count]);
+    log.apply_to(LogIndex(0));
+    log.commit_to(log.last().index);
+    let mut parts = Vec::new();
+    while let Some(last) = log.take_committed().last() {
+        assert!(log.take_committed().is_empty(), "none before these are applied");
+        parts.push(last.id.index.0);
+        log.apply_to(last.id.index);
+        log.invariants();
+    }
+    let max = u64::try_from(max).expect("it is small");
+    assert_eq!(parts, [max, 2 * max, 3 * max, 3 * max + 1]);
+}
+
+#[test]
+fn large_entries_are_applied_in_smaller_parts() {
+    let mut log = log(LogId::default(), &[]);
+    let bytes = limits::RAFT_APPLY_BYTES_MAX / 2;
+    for _ in 0..3 {
+        log.push(Term(1), EntryPayload::Command(vec![0; bytes].into()));
+    }
+    log.take_unsaved();
+    log.make_durable(LogIndex(3));
+    log.commit_to(LogIndex(3));
+    assert_eq!(log.take_committed().len(), 1, "with what an entry costs two are too much");
+    assert_eq!(log.take_committed().len(), 1);
+}
+
+#[test]
+fn a_membership_that_is_cut_off_is_no_longer_waited_for() {
+    let mut log = log(LogId::default(), &[1]);
+    log.push(Term(1), EntryPayload::Membership(alloc::boxed::Box::default()));
+    assert!(!log.has_unapplied_membership(), "it is not committed");
+    log.merge(vec![entry(2, 2)]);
+    log.commit_to(LogIndex(2));
+    assert!(!log.has_unapplied_membership());
+    log.push(Term(2), EntryPayload::Membership(alloc::boxed::Box::default()));
+    log.take_unsaved();
+    log.make_durable(LogIndex(3));
+    log.commit_to(LogIndex(3));
+    assert!(log.has_unapplied_membership());
+    log.take_committed();
+    log.apply_to(LogIndex(3));
+    assert!(!log.has_unapplied_membership());
     log.invariants();
 }

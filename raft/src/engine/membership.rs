@@ -1,8 +1,8 @@
-//! Who votes and who listens: the arithmetic of changes, and how a leader leads a group through one.
-//! Every change of the voters goes through a joint membership, in which both sides must agree (Raft
-//! paper §6); the leader proposes to leave it as soon as it is applied, and so does every later
-//! leader until it succeeds. A change takes effect when it is applied, as in etcd raft. A change that
-//! leaves the voters alone needs no joint step: both sides would be the same set.
+//! Who votes and who listens: the arithmetic of changes, and how a leader leads a group through
+//! one. Every change of the voters goes through a joint membership, in which both sides must agree
+//! (Raft paper §6); the leader proposes to leave it as soon as it is applied, and so does every
+//! later leader until it succeeds. A change takes effect when it is applied, as in etcd raft. A
+//! change that leaves the voters alone needs no joint step: both sides would be the same set.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -10,10 +10,10 @@ use alloc::string::String;
 
 use nacolet_model::{NodeId, RequestId, limits};
 
-use super::Engine;
 use super::io::Refusal;
-use super::progress::{Progress, ReplicationState};
+use super::progress::{FollowerProgress, ReplicationState};
 use super::role::{Leader, Role};
+use super::state::Engine;
 use crate::types::{EntryPayload, Membership, MembershipChange, gather};
 
 /// Why a membership cannot be in force.
@@ -36,8 +36,8 @@ pub enum MembershipError {
     Address,
 }
 
-/// Whether members may be told to connect there. What it means is the network's business; none is longer
-/// than this or has blanks. Empty stands for one that is not known.
+/// Whether members may be told to connect there. What it means is the network's business; none is
+/// longer than this or has blanks. Empty stands for one that is not known.
 fn is_address(text: &str) -> bool {
     text.len() <= limits::PEER_ADDRESS_BYTES_MAX
         && !text.chars().any(|c| c.is_control() || c.is_whitespace())
@@ -84,8 +84,8 @@ impl Membership {
             && self.outgoing.iter().all(|voter| *voter == node)
     }
 
-    /// Whether it can be in force at all, wherever it comes from: each member has one part in it, some
-    /// vote, and there are not too many.
+    /// Whether it can be in force at all, wherever it comes from: each member has one part in it,
+    /// some vote, and there are not too many.
     ///
     /// # Errors
     /// See [`MembershipError`].
@@ -238,8 +238,8 @@ impl Engine {
         }
     }
 
-    /// Proposes to leave a joint membership that is in force, unless that is already under way. Asked
-    /// in every turn, hence also by a leader that found the change half done.
+    /// Proposes to leave a joint membership that is in force, unless that is already under way.
+    /// Asked in every turn, hence also by a leader that found the change half done.
     pub(super) fn leave_joint(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
         let free = leader.pending_change <= self.log.applied_index() && leader.transfer.is_none();
@@ -269,8 +269,9 @@ impl Engine {
         if let Role::Leader(leader) = &mut self.role {
             leader.progress.retain(|node, _| members.contains(node));
             for node in members.iter().filter(|node| **node != self.config.id) {
-                // A new member counts as heard, so that it is not taken for dead before it can speak.
-                leader.progress.entry(*node).or_insert_with(|| Progress::new(last, true));
+                // A new member counts as heard, so that it is not taken for dead before it can
+                // speak.
+                leader.progress.entry(*node).or_insert_with(|| FollowerProgress::new(last, true));
             }
             if leader.transfer.is_some_and(|transfer| !members.contains(&transfer.target)) {
                 self.abandon_transfer();

@@ -94,7 +94,8 @@ fn impossible_changes_are_refused() {
     check("1 2 3", remove(&[4]), Refusal::InvalidChange);
     check("1||2", remove(&[1]), Refusal::InvalidChange);
     check("1 2 3", remove(&[1, 2, 3]), Refusal::InvalidChange);
-    // An empty new voter would block the quorum (anchor 43): it has to catch up as a learner.
+    // An empty new voter would block the quorum (docs/raft-traps.md, trap 43): it has to catch up
+    // as a learner.
     check("1 2 3||9", promote(&[9]), Refusal::NotCaughtUp { node: NodeId(9) });
     check("1 2 3||9", voters(&[1, 2, 9]), Refusal::NotCaughtUp { node: NodeId(9) });
     let many: alloc::vec::Vec<String> =
@@ -109,7 +110,7 @@ fn impossible_changes_are_refused() {
 
 #[test]
 fn no_change_leaves_two_majorities_that_do_not_meet() {
-    // Anchor 34, the arithmetic; Raft paper §6.
+    // Trap 34, the arithmetic; Raft paper §6.
     // Every pair of configurations that a change passes through shares a voter in any two quorums.
     let quorums = |membership: &Membership| -> alloc::vec::Vec<u16> {
         let bit = |set: &BTreeSet<NodeId>| set.iter().map(|id| 1_u16 << id.0).sum::<u16>();

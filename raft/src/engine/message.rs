@@ -85,8 +85,8 @@ pub enum MessageBody {
 }
 
 impl Message {
-    /// Whether an honest peer can have sent it, as far as it alone tells: every term and index is one,
-    /// and every entry can be written and applied.
+    /// Whether an honest peer can have sent it, as far as it alone tells: every term and index is
+    /// one, and every entry can be written and applied.
     #[must_use]
     pub fn is_possible(&self) -> bool {
         let body = match &self.body {
@@ -172,7 +172,7 @@ mod tests {
     fn random_bytes_are_a_message_or_an_error() {
         let mut prng = Prng::new(74);
         for _ in 0..50_000 {
-            let length = usize::try_from(prng.below(40)).unwrap();
+            let length = prng.index(40);
             let bytes: Vec<u8> =
                 (0..length).map(|_| u8::try_from(prng.below(256)).unwrap()).collect();
             if let Ok(message) = postcard::from_bytes::<Message>(&bytes) {

@@ -1,8 +1,8 @@
-//! The pure engine: no async, no IO, no clock, no randomness. Inputs are stepped in, orders come out;
-//! the same seed and the same inputs give the same outputs, byte for byte.
+//! The pure engine: no async, no IO, no clock, no randomness. Inputs are stepped in, orders come
+//! out; the same seed and the same inputs give the same outputs, byte for byte.
 //!
-//! Read `step` first, then `role`, `election`, `replication`, `durability`; `io` and `message` are the
-//! contract. The semantics are those of etcd raft.
+//! Read `step` first, then `state`, `transitions`, `election`, `replication`, `durability`; `io`
+//! and `message` are the contract. The semantics are those of etcd raft.
 //!
 //! ```
 //! use nacolet_model::{Instant, NodeId, RequestId};
@@ -44,18 +44,17 @@ mod message;
 mod progress;
 mod quorum;
 mod read_index;
+mod reads;
 mod replication;
 mod retire;
 mod role;
 mod snapshot;
 mod start;
+mod state;
 mod status;
 mod step;
 mod transfer;
-
-use alloc::vec::Vec;
-
-use nacolet_model::{Duration, Instant, NodeId, Prng};
+mod transitions;
 
 pub use config::Config;
 pub use io::{Input, Output, PersistId, Refusal};
@@ -64,53 +63,5 @@ pub use message::{AppendResult, Message, MessageBody};
 pub use progress::ReplicationState;
 pub use role::RoleKind;
 pub use start::{BootstrapError, Start, StartError};
+pub use state::Engine;
 pub use status::{FollowerStatus, Status};
-
-use crate::types::{Membership, Term};
-use durability::Durability;
-use log::Log;
-use progress::Progress;
-use role::Role;
-use snapshot::Snapshots;
-use status::Announced;
-use transfer::Transfer;
-
-/// One member of a Raft group, as a value. See the module's page for its use.
-#[derive(Clone, Debug)]
-pub struct Engine {
-    config: Config,
-    random: Prng,
-    /// The latest time any input named.
-    now: Instant,
-    term: Term,
-    voted_for: Option<NodeId>,
-    /// Who leads in `term`, if known.
-    leader: Option<NodeId>,
-    role: Role,
-    /// The membership in force: the last one applied.
-    membership: Membership,
-    /// How many took effect since the start.
-    memberships_entered: u64,
-    log: Log,
-    /// The timeout drawn for the current wait.
-    election_timeout: Duration,
-    election_deadline: Instant,
-    /// Times it stood for election since it last knew a leader.
-    candidacies: u32,
-    /// When the leader was last heard.
-    heard_leader: Instant,
-    /// After a restart, with lease reads, the promise given to a leader before may still hold.
-    no_votes_before: Instant,
-    /// A transfer that made this node step down, until the next leader is known.
-    handing_over: Option<Transfer>,
-    durability: Durability,
-    snapshots: Snapshots,
-    /// Messages that go out at the end of the turn.
-    outbox: Vec<(NodeId, Message)>,
-    /// Outputs that go out at the end of the step.
-    answers: Vec<Output>,
-    /// What was last announced.
-    announced: Option<Announced>,
-    /// Messages that no honest peer sends.
-    dropped_messages: u64,
-}

@@ -26,7 +26,7 @@ pub enum ReplicationState {
 
 /// What a leader knows of one follower.
 #[derive(Clone, Debug)]
-pub(super) struct Progress {
+pub(super) struct FollowerProgress {
     /// Known to match the leader's log and to be durable at the follower.
     pub(super) match_index: LogIndex,
     /// The next entry to send.
@@ -44,6 +44,9 @@ pub(super) struct Progress {
     pub(super) told_commit: LogIndex,
     /// Whether it answered since the last check of the quorum.
     pub(super) active: bool,
+    /// Whether it had answered when the quorum was last checked; true until it is checked for the
+    /// first time.
+    pub(super) was_active: bool,
     /// Newest read position it confirmed.
     pub(super) read: u64,
     /// The newest position sent with a heartbeat, and the commit index first sent with it.
@@ -52,7 +55,7 @@ pub(super) struct Progress {
     pub(super) known_commit: LogIndex,
 }
 
-impl Progress {
+impl FollowerProgress {
     /// A follower of whom nothing is known, when the leader's log ends at `last`.
     pub(super) fn new(last: LogIndex, active: bool) -> Self {
         Self {
@@ -65,6 +68,7 @@ impl Progress {
             poked: false,
             told_commit: LogIndex::ZERO,
             active,
+            was_active: true,
             read: 0,
             heartbeat: (0, LogIndex::ZERO),
             known_commit: LogIndex::ZERO,
@@ -177,8 +181,8 @@ impl Progress {
             self.inflight.pop_front();
         }
         match self.state {
-            // Whatever brought it back, be it another snapshot than the one awaited, streaming goes on
-            // as soon as the logs connect.
+            // Whatever brought it back, be it another snapshot than the one awaited, streaming goes
+            // on as soon as the logs connect.
             ReplicationState::Probe => self.become_replicate(),
             ReplicationState::Snapshot if self.match_index >= base => self.become_replicate(),
             ReplicationState::Snapshot | ReplicationState::Replicate => {}
@@ -191,8 +195,8 @@ impl Progress {
         self.state = ReplicationState::Replicate;
     }
 
-    /// The message behind `rejected` was refused; the logs may match at `probe`. A late answer changes
-    /// nothing.
+    /// The message behind `rejected` was refused; the logs may match at `probe`. A late answer
+    /// changes nothing.
     pub(super) fn refused(&mut self, rejected: LogIndex, probe: LogIndex) {
         match self.state {
             ReplicationState::Replicate if rejected > self.match_index => {

@@ -1,6 +1,6 @@
-//! Majority and joint counting: pure functions over a membership and a value per voter. Commit index,
-//! votes, check-quorum, read confirmations and leases all count through this one file, so none of
-//! them can forget one side of a joint membership (Raft paper §6).
+//! Majority and joint counting: pure functions over a membership and a value per voter. Commit
+//! index, votes, check-quorum, read confirmations and leases all count through this one file, so
+//! none of them can forget one side of a joint membership (Raft paper §6).
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;

@@ -88,7 +88,7 @@ fn random_side(prng: &mut Prng, count: u64) -> BTreeSet<NodeId> {
 
 #[test]
 fn quorum_index_never_loses_its_order() {
-    // Anchor 18: an optimised structure committed without a quorum.
+    // docs/raft-traps.md, trap 18: an optimised structure committed without a quorum.
     let mut prng = Prng::new(18);
     for _ in 0..20_000 {
         let size = 1 + prng.below(7);

@@ -1,79 +1,14 @@
-//! Linearizable reads (Raft dissertation §6.4): the leader notes its commit index, makes sure that it
-//! still leads by one exchange of heartbeats, and answers with the index to be applied first. Reads
-//! are confirmed by position, a counter of the term, never by anything a caller chose: a late answer
-//! confirms only what was asked before it.
+//! Linearizable reads (Raft dissertation §6.4): the leader notes its commit index, makes sure that
+//! it still leads by one exchange of heartbeats, and answers with the index to be applied first.
+//! Reads are confirmed by position, a counter of the term, never by anything a caller chose: a late
+//! answer confirms only what was asked before it.
 
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
+use nacolet_model::{NodeId, RequestId};
 
-use nacolet_model::{Instant, NodeId, RequestId};
-
-use super::Engine;
 use super::io::{Output, Refusal};
 use super::quorum::reached;
 use super::role::Role;
-use crate::types::LogIndex;
-
-/// Heartbeat rounds remembered for the lease. More than fit into an election timeout.
-const ROUNDS_MAX: usize = 64;
-
-/// Reads of one leader in its term.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Reads {
-    /// Asked for, not placed yet: since the last turn, or before the term's first commit.
-    fresh: Vec<RequestId>,
-    /// Placed and not confirmed, in ascending order.
-    waiting: VecDeque<Batch>,
-    /// How many reads wait in all.
-    count: usize,
-    /// Position of the newest batch or round.
-    position: u64,
-    /// When each round of heartbeats was sent, for the lease.
-    rounds: VecDeque<(u64, Instant)>,
-    /// When the newest round that a quorum answered was sent.
-    heard: Option<Instant>,
-    /// This leader told somebody to campaign, or will: nobody keeps quiet for its sake any more.
-    lease_void: bool,
-}
-
-/// Reads of one turn.
-#[derive(Clone, Debug)]
-struct Batch {
-    position: u64,
-    index: LogIndex,
-    requests: Vec<RequestId>,
-}
-
-impl Reads {
-    pub(super) fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// Everybody who waits.
-    pub(super) fn into_requests(self) -> impl Iterator<Item = RequestId> {
-        self.waiting.into_iter().flat_map(|batch| batch.requests).chain(self.fresh)
-    }
-
-    /// From now on, and for the rest of the term, no read is answered from the lease.
-    pub(super) fn void_lease(&mut self) {
-        self.lease_void = true;
-    }
-
-    /// A round of heartbeats goes out now; its answers will prove the leader as of now.
-    pub(super) fn open_round(&mut self, now: Instant) {
-        self.position += 1;
-        if self.rounds.len() == ROUNDS_MAX {
-            self.rounds.pop_front();
-        }
-        self.rounds.push_back((self.position, now));
-    }
-
-    fn place(&mut self, index: LogIndex) {
-        self.position += 1;
-        let requests = core::mem::take(&mut self.fresh);
-        self.waiting.push_back(Batch { position: self.position, index, requests });
-    }
-}
+use super::state::Engine;
 
 impl Engine {
     /// Somebody wants a linearizable read.
@@ -90,8 +25,8 @@ impl Engine {
         leader.reads.fresh.push(request);
     }
 
-    /// Ends a turn: places the reads of this turn together. Before an entry of the term is committed
-    /// a leader does not know what is, and they wait (dissertation §6.4, step 1).
+    /// Ends a turn: places the reads of this turn together. Before an entry of the term is
+    /// committed a leader does not know what is, and they wait (dissertation §6.4, step 1).
     pub(super) fn place_reads(&mut self) {
         let committed_in_term = self.has_committed_in_term();
         let index = self.log.commit_index();
@@ -111,9 +46,9 @@ impl Engine {
         self.broadcast_heartbeat();
     }
 
-    /// Whether no other leader can have been elected, if clocks run at about the same rate: a quorum
-    /// answered a heartbeat *sent* less than an election timeout ago, less a tenth for drift. An
-    /// order to campaign breaks the promise on which that rests, however late it arrives.
+    /// Whether no other leader can have been elected, if clocks run at about the same rate: a
+    /// quorum answered a heartbeat *sent* less than an election timeout ago, less a tenth for
+    /// drift. An order to campaign breaks the promise on which that rests, however late it arrives.
     fn holds_lease(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let lease = self.config.election_timeout_min / 10 * 9;

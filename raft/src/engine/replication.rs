@@ -6,14 +6,14 @@ use alloc::vec::Vec;
 
 use nacolet_model::NodeId;
 
-use super::Engine;
 use super::config::Config;
 use super::io::Output;
-use super::log::Log;
+use super::log::LogTail;
 use super::message::{AppendResult, Message, MessageBody};
-use super::progress::{Allowance, Progress, ReplicationState};
+use super::progress::{Allowance, FollowerProgress, ReplicationState};
 use super::quorum::reached;
 use super::role::Role;
+use super::state::Engine;
 use crate::types::{Entry, LogId, LogIndex, Term};
 
 impl Engine {
@@ -56,14 +56,14 @@ impl Engine {
         let feed = Feed { config: &self.config, log: &self.log, term: self.term };
         loop {
             match feed.next(progress) {
-                Next::Nothing => return,
-                Next::Message(message) => self.outbox.push((node, message)),
-                Next::Snapshot if self.snapshots.last >= self.log.base() => {
+                NextSend::Nothing => return,
+                NextSend::Message(message) => self.outbox.push((node, message)),
+                NextSend::Snapshot if self.snapshots.last >= self.log.base() => {
                     progress.become_snapshot(self.snapshots.last.index);
                     self.answers.push(Output::SendSnapshot { to: node, term: self.term });
                     return;
                 }
-                Next::Snapshot => {
+                NextSend::Snapshot => {
                     self.snapshots.needed = true;
                     return;
                 }
@@ -146,7 +146,7 @@ impl Engine {
             None => node == self.config.id,
         });
         for progress in leader.progress.values_mut() {
-            progress.active = false;
+            progress.was_active = core::mem::take(&mut progress.active);
         }
         if active != Some(true) {
             self.become_follower(self.term, None);
@@ -189,9 +189,10 @@ impl Engine {
         if !self.accept_leader(from) {
             return;
         }
-        // While a snapshot replaces the log there is nothing to append to; and when the state machine
-        // cannot keep up the leader is slowed down by silence, so that memory stays bounded. What is
-        // not committed the leader bounds, and refusing it could refuse the entry that commits it.
+        // While a snapshot replaces the log there is nothing to append to; and when the state
+        // machine cannot keep up the leader is slowed down by silence, so that memory stays
+        // bounded. What is not committed the leader bounds, and refusing it could refuse the entry
+        // that commits it.
         let applying = self.log.commit_index() > self.log.applied_index();
         let full = applying && self.log.unapplied_bytes() > self.config.uncommitted_bytes_max;
         if self.snapshots.installing.is_some() || (full && !entries.is_empty()) {
@@ -264,12 +265,12 @@ impl Engine {
 /// What can be sent to a follower.
 struct Feed<'a> {
     config: &'a Config,
-    log: &'a Log,
+    log: &'a LogTail,
     term: Term,
 }
 
 /// The next thing to send to a follower.
-enum Next {
+enum NextSend {
     Nothing,
     Message(Message),
     Snapshot,
@@ -277,15 +278,15 @@ enum Next {
 
 impl Feed<'_> {
     /// What to send now, noted in `progress` as sent.
-    fn next(&self, progress: &mut Progress) -> Next {
+    fn next(&self, progress: &mut FollowerProgress) -> NextSend {
         let allowance = progress.allowance(self.config.inflight_max);
         if allowance == Allowance::Nothing {
-            return Next::Nothing;
+            return NextSend::Nothing;
         }
         let previous = progress.next_index.previous();
         let Some(term) = self.log.term_at(previous) else {
             // Only a follower that lives is worth a snapshot.
-            return if progress.active { Next::Snapshot } else { Next::Nothing };
+            return if progress.active { NextSend::Snapshot } else { NextSend::Nothing };
         };
         let entries = match allowance {
             Allowance::Entries => self.log.slice(
@@ -299,11 +300,11 @@ impl Feed<'_> {
         let news = !entries.is_empty() || commit_index > progress.told_commit;
         let probing = progress.state() == ReplicationState::Probe;
         if !news && !probing && !progress.wants_empty(self.log.last().index) {
-            return Next::Nothing;
+            return NextSend::Nothing;
         }
         progress.sent(entries.last().map_or(previous, |entry| entry.id.index), commit_index);
         let previous = LogId { term, index: previous };
         let body = MessageBody::AppendEntries { previous, entries, commit_index };
-        Next::Message(Message { term: self.term, body })
+        NextSend::Message(Message { term: self.term, body })
     }
 }

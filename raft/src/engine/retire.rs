@@ -1,25 +1,17 @@
-//! A leader that was voted out. It goes on leading, without a vote of its own, until a quorum of the
-//! new membership holds its whole log and is known to have heard that it is committed; only then does
-//! it fall silent. Otherwise those who remain could believe that they still need its vote, and never
-//! get it (etcd#10563). When it goes it asks the most advanced voter to take over, so that nobody
-//! waits for an election timeout. Should it fail before, `Committed` messages free the others.
+//! A leader that was voted out. It goes on leading, without a vote of its own, until a quorum of
+//! the new membership holds its whole log and is known to have heard that it is committed; only
+//! then does it fall silent. Otherwise those who remain could believe that they still need its
+//! vote, and never get it (etcd#10563). When it goes it asks the most advanced voter to take over,
+//! so that nobody waits for an election timeout. Should it fail before, `Committed` messages free
+//! the others.
 
 use nacolet_model::NodeId;
 
-use super::Engine;
 use super::message::{Message, MessageBody};
 use super::quorum::reached;
-use super::role::Role;
+use super::role::{Retiring, Role};
+use super::state::Engine;
 use crate::types::LogIndex;
-
-/// How far a leader's farewell got.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Retiring {
-    /// The end of the log when it was voted out: everything up to here is to be committed and known.
-    until: LogIndex,
-    /// Whether heartbeats went out since that is committed.
-    told: bool,
-}
 
 impl Engine {
     /// This leader has no vote any more.

@@ -1,48 +1,17 @@
-//! Raft snapshots as the engine sees them: when one is built, who is sent one, and what a received one
-//! does to the log (Raft paper §7). Bytes and chunks are the business of the state machine and the
-//! network; here a snapshot is the entry it ends at and the membership in force there.
+//! Raft snapshots as the engine sees them: when one is built, who is sent one, and what a received
+//! one does to the log (Raft paper §7). Bytes and chunks are the business of the state machine and
+//! the network; here a snapshot is the entry it ends at and the membership in force there.
 
 use alloc::vec::Vec;
 
-use nacolet_model::{Instant, NodeId};
+use nacolet_model::NodeId;
 
-use super::Engine;
 use super::io::Output;
 use super::message::{AppendResult, Message, MessageBody};
+use super::progress::FollowerProgress;
 use super::role::Role;
+use super::state::{Engine, Snapshots};
 use crate::types::{LogId, LogIndex, SnapshotMeta, Term};
-
-/// Snapshots built, wanted and being installed.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Snapshots {
-    /// Where the newest durable one ends.
-    pub(super) last: LogId,
-    /// A follower waits for one that ends in or behind the tail.
-    pub(super) needed: bool,
-    /// One is wanted by hand.
-    pub(super) triggered: bool,
-    /// One is being built.
-    building: bool,
-    /// Applied index when the last one was ordered.
-    ordered_at: LogIndex,
-    /// Bytes applied since then.
-    bytes: u64,
-    /// After a failure none is ordered before this.
-    retry_at: Instant,
-    /// The received one that is replacing state and log.
-    pub(super) installing: Option<SnapshotMeta>,
-}
-
-impl Snapshots {
-    /// At start: the newest snapshot ends at `last`.
-    pub(super) fn new(last: LogId) -> Self {
-        Self { last, ordered_at: last.index, ..Self::default() }
-    }
-
-    pub(super) fn count_applied(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
-    }
-}
 
 impl Engine {
     /// Ends a turn: orders a snapshot when the log has grown enough, when a follower needs it, or
@@ -65,8 +34,8 @@ impl Engine {
         }
     }
 
-    /// The state machine holds a durable snapshot: the log before it may go, except for the tail that
-    /// is kept for followers.
+    /// The state machine holds a durable snapshot: the log before it may go, except for the tail
+    /// that is kept for followers.
     pub(super) fn snapshot_built(&mut self, meta: &SnapshotMeta) {
         self.snapshots.building = false;
         assert!(meta.last.index <= self.log.applied_index(), "a snapshot holds what was applied");
@@ -99,7 +68,7 @@ impl Engine {
     pub(super) fn trim_log(&mut self) {
         let mut keep_after = self.log.applied_index();
         if let Role::Leader(leader) = &self.role {
-            let pending = leader.progress.values().filter_map(super::Progress::pending_snapshot);
+            let pending = leader.progress.values().filter_map(FollowerProgress::pending_snapshot);
             keep_after = pending.min().unwrap_or(keep_after).min(keep_after);
             if self.snapshots.building && !leader.progress.is_empty() {
                 keep_after = keep_after.min(self.snapshots.ordered_at);
@@ -115,8 +84,8 @@ impl Engine {
 
     // ---- follower ----
 
-    /// Whether an honest leader of `term` can have sent this snapshot, or a piece of it: to be asked
-    /// before anything of it is stored. What is not believed is counted.
+    /// Whether an honest leader of `term` can have sent this snapshot, or a piece of it: to be
+    /// asked before anything of it is stored. What is not believed is counted.
     pub fn believes_snapshot(&mut self, from: NodeId, term: Term, meta: &SnapshotMeta) -> bool {
         let believed = from != self.config.id
             && term.is_valid()

@@ -1,17 +1,15 @@
-//! How an engine begins: from nothing, or from what a restart found. What cannot be is refused before
-//! any vote is cast.
+//! How an engine begins: from nothing, or from what a restart found. What cannot be is refused
+//! before any vote is cast.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use nacolet_model::{Instant, Prng};
 
-use super::Engine;
 use super::config::Config;
-use super::durability::Durability;
-use super::log::Log;
+use super::log::LogTail;
 use super::role::Role;
-use super::snapshot::Snapshots;
+use super::state::{Durability, Engine, Snapshots};
 use crate::types::{
     Entry, EntryPayload, HardState, LogId, LogIndex, Membership, SnapshotMeta, Term,
 };
@@ -27,8 +25,8 @@ pub struct Start {
     pub purged: LogIndex,
     /// The newest durable snapshot.
     pub snapshot: Option<SnapshotMeta>,
-    /// Highest index whose effect the state machine still has. Zero, or less than the snapshot's end,
-    /// stands for the snapshot's end.
+    /// Highest index whose effect the state machine still has. Zero, or less than the snapshot's
+    /// end, stands for the snapshot's end.
     pub applied: LogIndex,
 }
 
@@ -94,8 +92,8 @@ pub enum BootstrapError {
 }
 
 impl Engine {
-    /// An engine that goes on where `start` ended. With nothing found it waits, outside any cluster,
-    /// for [`Engine::bootstrap`] or for a leader that adds it.
+    /// An engine that goes on where `start` ended. With nothing found it waits, outside any
+    /// cluster, for [`Engine::bootstrap`] or for a leader that adds it.
     ///
     /// # Errors
     /// The settings are contradictory, or what was found is damaged.
@@ -133,13 +131,13 @@ impl Engine {
             voted_for: start.hard_state.voted_for,
             leader: None,
             role: Role::Follower,
-            log: Log::new(base, entries, commit_index, applied),
+            log: LogTail::new(base, entries, commit_index, applied),
             membership,
             memberships_entered: 0,
             election_timeout: config.election_timeout_max,
             election_deadline: now,
             candidacies: 0,
-            heard_leader: now,
+            heard_leader: None,
             no_votes_before,
             handing_over: None,
             durability: Durability::new(start.hard_state),
@@ -175,7 +173,8 @@ impl Engine {
     }
 }
 
-/// Whether terms, positions and memberships are such as Raft has: a disk is believed no more than a peer.
+/// Whether terms, positions and memberships are such as Raft has: a disk is believed no more than a
+/// peer.
 fn check_possible(start: &Start) -> Result<(), StartError> {
     let impossible = |at| Err(StartError::Impossible { at });
     let HardState { term, commit_index, .. } = start.hard_state;
@@ -230,7 +229,8 @@ fn connect(
         entries.remove(0);
         return Ok((first, entries));
     }
-    // The snapshot was installed over a log that did not contain it; a crash came before the log went.
+    // The snapshot was installed over a log that did not contain it; a crash came before the log
+    // went.
     Ok((snapshot, Vec::new()))
 }
 

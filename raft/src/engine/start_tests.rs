@@ -1,4 +1,4 @@
-//! What a restart may find, and what it refuses (anchors 46, 60, 61).
+//! What a restart may find, and what it refuses (docs/raft-traps.md, traps 46, 60, 61).
 
 use alloc::collections::BTreeSet;
 use alloc::vec;
@@ -141,7 +141,7 @@ fn a_log_that_overlaps_its_snapshot_keeps_a_tail() {
 
 #[test]
 fn a_crash_between_the_parts_of_an_install_ends_in_the_state_after() {
-    // Anchor 46: the snapshot is durable, the log is still the old one.
+    // Trap 46: the snapshot is durable, the log is still the old one.
     for (old, term) in [(vec![(1, 1), (1, 2)], 3), (vec![(1, 4), (1, 5), (2, 6)], 3)] {
         let engine = start(Start {
             hard_state: hard_state(3, 2),
@@ -159,7 +159,7 @@ fn a_crash_between_the_parts_of_an_install_ends_in_the_state_after() {
 
 #[test]
 fn the_membership_after_a_restart_is_the_one_applied() {
-    // Anchor 35: the same rule as everywhere, snapshot plus what is applied, nothing that is not.
+    // Trap 35: the same rule as everywhere, snapshot plus what is applied, nothing that is not.
     let of = |voters: &[u64]| Membership {
         voters: voters.iter().map(|id| NodeId(*id)).collect(),
         ..Membership::default()
@@ -180,7 +180,7 @@ fn the_membership_after_a_restart_is_the_one_applied() {
 
 #[test]
 fn a_restarted_node_follows_and_casts_no_vote_by_itself() {
-    // Anchor 61: leadership is not resumed.
+    // Trap 61: leadership is not resumed.
     let mut state = hard_state(3, 3);
     state.voted_for = Some(NodeId(1));
     let mut engine = start(Start {

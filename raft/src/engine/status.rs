@@ -1,13 +1,13 @@
-//! What an engine is at one moment, as a value: for metrics, operators and tests. Reading it changes
-//! nothing.
+//! What an engine is at one moment, as a value: for metrics, operators and tests. Reading it
+//! changes nothing.
 
 use alloc::collections::BTreeMap;
 
 use nacolet_model::NodeId;
 
-use super::Engine;
 use super::progress::ReplicationState;
 use super::role::{Role, RoleKind};
+use super::state::{Announced, Engine};
 use crate::types::{LogId, LogIndex, Membership, Term, gather};
 
 /// An engine at one moment.
@@ -56,18 +56,9 @@ pub struct FollowerStatus {
     pub next_index: LogIndex,
     /// How it is fed.
     pub state: ReplicationState,
-    /// Whether it was heard since the quorum was last checked.
+    /// Whether it was heard lately: since the check of the quorum before the last one. A new
+    /// leader, which has had no time to hear anybody, takes it for heard.
     pub active: bool,
-}
-
-/// What `Output::StatusChanged` tells of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Announced {
-    term: Term,
-    role: RoleKind,
-    leader: Option<NodeId>,
-    /// Numbers the memberships that took effect; cheaper to compare than they are.
-    membership: u64,
 }
 
 impl Engine {
@@ -80,7 +71,7 @@ impl Engine {
                     match_index: progress.match_index,
                     next_index: progress.next_index,
                     state: progress.state(),
-                    active: progress.active,
+                    active: progress.active || progress.was_active,
                 };
                 (*node, status)
             })),

@@ -1,20 +1,20 @@
 //! One input after another, and the end of a turn. The file to read first.
 //!
-//! A turn is any number of [`Engine::step`]s and then one [`Engine::flush`]. `step` decides; what is
-//! decided goes out at the end of the turn: one record with everything to persist, one message (or a
-//! few, when it is much) to each follower, one batch to apply. So any number of proposals in a turn
-//! cost one fsync and one round trip.
+//! A turn is any number of [`Engine::step`]s and then one [`Engine::flush`]. `step` decides; what
+//! is decided goes out at the end of the turn: one record with everything to persist, one message
+//! (or a few, when it is much) to each follower, one batch to apply. So any number of proposals in
+//! a turn cost one fsync and one round trip.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use nacolet_model::{Instant, NodeId, RequestId, limits};
 
-use super::Engine;
 use super::election::Campaign;
 use super::io::{Input, Output, Refusal};
 use super::message::{AppendResult, Message, MessageBody};
 use super::role::Role;
+use super::state::Engine;
 use crate::types::{EntryPayload, LogIndex, Term};
 
 impl Engine {
@@ -76,8 +76,8 @@ impl Engine {
         }
     }
 
-    /// When the next [`Input::Wake`] is due; `None` when only other inputs can change anything. It is
-    /// to be asked anew after each turn.
+    /// When the next [`Input::Wake`] is due; `None` when only other inputs can change anything. It
+    /// is to be asked anew after each turn.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let role = match &self.role {
@@ -147,6 +147,8 @@ impl Engine {
         for membership in memberships {
             self.enter_membership(membership);
         }
+        // Whoever stands may have been voted out, or need fewer votes now.
+        self.conclude_campaign();
     }
 
     /// A message of a peer.
@@ -199,8 +201,8 @@ impl Engine {
     }
 
     /// Somebody is in a term that is too far ahead to be believed. Where a leader is heard that is
-    /// nonsense. Otherwise this node may have slept: it goes a step towards it, which is safe at any
-    /// time, and is there after some messages more; it gives nobody a vote for that.
+    /// nonsense. Otherwise this node may have slept: it goes a step towards it, which is safe at
+    /// any time, and is there after some messages more; it gives nobody a vote for that.
     pub(super) fn approach_term(&mut self) {
         if !self.in_lease()
             && let Some(term) = self.term.after(limits::RAFT_TERM_AHEAD_MAX)
@@ -233,8 +235,8 @@ impl Engine {
                 self.become_follower(term, Some(from));
                 true
             }
-            // Of a higher term, so not meant for this one: a refused pre-vote among them. Adopting the
-            // term keeps two nodes from refusing each other for ever.
+            // Of a higher term, so not meant for this one: a refused pre-vote among them. Adopting
+            // the term keeps two nodes from refusing each other for ever.
             MessageBody::PreVoteReply { granted: false }
             | MessageBody::VoteReply { .. }
             | MessageBody::AppendEntriesReply { .. }

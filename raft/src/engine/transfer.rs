@@ -1,23 +1,14 @@
-//! Handing leadership over (Raft dissertation §3.10). The target first catches up, then campaigns at
-//! once, without pre-vote and past the lease. Proposals wait outside meanwhile; a target that does not
-//! take over within an election timeout is given up, so a dead one blocks nobody for long.
+//! Handing leadership over (Raft dissertation §3.10). The target first catches up, then campaigns
+//! at once, without pre-vote and past the lease. Proposals wait outside meanwhile; a target that
+//! does not take over within an election timeout is given up, so a dead one blocks nobody for long.
 
 use nacolet_model::{Instant, NodeId, RequestId};
 
-use super::Engine;
 use super::election::Campaign;
 use super::io::{Output, Refusal};
 use super::message::{Message, MessageBody};
-use super::role::Role;
-
-/// A transfer under way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Transfer {
-    pub(super) request: RequestId,
-    pub(super) target: NodeId,
-    /// When it is given up.
-    pub(super) deadline: Instant,
-}
+use super::role::{LeaderTransfer, Role};
+use super::state::Engine;
 
 impl Engine {
     /// An operator, or a node that stops, wants another leader.
@@ -42,7 +33,7 @@ impl Engine {
             Some(target) if voters.contains(&target) => {
                 let deadline = self.now + self.config.election_timeout_max;
                 leader.reads.void_lease();
-                leader.transfer = Some(Transfer { request, target, deadline });
+                leader.transfer = Some(LeaderTransfer { request, target, deadline });
                 self.continue_transfer(target);
             }
             _ => self.refuse(request, Refusal::TransferFailed),

@@ -1,18 +1,18 @@
-//! Everybody who waits for RaftCore, and what each is told in the end. Every way out of a table is an
-//! answer; what is still inside when RaftCore ends is dropped, which the waiting side takes for
+//! Everybody who waits for RaftCore, and what each is told in the end. Every way out of a table is
+//! an answer; what is still inside when RaftCore ends is dropped, which the waiting side takes for
 //! [`Cause::Stopped`].
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use futures_channel::oneshot::Sender;
-use nacolet_model::{NodeId, RequestId};
+use nacolet_model::{NodeId, RequestId, limits};
 
 use super::error::{Cause, ClientWriteError, RequestError};
+use super::messages::WriteAnswer;
 use super::metrics::Metrics;
 use super::traits::RaftStateMachine;
 use super::waiters::Waiters;
-use super::worker::WriteAnswer;
 use crate::engine::Refusal;
 use crate::types::{Entry, EntryPayload, LogId, LogIndex, Term};
 
@@ -44,14 +44,18 @@ pub(crate) struct Callers<S: RaftStateMachine> {
     proposals: Waiters<Proposer<S>>,
     questions: BTreeMap<RequestId, Question>,
     at_index: BTreeMap<LogIndex, Vec<AtIndex>>,
+    /// Reads in `at_index`.
+    reads_at_index: usize,
     /// Changes whose entry is applied and whose joint step is not over.
     changing: Vec<Sender<Result<(), RequestError>>>,
     watchers: Vec<(u64, Sender<Result<Metrics, RequestError>>)>,
 }
 
+const OVERLOADED: RequestError = RequestError::Refused(Refusal::Overloaded);
+
 /// The caller may have gone away, and its request is carried out all the same.
 fn answer<T>(sender: Sender<T>, value: T) {
-    drop(sender.send(value));
+    let _ = sender.send(value);
 }
 
 impl<S: RaftStateMachine> Proposer<S> {
@@ -81,6 +85,7 @@ impl<S: RaftStateMachine> Callers<S> {
             proposals: Waiters::new(),
             questions: BTreeMap::new(),
             at_index: BTreeMap::new(),
+            reads_at_index: 0,
             changing: Vec::new(),
             watchers: Vec::new(),
         }
@@ -127,7 +132,10 @@ impl<S: RaftStateMachine> Callers<S> {
         let Some(Question::Read(sender)) = self.questions.remove(&request) else { return };
         if index <= applied {
             answer(sender, Ok(index));
+        } else if self.reads_at_index >= limits::RAFT_WAITERS_MAX {
+            answer(sender, Err(OVERLOADED));
         } else {
+            self.reads_at_index += 1;
             self.at_index.entry(index).or_default().push(AtIndex::Read(sender));
         }
     }
@@ -139,8 +147,8 @@ impl<S: RaftStateMachine> Callers<S> {
         }
     }
 
-    /// `entries` are committed. Returns the authors of commands among them, for the worker to answer;
-    /// those who were superseded hear of it here.
+    /// `entries` are committed. Returns the authors of commands among them, for the worker to
+    /// answer; those who were superseded hear of it here.
     pub(crate) fn committed(
         &mut self,
         entries: &[Entry],
@@ -178,7 +186,10 @@ impl<S: RaftStateMachine> Callers<S> {
             let at = *first.key();
             for waiter in first.remove() {
                 match waiter {
-                    AtIndex::Read(sender) => answer(sender, Ok(at)),
+                    AtIndex::Read(sender) => {
+                        self.reads_at_index -= 1;
+                        answer(sender, Ok(at));
+                    }
                     AtIndex::Change(sender) => answer(sender, Ok(())),
                 }
             }
@@ -195,8 +206,8 @@ impl<S: RaftStateMachine> Callers<S> {
         }
     }
 
-    /// What took its place in the log before the term `before` may have to wait for long, because of
-    /// `cause`; nobody waits with it.
+    /// What took its place in the log before the term `before` may have to wait for long, because
+    /// of `cause`; nobody waits with it.
     pub(crate) fn give_up(&mut self, before: Term, cause: Cause) {
         for proposer in self.proposals.take_before(before) {
             proposer.unknown(cause);
@@ -219,6 +230,10 @@ impl<S: RaftStateMachine> Callers<S> {
         now: &Metrics,
     ) {
         self.watchers.retain(|(_, watcher)| !watcher.is_canceled());
+        if self.watchers.len() >= limits::RAFT_WAITERS_MAX {
+            answer(watcher, Err(OVERLOADED));
+            return;
+        }
         self.watchers.push((version, watcher));
         self.changed(now);
     }
@@ -228,5 +243,54 @@ impl<S: RaftStateMachine> Callers<S> {
         for (_, watcher) in self.watchers.extract_if(.., |(version, _)| *version < now.version) {
             answer(watcher, Ok(now.clone()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_channel::oneshot;
+
+    use super::*;
+    use crate::testing::Ledger;
+
+    type Answers<T> = Vec<oneshot::Receiver<Result<T, RequestError>>>;
+
+    fn refused<T: PartialEq>(answers: &mut Answers<T>) -> usize {
+        let mut answered = answers.iter_mut().filter_map(|answer| answer.try_recv().ok().flatten());
+        answered.by_ref().filter(|answer| *answer == Err(OVERLOADED)).count()
+    }
+
+    #[test]
+    fn reads_that_wait_for_an_index_are_bounded() {
+        let mut callers = Callers::<Ledger>::new();
+        let mut answers = Answers::new();
+        for index in 1..=limits::RAFT_WAITERS_MAX as u64 + 1 {
+            let (sender, answer) = oneshot::channel();
+            answers.push(answer);
+            let request = callers.ask(Question::Read(sender));
+            callers.read_ready(request, LogIndex(index), LogIndex(0));
+        }
+        assert_eq!(refused(&mut answers), 1);
+        callers.applied(LogIndex(5));
+        assert_eq!(callers.reads_at_index, limits::RAFT_WAITERS_MAX - 5);
+    }
+
+    #[test]
+    fn watchers_are_bounded_and_those_that_went_away_do_not_count() {
+        let mut callers = Callers::<Ledger>::new();
+        let now = Metrics::default();
+        let mut watch = |answers: &mut Answers<Metrics>| {
+            let (sender, answer) = oneshot::channel();
+            answers.push(answer);
+            callers.watch(now.version, sender, &now);
+        };
+        let mut answers = Answers::new();
+        for _ in 0..=limits::RAFT_WAITERS_MAX {
+            watch(&mut answers);
+        }
+        assert_eq!(refused(&mut answers), 1);
+        answers.clear();
+        watch(&mut answers);
+        assert_eq!(refused(&mut answers), 0);
     }
 }

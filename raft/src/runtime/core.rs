@@ -1,9 +1,10 @@
-//! RaftCore: the event loop around the engine, one task. A turn gathers a batch of messages, steps the
-//! engine with each, flushes it once and carries out what it ordered. So one record, one message per
-//! peer and one batch to apply serve everything that came in together.
+//! RaftCore: the event loop around the engine, one task. A turn gathers a batch of messages, steps
+//! the engine with each, flushes it once and carries out what it ordered. So one record, one
+//! message per peer and one batch to apply serve everything that came in together.
 //!
-//! It listens to three queues: notices of its own workers, which are never refused, messages of peers,
-//! and requests of the application. Each turn takes a bounded number of each, so none starves another.
+//! It listens to three queues: notices of its own workers, which are never refused, messages of
+//! peers, and requests of the application. Each turn takes a bounded number of each, so none
+//! starves another.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -13,60 +14,21 @@ use core::task::Context;
 use atomic_waker::AtomicWaker;
 use futures_channel::oneshot::Sender;
 use futures_lite::future::yield_now;
-use nacolet_model::{Duration, Instant, NodeId, limits};
+use nacolet_model::{Duration, Instant, limits};
 
 use super::callers::{Callers, Proposer, Question};
-use super::error::{Cause, Fatal, ReceiveChunkError, RequestError, TriggerSnapshotError};
-use super::log_writer::{Durable, LogWriter};
-use super::metrics::{Metrics, Shared};
+use super::error::{Cause, Fatal, ReceiveChunkError};
+use super::log_writer::LogWriter;
+use super::messages::{Durable, FromPeer, Notice, RaftMsg, WorkerOrder};
+use super::metrics::{Metrics, SharedMetrics};
 use super::queue::{Inbox, Outbox, until};
 use super::replication::Peers;
 use super::snapshot_requests::SnapshotRequests;
 use super::traits::{
-    AppendError, LocalBoxFuture, RaftLogStorage, RaftNetworkFactory, RaftStateMachine,
-    SnapshotError, Timer,
+    AppendError, LocalBoxFuture, RaftLogStorage, RaftNetworkFactory, RaftStateMachine, Timer,
 };
-use super::worker::{Order, WriteAnswer, WriteChunk};
-use crate::engine::{Engine, Input, Message, MessageBody, Output, PersistId, RoleKind, Status};
-use crate::types::{Entry, LogId, LogIndex, MembershipChange, SnapshotMeta, Term};
-
-/// What the application asks.
-pub(crate) enum RaftMsg<S: RaftStateMachine> {
-    Write { command: Arc<[u8]>, answer: Sender<WriteAnswer<S>> },
-    Change { change: MembershipChange, answer: Sender<Result<(), RequestError>> },
-    ReadIndex { answer: Sender<Result<LogIndex, RequestError>> },
-    Transfer { target: Option<NodeId>, answer: Sender<Result<NodeId, RequestError>> },
-    TriggerSnapshot { answer: Sender<Result<SnapshotMeta, TriggerSnapshotError>> },
-    Inspect { answer: Sender<Result<Status, RequestError>> },
-    WatchMetrics { version: u64, answer: Sender<Result<Metrics, RequestError>> },
-}
-
-/// What a peer says.
-pub(crate) enum FromPeer {
-    Message {
-        from: NodeId,
-        message: Message,
-    },
-    /// Boxed: the queue is allocated for as many as it holds, and nearly all are messages.
-    Chunk(Box<WriteChunk>),
-}
-
-/// What the node's own parts report. Their queue has no bound of its own: each notice answers an order,
-/// and orders are bounded.
-pub(crate) enum Notice {
-    Written { number: PersistId, result: Result<(), AppendError> },
-    LogStorageGone,
-    Applied(LogIndex),
-    SnapshotBuilt(SnapshotMeta),
-    SnapshotBuildFailed(SnapshotError),
-    SnapshotReceived { from: NodeId, term: Term, meta: SnapshotMeta },
-    Installed(SnapshotMeta),
-    InstallFailed(SnapshotMeta, SnapshotError),
-    WorkerGone(Fatal),
-    SnapshotSent { to: NodeId, last: LogId, delivered: bool },
-    Unreachable(NodeId),
-    Shutdown { ended: Sender<()> },
-}
+use crate::engine::{Engine, Input, Message, MessageBody, Output, PersistId, RoleKind};
+use crate::types::{Entry, Term};
 
 /// The task that drives the engine.
 pub(crate) struct RaftCore<S: RaftStateMachine, L, N, T> {
@@ -96,12 +58,12 @@ pub(crate) struct RaftCore<S: RaftStateMachine, L, N, T> {
 }
 
 /// RaftCore's end of the state machine worker. Dropping it lets the worker finish and end.
-pub(crate) struct WorkerHandle<S: RaftStateMachine>(pub(crate) Outbox<Order<S>>);
+pub(crate) struct WorkerHandle<S: RaftStateMachine>(pub(crate) Outbox<WorkerOrder<S>>);
 
 impl<S: RaftStateMachine> WorkerHandle<S> {
-    pub(crate) fn order(&self, order: Order<S>) {
+    pub(crate) fn order(&self, order: WorkerOrder<S>) {
         // A worker that is gone says so in a notice of its own.
-        drop(self.0.send(order));
+        let _ = self.0.send(order);
     }
 }
 
@@ -119,12 +81,19 @@ pub(crate) struct Alarm {
 
 /// The metrics and their readers. However RaftCore ends, nobody takes it for a leader after that.
 pub(crate) struct Publisher {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) metrics: Metrics,
-    pub(crate) changed: bool,
+    pub(crate) shared: Arc<SharedMetrics>,
+    metrics: Metrics,
+    changed: bool,
 }
 
 impl Publisher {
+    /// Shows these at once.
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        let shared = Arc::<SharedMetrics>::default();
+        shared.write(&metrics);
+        Self { shared, metrics, changed: false }
+    }
+
     /// Changes one field and remembers whether that made a difference.
     pub(crate) fn set<V: PartialEq>(&mut self, field: impl FnOnce(&mut Metrics) -> &mut V, to: V) {
         let field = field(&mut self.metrics);
@@ -154,7 +123,7 @@ impl Drop for Publisher {
 }
 
 /// Whether to go on.
-enum Next {
+enum AfterTurn {
     Turn,
     End,
 }
@@ -171,9 +140,9 @@ where
     pub(crate) async fn run(mut self: Box<Self>) -> Result<(), Fatal> {
         loop {
             match self.turn()? {
-                Next::End => return Ok(()),
-                Next::Turn if self.has_work() => yield_now().await,
-                Next::Turn => self.sleep().await,
+                AfterTurn::End => return Ok(()),
+                AfterTurn::Turn if self.has_work() => yield_now().await,
+                AfterTurn::Turn => self.sleep().await,
             }
         }
     }
@@ -189,8 +158,8 @@ where
             || (self.takes_requests() && !self.requests.is_empty())
     }
 
-    /// Requests wait in their queue while the log storage has as much as it may hold. With a full disk
-    /// they are taken, because most can be refused or answered at once.
+    /// Requests wait in their queue while the log storage has as much as it may hold. With a full
+    /// disk they are taken, because most can be refused or answered at once.
     fn takes_requests(&self) -> bool {
         self.log.is_full() || !self.log.is_busy()
     }
@@ -219,7 +188,7 @@ where
         rang
     }
 
-    fn turn(&mut self) -> Result<Next, Fatal> {
+    fn turn(&mut self) -> Result<AfterTurn, Fatal> {
         let now = self.timer.now();
         if self.engine.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.engine.step(now, Input::Wake, &mut self.outputs);
@@ -246,11 +215,11 @@ where
         self.carry_out(now);
         self.snapshots.turn_ended(self.publisher.metrics.applied_index);
         self.publish();
-        Ok(if self.ended.is_empty() { Next::Turn } else { Next::End })
+        Ok(if self.ended.is_empty() { AfterTurn::Turn } else { AfterTurn::End })
     }
 
-    /// It is long since this node lost the leadership. Entries of those times may have left its log and
-    /// nothing may ever come to their places, also when it leads again.
+    /// It is long since this node lost the leadership. Entries of those times may have left its log
+    /// and nothing may ever come to their places, also when it leads again.
     fn run_out_of_patience(&mut self) {
         let Metrics { role, term, .. } = self.publisher.metrics;
         let before = if role == RoleKind::Leader { term } else { term.next().unwrap_or(term) };
@@ -330,8 +299,8 @@ where
         }
     }
 
-    /// The disk is full. Whoever waits for the log is told, and a leader tries to hand over to a member
-    /// that can still write.
+    /// The disk is full. Whoever waits for the log is told, and a leader tries to hand over to a
+    /// member that can still write.
     fn refused_by_disk(&mut self, now: Instant, was_full: bool) {
         if !was_full {
             self.callers.give_up(Term(u64::MAX), Cause::StorageFull);
@@ -359,13 +328,13 @@ where
             FromPeer::Chunk(chunk) => {
                 let term = self.publisher.metrics.term;
                 if chunk.term < term {
-                    drop(chunk.answer.send(Err(ReceiveChunkError::Stale { term })));
+                    let _ = chunk.answer.send(Err(ReceiveChunkError::Stale { term }));
                 } else if chunk.chunk.bytes.len() > limits::SNAPSHOT_CHUNK_BYTES_MAX
                     || !self.engine.believes_snapshot(chunk.from, chunk.term, &chunk.meta)
                 {
-                    drop(chunk.answer.send(Err(ReceiveChunkError::Impossible)));
+                    let _ = chunk.answer.send(Err(ReceiveChunkError::Impossible));
                 } else {
-                    self.worker.order(Order::WriteChunk(chunk));
+                    self.worker.order(WorkerOrder::WriteChunk(chunk));
                 }
             }
         }
@@ -381,6 +350,10 @@ where
                     return;
                 }
                 Input::Propose { request: self.callers.propose(proposer), command }
+            }
+            RaftMsg::Initialize { membership, answer } => {
+                let _ = answer.send(self.engine.bootstrap(membership).map_err(Into::into));
+                return;
             }
             RaftMsg::Change { change, answer } => {
                 let proposer = Proposer::Change(answer);
@@ -402,7 +375,7 @@ where
                 Input::TriggerSnapshot
             }
             RaftMsg::Inspect { answer } => {
-                drop(answer.send(Ok(self.engine.status())));
+                let _ = answer.send(Ok(self.engine.status()));
                 return;
             }
             RaftMsg::WatchMetrics { version, answer } => {
@@ -441,7 +414,7 @@ where
             Output::Transferred { request, leader } => self.callers.transferred(request, leader),
             Output::BuildSnapshot => {
                 self.snapshots.building();
-                self.worker.order(Order::Build);
+                self.worker.order(WorkerOrder::Build);
             }
             Output::Purge(index) => self.log.purge(index),
             Output::SendSnapshot { to, term } => match self.snapshots.newest() {
@@ -450,9 +423,9 @@ where
             },
             Output::InstallSnapshot(meta) => {
                 self.snapshots.installing();
-                self.worker.order(Order::Install(meta));
+                self.worker.order(WorkerOrder::Install(meta));
             }
-            Output::DiscardSnapshot(meta) => self.worker.order(Order::Discard(meta)),
+            Output::DiscardSnapshot(meta) => self.worker.order(WorkerOrder::Discard(meta)),
             Output::StatusChanged => self.status_changed(now),
         }
     }
@@ -462,7 +435,7 @@ where
             self.publisher.set(|metrics| &mut metrics.commit_index, last.id.index);
         }
         let proposers = self.callers.committed(&entries, self.publisher.metrics.leader);
-        self.worker.order(Order::Apply { entries, proposers });
+        self.worker.order(WorkerOrder::Apply { entries, proposers });
     }
 
     fn status_changed(&mut self, now: Instant) {

@@ -93,6 +93,33 @@ pub enum RequestError {
     Unknown(Cause),
 }
 
+/// Why a node does not begin a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InitializeError {
+    /// It has been part of one, or the membership cannot be the first of any.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// Too many requests wait: nothing happened.
+    #[error("too many requests are waiting")]
+    Overloaded,
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+/// What any request may meet, a write may meet too.
+impl<E> From<RequestError> for ClientWriteError<E> {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Refused(refusal) => Self::Refused(refusal),
+            RequestError::StorageFull => Self::StorageFull,
+            RequestError::Superseded { leader } => Self::Superseded { leader },
+            RequestError::Stopped => Self::Stopped,
+            RequestError::Unknown(cause) => Self::Unknown(cause),
+        }
+    }
+}
+
 impl<E> ClientWriteError<E> {
     /// Whether the command may be repeated without looking.
     #[must_use]
@@ -167,7 +194,8 @@ pub enum ReceiveChunkError {
         /// The term of this node.
         term: Term,
     },
-    /// No honest leader sends it: its term, its place in the log, its membership or its size cannot be.
+    /// No honest leader sends it: its term, its place in the log, its membership or its size cannot
+    /// be.
     #[error("the snapshot cannot come from a leader")]
     Impossible,
     /// Another chunk is being written, or a whole snapshot waits to be installed. Try again.

@@ -1,6 +1,7 @@
-//! The snapshot that a leader is sending here, chunk by chunk. Decides which chunk is next and which
-//! is refused; the bytes go to the state machine. One transfer at a time: chunks of two snapshots
-//! never mix, because each names its snapshot and only the one begun at offset 0 is continued.
+//! The snapshot that a leader is sending here, chunk by chunk. Decides which chunk is next and
+//! which is refused; the bytes go to the state machine. One transfer at a time: chunks of two
+//! snapshots never mix, because each names its snapshot and only the one begun at offset 0 is
+//! continued.
 
 use nacolet_model::NodeId;
 
@@ -13,7 +14,7 @@ use crate::types::{SnapshotMeta, Term};
 ///                         └─────┘ next chunk        offset 0 of another one ────┘ Receiving
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum IncomingPhase {
     Receiving,
     /// Whole, waiting to be installed or discarded: nothing may overwrite it.
     Complete,
@@ -21,18 +22,18 @@ enum Phase {
 }
 
 #[derive(Debug)]
-struct Transfer {
+struct IncomingTransfer {
     from: NodeId,
     term: Term,
     meta: SnapshotMeta,
     held: u64,
-    phase: Phase,
+    phase: IncomingPhase,
 }
 
 /// The transfer under way, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
-    transfer: Option<Transfer>,
+    transfer: Option<IncomingTransfer>,
     /// A chunk is being stored; the next one has to wait for it.
     storing: bool,
 }
@@ -65,21 +66,21 @@ impl Incoming {
                 // Another leader may hold the very same snapshot and continue with it.
                 transfer.from = from;
                 transfer.term = term;
-                if transfer.phase != Phase::Receiving || transfer.held != offset {
+                if transfer.phase != IncomingPhase::Receiving || transfer.held != offset {
                     return Verdict::Held(transfer.held);
                 }
             }
-            Some(Transfer { phase: Phase::Complete, .. }) => return Verdict::Busy,
+            Some(IncomingTransfer { phase: IncomingPhase::Complete, .. }) => return Verdict::Busy,
             Some(_) | None => {
                 if offset != 0 {
                     return Verdict::Held(0);
                 }
-                self.transfer = Some(Transfer {
+                self.transfer = Some(IncomingTransfer {
                     from,
                     term,
                     meta: meta.clone(),
                     held: 0,
-                    phase: Phase::Receiving,
+                    phase: IncomingPhase::Receiving,
                 });
             }
         }
@@ -100,7 +101,7 @@ impl Incoming {
         if !last {
             return (transfer.held, None);
         }
-        transfer.phase = Phase::Complete;
+        transfer.phase = IncomingPhase::Complete;
         (transfer.held, Some((transfer.from, transfer.term, transfer.meta.clone())))
     }
 
@@ -113,7 +114,7 @@ impl Incoming {
     /// `meta` is installed: a late repetition of its chunks is answered and not stored.
     pub(crate) fn installed(&mut self, meta: &SnapshotMeta) {
         if let Some(transfer) = self.of(meta) {
-            transfer.phase = Phase::Settled;
+            transfer.phase = IncomingPhase::Settled;
         }
     }
 
@@ -124,7 +125,7 @@ impl Incoming {
         }
     }
 
-    fn of(&mut self, meta: &SnapshotMeta) -> Option<&mut Transfer> {
+    fn of(&mut self, meta: &SnapshotMeta) -> Option<&mut IncomingTransfer> {
         self.transfer.as_mut().filter(|transfer| transfer.meta == *meta)
     }
 }
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn chunks_of_two_snapshots_never_mix() {
-        // Anchor 49.
+        // docs/raft-traps.md, trap 49.
         let mut incoming = Incoming::default();
         assert_eq!(offer(&mut incoming, 1, 0), Verdict::Store);
         incoming.stored(4, false);

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use nacolet_model::{Duration, Instant, limits};
 
-use super::core::Notice;
+use super::messages::{Durable, Notice};
 use super::queue::Outbox;
 use super::traits::{AppendError, Completion, RaftLogStorage};
 use crate::engine::PersistId;
@@ -32,7 +32,7 @@ enum Write {
 ///    └───── Failed ◄──full──┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum OrderState {
     Waiting,
     Sent,
     Failed,
@@ -40,27 +40,18 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Order {
+struct LogOrder {
     /// Numbers orders to the storage; the engine's own numbers leave out resets.
     number: PersistId,
     write: Write,
-    state: State,
-}
-
-/// Something the engine must hear.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Durable {
-    /// Every record up to this one.
-    Persisted(PersistId),
-    /// The log now begins behind this snapshot.
-    Reset(SnapshotMeta),
+    state: OrderState,
 }
 
 /// The log storage and the orders it has not completed.
 pub(crate) struct LogWriter<L> {
     storage: L,
     notices: Outbox<Notice>,
-    orders: VecDeque<Order>,
+    orders: VecDeque<LogOrder>,
     next: u64,
     full: bool,
     /// The order that was handed over again to see whether space has returned.
@@ -135,13 +126,13 @@ impl<L: RaftLogStorage> LogWriter<L> {
         let was_probe = self.probe.take_if(|probe| *probe == number).is_some();
         match result {
             Ok(()) => {
-                order.state = State::Done;
+                order.state = OrderState::Done;
                 if was_probe {
                     self.recovered();
                 }
             }
             Err(AppendError::Full { .. }) => {
-                order.state = State::Failed;
+                order.state = OrderState::Failed;
                 self.full = true;
             }
         }
@@ -170,8 +161,8 @@ impl<L: RaftLogStorage> LogWriter<L> {
         if !entries.is_empty() || self.orders.len() < 2 {
             return false;
         }
-        let Some(Order {
-            state: State::Waiting,
+        let Some(LogOrder {
+            state: OrderState::Waiting,
             write: Write::Record { persist: id, hard_state: kept, .. },
             ..
         }) = self.orders.back_mut()
@@ -186,7 +177,7 @@ impl<L: RaftLogStorage> LogWriter<L> {
     fn order(&mut self, write: Write) {
         let number = PersistId(self.next);
         self.next += 1;
-        self.orders.push_back(Order { number, write, state: State::Waiting });
+        self.orders.push_back(LogOrder { number, write, state: OrderState::Waiting });
         if !self.full {
             self.send(self.orders.len() - 1);
         }
@@ -194,7 +185,7 @@ impl<L: RaftLogStorage> LogWriter<L> {
 
     fn send(&mut self, at: usize) {
         let Some(order) = self.orders.get_mut(at) else { return };
-        order.state = State::Sent;
+        order.state = OrderState::Sent;
         let number = order.number;
         let done = completion(self.notices.clone(), number);
         match order.write.clone() {
@@ -210,14 +201,14 @@ impl<L: RaftLogStorage> LogWriter<L> {
         self.full = false;
         self.backoff = limits::RAFT_FULL_RETRY_MIN;
         for at in 0..self.orders.len() {
-            if self.orders.get(at).is_some_and(|order| order.state == State::Waiting) {
+            if self.orders.get(at).is_some_and(|order| order.state == OrderState::Waiting) {
                 self.send(at);
             }
         }
     }
 
     fn advance(&mut self, durable: &mut Vec<Durable>) {
-        while self.orders.front().is_some_and(|order| order.state == State::Done) {
+        while self.orders.front().is_some_and(|order| order.state == OrderState::Done) {
             let Some(order) = self.orders.pop_front() else { break };
             match (order.write, durable.last_mut()) {
                 (Write::Record { persist, .. }, Some(Durable::Persisted(last))) => *last = persist,
@@ -229,13 +220,13 @@ impl<L: RaftLogStorage> LogWriter<L> {
 
     /// Waits until the storage has answered everything before it is asked again.
     fn plan_retry(&mut self, now: Instant) {
-        let answered = self.orders.iter().all(|order| order.state != State::Sent);
+        let answered = self.orders.iter().all(|order| order.state != OrderState::Sent);
         if !self.full || self.retry_at.is_some() || !answered {
             return;
         }
         for order in &mut self.orders {
-            if order.state == State::Failed {
-                order.state = State::Waiting;
+            if order.state == OrderState::Failed {
+                order.state = OrderState::Waiting;
             }
         }
         self.retry_at = Some(now + self.backoff);
@@ -243,7 +234,8 @@ impl<L: RaftLogStorage> LogWriter<L> {
     }
 }
 
-/// Reports one order, whichever thread ends it. Dropped unused, it reports that the storage is gone.
+/// Reports one order, whichever thread ends it. Dropped unused, it reports that the storage is
+/// gone.
 struct Report {
     notices: Outbox<Notice>,
     number: Option<PersistId>,
@@ -261,7 +253,7 @@ fn completion(notices: Outbox<Notice>, number: PersistId) -> Completion {
 impl Report {
     fn send(&self, notice: Notice) {
         // A closed queue means that RaftCore has ended, and nobody is left to hear of it.
-        drop(self.notices.send(notice));
+        let _ = self.notices.send(notice);
     }
 }
 

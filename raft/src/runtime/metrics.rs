@@ -7,7 +7,7 @@ use core::hint::spin_loop;
 use async_lock::RwLock;
 use nacolet_model::NodeId;
 
-use crate::engine::RoleKind;
+use crate::engine::{RoleKind, Status};
 use crate::types::{LogId, LogIndex, Membership, Term};
 
 /// State of one node at one moment.
@@ -42,13 +42,28 @@ pub struct Metrics {
     pub running: bool,
 }
 
+impl Metrics {
+    /// Those of a node that begins with this engine.
+    pub(crate) fn at_start(status: &Status) -> Self {
+        Self {
+            id: status.id,
+            last_log: status.last,
+            commit_index: status.commit_index,
+            applied_index: status.applied_index,
+            snapshot: status.snapshot,
+            running: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// A value that one task writes and everybody reads.
 #[derive(Debug, Default)]
-pub(crate) struct Shared(RwLock<Metrics>);
+pub(crate) struct SharedMetrics(RwLock<Metrics>);
 
-impl Shared {
-    /// The value now. The lock is held for the time of a copy, so that waiting for it is a matter of
-    /// nanoseconds and needs no await.
+impl SharedMetrics {
+    /// The value now. The lock is held for the time of a copy, so that waiting for it is a matter
+    /// of nanoseconds and needs no await.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Metrics) -> T) -> T {
         loop {
             if let Some(metrics) = self.0.try_read() {

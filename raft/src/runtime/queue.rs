@@ -11,9 +11,9 @@ use core::task::{Context, Poll};
 use atomic_waker::AtomicWaker;
 use concurrent_queue::{ConcurrentQueue, PushError};
 
-/// Items are boxed because slots are allocated long before they are needed, 31 at a time where there
-/// is no bound: a pointer each is what a microcontroller can spare.
-struct Shared<T> {
+/// Items are boxed because slots are allocated long before they are needed, 31 at a time where
+/// there is no bound: a pointer each is what a microcontroller can spare.
+struct Channel<T> {
     items: ConcurrentQueue<Box<T>>,
     waker: Arc<AtomicWaker>,
 }
@@ -28,16 +28,16 @@ pub(crate) enum SendError<T> {
 }
 
 /// The sending side; cheap to clone.
-pub(crate) struct Outbox<T>(Arc<Shared<T>>);
+pub(crate) struct Outbox<T>(Arc<Channel<T>>);
 
 /// The receiving side.
-pub(crate) struct Inbox<T>(Arc<Shared<T>>);
+pub(crate) struct Inbox<T>(Arc<Channel<T>>);
 
 /// A queue of `slots` items, or one that is bounded by its use when `slots` is `None`.
 pub(crate) fn queue<T>(slots: Option<usize>, waker: &Arc<AtomicWaker>) -> (Outbox<T>, Inbox<T>) {
     let items = slots
         .map_or_else(ConcurrentQueue::unbounded, |slots| ConcurrentQueue::bounded(slots.max(1)));
-    let shared = Arc::new(Shared { items, waker: Arc::clone(waker) });
+    let shared = Arc::new(Channel { items, waker: Arc::clone(waker) });
     (Outbox(Arc::clone(&shared)), Inbox(shared))
 }
 

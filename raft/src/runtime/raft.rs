@@ -1,5 +1,5 @@
-//! The handle: what an application holds of a Raft node. Cheap to clone, usable from any thread; every
-//! call is one message to RaftCore and one answer back, and a full queue is an answer too.
+//! The handle: what an application holds of a Raft node. Cheap to clone, usable from any thread;
+//! every call is one message to RaftCore and one answer back, and a full queue is an answer too.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -10,31 +10,31 @@ use futures_channel::oneshot;
 use nacolet_model::{NodeId, limits};
 use serde::Serialize;
 
-use super::core::{FromPeer, Notice, RaftMsg};
 use super::error::{
-    Cause, ClientWriteError, ReceiveChunkError, ReceiveError, RequestError, TriggerSnapshotError,
+    Cause, ClientWriteError, InitializeError, ReceiveChunkError, ReceiveError, RequestError,
+    TriggerSnapshotError,
 };
-use super::metrics::{Metrics, Shared};
+use super::messages::{FromPeer, Notice, RaftMsg, WriteAnswer, WriteChunk};
+use super::metrics::{Metrics, SharedMetrics};
 use super::queue::{Outbox, SendError};
 use super::traits::{RaftStateMachine, SnapshotChunk};
-use super::worker::{WriteAnswer, WriteChunk};
 use crate::engine::{Message, Refusal, RoleKind, Status};
-use crate::types::{LogIndex, MembershipChange, SnapshotMeta, Term};
+use crate::types::{LogIndex, Membership, MembershipChange, SnapshotMeta, Term};
 
 /// A node of a Raft group, replicating the state machine `S`.
 ///
-/// It is `Send + Sync` when the state machine's `Response` and `Error` are `Send`, whatever the state
-/// machine itself is.
+/// It is `Send + Sync` when the state machine's `Response` and `Error` are `Send`, whatever the
+/// state machine itself is.
 pub struct Raft<S: RaftStateMachine> {
-    shared: Arc<Handle<S>>,
+    shared: Arc<RaftHandle<S>>,
 }
 
-pub(crate) struct Handle<S: RaftStateMachine> {
+pub(crate) struct RaftHandle<S: RaftStateMachine> {
     pub(crate) id: NodeId,
     pub(crate) requests: Outbox<RaftMsg<S>>,
     pub(crate) peers: Outbox<FromPeer>,
     pub(crate) notices: Outbox<Notice>,
-    pub(crate) metrics: Arc<Shared>,
+    pub(crate) metrics: Arc<SharedMetrics>,
 }
 
 impl<S: RaftStateMachine> Clone for Raft<S> {
@@ -50,7 +50,7 @@ impl<S: RaftStateMachine> fmt::Debug for Raft<S> {
 }
 
 impl<S: RaftStateMachine> Raft<S> {
-    pub(crate) fn from_handle(handle: Handle<S>) -> Self {
+    pub(crate) fn from_handle(handle: RaftHandle<S>) -> Self {
         Self { shared: Arc::new(handle) }
     }
 
@@ -96,13 +96,28 @@ impl<S: RaftStateMachine> Raft<S> {
         self.shared.metrics.read(|metrics| metrics.leader)
     }
 
-    /// Resolves once a read of the local state machine sees every write that was acknowledged, by any
-    /// node, before this call. Returns the index applied for it.
+    /// Resolves once a read of the local state machine sees every write that was acknowledged, by
+    /// any node, before this call. Returns the index applied for it.
     ///
     /// # Errors
     /// This node does not lead, or could not confirm that it still does.
     pub async fn read_index(&self) -> Result<LogIndex, RequestError> {
         self.request(|answer| RaftMsg::ReadIndex { answer }).await
+    }
+
+    /// Begins a new cluster on this node, see [`crate::engine::Engine::bootstrap`]: for a node that
+    /// finds out only while it runs that it is the first one. It leads a moment later, which
+    /// [`Self::metrics`] tells; what it wrote before that is durable then.
+    ///
+    /// # Errors
+    /// See [`InitializeError`].
+    pub async fn initialize(&self, membership: Membership) -> Result<(), InitializeError> {
+        let (answer, answered) = oneshot::channel();
+        match self.shared.requests.send(RaftMsg::Initialize { membership, answer }) {
+            Ok(()) => answered.await.unwrap_or(Err(InitializeError::Stopped)),
+            Err(SendError::Full(_)) => Err(InitializeError::Overloaded),
+            Err(SendError::Closed(_)) => Err(InitializeError::Stopped),
+        }
     }
 
     /// Adds a learner, or changes the address of a member.
@@ -127,7 +142,8 @@ impl<S: RaftStateMachine> Raft<S> {
         self.request(|answer| RaftMsg::Change { change, answer }).await
     }
 
-    /// Hands leadership to `target`, or to the most advanced voter, and resolves with the new leader.
+    /// Hands leadership to `target`, or to the most advanced voter, and resolves with the new
+    /// leader.
     ///
     /// # Errors
     /// See [`RequestError`].
@@ -135,9 +151,9 @@ impl<S: RaftStateMachine> Raft<S> {
         self.request(|answer| RaftMsg::Transfer { target, answer }).await
     }
 
-    /// Has a Raft snapshot taken now, beside applying, and resolves with what it stands for. When one
-    /// is being taken already, another one follows it; when nothing was applied since the newest one,
-    /// that is the answer.
+    /// Has a Raft snapshot taken now, beside applying, and resolves with what it stands for. When
+    /// one is being taken already, another one follows it; when nothing was applied since the
+    /// newest one, that is the answer.
     ///
     /// # Errors
     /// See [`TriggerSnapshotError`].
@@ -185,8 +201,8 @@ impl<S: RaftStateMachine> Raft<S> {
         }
     }
 
-    /// Takes a snapshot chunk that arrived from the authenticated peer `from`, and resolves with the
-    /// offset held now: the answer to [`crate::RaftNetwork::send_chunk`] on the other side.
+    /// Takes a snapshot chunk that arrived from the authenticated peer `from`, and resolves with
+    /// the offset held now: the answer to [`crate::RaftNetwork::send_chunk`] on the other side.
     ///
     /// # Errors
     /// See [`ReceiveChunkError`]; the peer should be told that it was not reached.
@@ -207,8 +223,8 @@ impl<S: RaftStateMachine> Raft<S> {
         }
     }
 
-    /// Stops the node and resolves when RaftCore has ended. Requests that have no answer by then end
-    /// with [`Cause::Stopped`]. Hand leadership over first, where there is somebody to take it.
+    /// Stops the node and resolves when RaftCore has ended. Requests that have no answer by then
+    /// end with [`Cause::Stopped`]. Hand leadership over first, where there is somebody to take it.
     pub async fn shutdown(&self) {
         let (ended, end) = oneshot::channel();
         if self.shared.notices.send(Notice::Shutdown { ended }).is_ok() {

@@ -1,8 +1,8 @@
-//! One ReplicationCore per peer: it owns the connection to that peer and sends what RaftCore queued,
-//! so that a peer that hangs holds up nobody else. A snapshot goes out in chunks, and between two
-//! chunks everything that was queued meanwhile goes first: heartbeats are never further behind than
-//! one chunk. All of them live in one future, [`Replications`], because peers come and go while the
-//! set of tasks of a node is fixed at start.
+//! One ReplicationCore per peer: it owns the connection to that peer and sends what RaftCore
+//! queued, so that a peer that hangs holds up nobody else. A snapshot goes out in chunks, and
+//! between two chunks everything that was queued meanwhile goes first: heartbeats are never further
+//! behind than one chunk. All of them live in one future, [`Replications`], because peers come and
+//! go while the set of tasks of a node is fixed at start.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -20,26 +20,25 @@ use futures_channel::oneshot;
 use futures_lite::future::or;
 use nacolet_model::{Instant, NodeId, limits};
 
-use super::core::Notice;
+use super::messages::{Notice, ReadChunk, WorkerOrder};
 use super::queue::{Inbox, Outbox, queue, until};
 use super::traits::{
     LocalBoxFuture, RaftNetwork, RaftNetworkFactory, RaftStateMachine, SnapshotChunk,
     SnapshotError, Timer,
 };
-use super::worker::{Order, ReadChunk};
 use crate::engine::Message;
 use crate::types::{LogId, Membership, SnapshotMeta, Term};
 
 /// What is sent to one peer.
-enum Outgoing {
+enum ToPeer {
     Message(Message),
     /// Boxed: the queue is allocated for as many as it holds, and nearly all are messages.
-    Snapshot(Box<Transfer>),
+    Snapshot(Box<SnapshotTransfer>),
 }
 
 /// RaftCore's end of one ReplicationCore. Dropping it ends that core at once, hung or not.
 struct ReplicationHandle {
-    outbox: Outbox<Outgoing>,
+    outbox: Outbox<ToPeer>,
     address: String,
     closed: Rc<Closed>,
 }
@@ -61,7 +60,7 @@ impl Drop for ReplicationHandle {
 pub(crate) struct PeersStart<S: RaftStateMachine, N, T> {
     pub(crate) factory: N,
     pub(crate) timer: T,
-    pub(crate) worker: Outbox<Order<S>>,
+    pub(crate) worker: Outbox<WorkerOrder<S>>,
     pub(crate) notices: Outbox<Notice>,
     /// Slots of the queue to each peer.
     pub(crate) queue_max: usize,
@@ -71,7 +70,7 @@ pub(crate) struct PeersStart<S: RaftStateMachine, N, T> {
 pub(crate) struct Peers<S: RaftStateMachine, N, T> {
     factory: N,
     timer: T,
-    worker: Outbox<Order<S>>,
+    worker: Outbox<WorkerOrder<S>>,
     notices: Outbox<Notice>,
     queue_max: usize,
     handles: BTreeMap<NodeId, ReplicationHandle>,
@@ -127,12 +126,12 @@ where
 
     /// Queues a message; the oldest one gives way when the peer takes none.
     pub(crate) fn send(&mut self, to: NodeId, message: Message) {
-        self.queue(to, Outgoing::Message(message));
+        self.queue(to, ToPeer::Message(message));
     }
 
     /// Begins to send the snapshot `meta` in the name of the leader of `term`.
     pub(crate) fn send_snapshot(&mut self, to: NodeId, term: Term, meta: SnapshotMeta) {
-        let transfer = Transfer {
+        let transfer = SnapshotTransfer {
             to,
             term,
             meta,
@@ -141,13 +140,13 @@ where
             retry_at: None,
             notices: Some(self.notices.clone()),
         };
-        self.queue(to, Outgoing::Snapshot(Box::new(transfer)));
+        self.queue(to, ToPeer::Snapshot(Box::new(transfer)));
     }
 
     /// There is no snapshot that could be sent.
     pub(crate) fn no_snapshot(&self, to: NodeId) {
         let last = LogId::default();
-        drop(self.notices.send(Notice::SnapshotSent { to, last, delivered: false }));
+        let _ = self.notices.send(Notice::SnapshotSent { to, last, delivered: false });
     }
 
     /// Takes over the addresses of the membership in force. Whoever has left keeps its connection,
@@ -160,7 +159,7 @@ where
         });
     }
 
-    fn queue(&mut self, to: NodeId, outgoing: Outgoing) {
+    fn queue(&mut self, to: NodeId, outgoing: ToPeer) {
         if !self.handles.contains_key(&to) {
             self.connect(to);
         }
@@ -214,14 +213,15 @@ impl Future for Replications {
         let Self { arrivals, cores } = &mut *self;
         arrivals.waker.register(context.waker());
         cores.append(&mut arrivals.futures.borrow_mut());
-        // A handful of peers: asking each on every wake is cheaper than a waker of its own for each.
+        // A handful of peers: asking each on every wake is cheaper than a waker of its own for
+        // each.
         cores.retain_mut(|core| core.as_mut().poll(context).is_pending());
         if arrivals.closed.get() && cores.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 /// A snapshot on its way. However it ends, and be it with the connection, RaftCore hears of it.
-struct Transfer {
+struct SnapshotTransfer {
     to: NodeId,
     term: Term,
     meta: SnapshotMeta,
@@ -234,16 +234,16 @@ struct Transfer {
     notices: Option<Outbox<Notice>>,
 }
 
-impl Transfer {
+impl SnapshotTransfer {
     fn end(&mut self, delivered: bool) {
         if let Some(notices) = self.notices.take() {
             let last = self.meta.last;
-            drop(notices.send(Notice::SnapshotSent { to: self.to, last, delivered }));
+            let _ = notices.send(Notice::SnapshotSent { to: self.to, last, delivered });
         }
     }
 }
 
-impl Drop for Transfer {
+impl Drop for SnapshotTransfer {
     fn drop(&mut self) {
         self.end(false);
     }
@@ -254,17 +254,17 @@ struct ReplicationCore<S: RaftStateMachine, C, T> {
     peer: NodeId,
     network: C,
     timer: T,
-    inbox: Inbox<Outgoing>,
+    inbox: Inbox<ToPeer>,
     waker: Arc<AtomicWaker>,
-    worker: Outbox<Order<S>>,
+    worker: Outbox<WorkerOrder<S>>,
     notices: Outbox<Notice>,
-    transfer: Option<Box<Transfer>>,
+    transfer: Option<Box<SnapshotTransfer>>,
     /// Whether the last send got through: the engine hears of the first failure of a row.
     reachable: bool,
 }
 
 /// How one chunk went.
-enum Step {
+enum ChunkStep {
     Sent { held: u64, last: bool },
     Unreachable,
     Lost,
@@ -275,8 +275,8 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
         loop {
             while let Some(outgoing) = self.inbox.take() {
                 match outgoing {
-                    Outgoing::Message(message) => self.send(message).await,
-                    Outgoing::Snapshot(transfer) => self.begin(transfer),
+                    ToPeer::Message(message) => self.send(message).await,
+                    ToPeer::Snapshot(transfer) => self.begin(transfer),
                 }
             }
             let queued = until(&self.waker, |_| !self.inbox.is_empty());
@@ -302,13 +302,13 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
 
     fn note(&mut self, sent: bool) {
         if self.reachable && !sent {
-            drop(self.notices.send(Notice::Unreachable(self.peer)));
+            let _ = self.notices.send(Notice::Unreachable(self.peer));
         }
         self.reachable = sent;
     }
 
     /// A repeated order for the snapshot under way goes on where that is; another one replaces it.
-    fn begin(&mut self, mut next: Box<Transfer>) {
+    fn begin(&mut self, mut next: Box<SnapshotTransfer>) {
         if let Some(mut current) = self.transfer.take() {
             current.notices = None;
             if current.meta == next.meta {
@@ -319,22 +319,25 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
     }
 
     /// Sends one chunk. Returns what is left to do.
-    async fn advance(&mut self, mut transfer: Box<Transfer>) -> Option<Box<Transfer>> {
+    async fn advance(
+        &mut self,
+        mut transfer: Box<SnapshotTransfer>,
+    ) -> Option<Box<SnapshotTransfer>> {
         match self.step(&transfer).await {
-            Step::Sent { last: true, .. } => {
+            ChunkStep::Sent { last: true, .. } => {
                 transfer.end(true);
                 return None;
             }
-            Step::Sent { held, .. } if held > transfer.offset => {
+            ChunkStep::Sent { held, .. } if held > transfer.offset => {
                 transfer.offset = held;
                 transfer.failures = 0;
                 transfer.retry_at = None;
                 return Some(transfer);
             }
             // The peer lost what it had, or takes nothing now: from there, but not for ever.
-            Step::Sent { held, .. } => transfer.offset = held,
-            Step::Unreachable => {}
-            Step::Lost => transfer.failures = limits::RAFT_CHUNK_ATTEMPTS_MAX,
+            ChunkStep::Sent { held, .. } => transfer.offset = held,
+            ChunkStep::Unreachable => {}
+            ChunkStep::Lost => transfer.failures = limits::RAFT_CHUNK_ATTEMPTS_MAX,
         }
         transfer.failures += 1;
         if transfer.failures >= limits::RAFT_CHUNK_ATTEMPTS_MAX {
@@ -344,12 +347,12 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
         Some(transfer)
     }
 
-    async fn step(&mut self, transfer: &Transfer) -> Step {
+    async fn step(&mut self, transfer: &SnapshotTransfer) -> ChunkStep {
         // Replaced by a newer one, or unreadable: the engine orders a transfer anew.
-        let Some(Ok(chunk)) = self.read(transfer).await else { return Step::Lost };
+        let Some(Ok(chunk)) = self.read(transfer).await else { return ChunkStep::Lost };
         // Where to go on is what the peer says: it may be any number.
         let Some(end) = transfer.offset.checked_add(chunk.bytes.len() as u64) else {
-            return Step::Lost;
+            return ChunkStep::Lost;
         };
         let last = chunk.last;
         let sent =
@@ -357,15 +360,18 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
         self.note(sent.is_ok());
         match sent {
             // A peer that holds more than was sent has the rest from an earlier attempt.
-            Ok(held) => Step::Sent { held, last: last && held == end },
-            Err(_) => Step::Unreachable,
+            Ok(held) => ChunkStep::Sent { held, last: last && held == end },
+            Err(_) => ChunkStep::Unreachable,
         }
     }
 
-    async fn read(&self, transfer: &Transfer) -> Option<Result<SnapshotChunk, SnapshotError>> {
+    async fn read(
+        &self,
+        transfer: &SnapshotTransfer,
+    ) -> Option<Result<SnapshotChunk, SnapshotError>> {
         let (answer, chunk) = oneshot::channel();
         let request = ReadChunk { meta: transfer.meta.clone(), offset: transfer.offset, answer };
-        self.worker.send(Order::ReadChunk(request)).ok()?;
+        self.worker.send(WorkerOrder::ReadChunk(request)).ok()?;
         chunk.await.ok()
     }
 }
@@ -385,7 +391,15 @@ mod tests {
         let order = |id, offset| {
             let meta = SnapshotMeta { id, ..SnapshotMeta::default() };
             let (to, term, notices) = (NodeId(2), Term(1), Some(notices.clone()));
-            Box::new(Transfer { to, term, meta, offset, failures: 0, retry_at: None, notices })
+            Box::new(SnapshotTransfer {
+                to,
+                term,
+                meta,
+                offset,
+                failures: 0,
+                retry_at: None,
+                notices,
+            })
         };
         let mut core = ReplicationCore::<Ledger, _, _> {
             peer: NodeId(2),

@@ -5,21 +5,22 @@
 use alloc::vec::Vec;
 
 use futures_channel::oneshot::Sender;
+use nacolet_model::limits;
 
 use super::error::TriggerSnapshotError;
 use super::traits::SnapshotError;
 use crate::types::{LogIndex, SnapshotMeta};
 
-type Answer = Sender<Result<SnapshotMeta, TriggerSnapshotError>>;
+type SnapshotAnswer = Sender<Result<SnapshotMeta, TriggerSnapshotError>>;
 
 /// Requests for snapshots, and what came of the last ones.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotRequests {
     newest: Option<SnapshotMeta>,
     /// Asked for since the last build began.
-    waiting: Vec<Answer>,
+    waiting: Vec<SnapshotAnswer>,
     /// Answered by the build under way.
-    served: Vec<Answer>,
+    served: Vec<SnapshotAnswer>,
     building: bool,
     installing: bool,
     last_failure: Option<SnapshotError>,
@@ -36,7 +37,11 @@ impl SnapshotRequests {
     }
 
     /// Somebody wants one.
-    pub(crate) fn trigger(&mut self, answer: Answer) {
+    pub(crate) fn trigger(&mut self, answer: SnapshotAnswer) {
+        if self.waiting.len() + self.served.len() >= limits::RAFT_WAITERS_MAX {
+            let _ = answer.send(Err(TriggerSnapshotError::Overloaded));
+            return;
+        }
         self.waiting.push(answer);
     }
 
@@ -51,7 +56,7 @@ impl SnapshotRequests {
         self.building = false;
         self.last_failure = None;
         for answer in self.served.drain(..) {
-            drop(answer.send(Ok(meta.clone())));
+            let _ = answer.send(Ok(meta.clone()));
         }
         if self.end() <= meta.last.index {
             self.newest = Some(meta);
@@ -62,7 +67,7 @@ impl SnapshotRequests {
     pub(crate) fn build_failed(&mut self, error: SnapshotError) {
         self.building = false;
         for answer in self.served.drain(..) {
-            drop(answer.send(Err(TriggerSnapshotError::Failed(error.clone()))));
+            let _ = answer.send(Err(TriggerSnapshotError::Failed(error.clone())));
         }
         self.last_failure = Some(error);
     }
@@ -98,11 +103,35 @@ impl SnapshotRequests {
             (None, None) => Err(TriggerSnapshotError::Empty),
         };
         for answer in self.waiting.drain(..) {
-            drop(answer.send(outcome.clone()));
+            let _ = answer.send(outcome.clone());
         }
     }
 
     fn end(&self) -> LogIndex {
         self.newest.as_ref().map_or(LogIndex(0), |newest| newest.last.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_channel::oneshot;
+
+    use super::*;
+
+    #[test]
+    fn those_who_wait_for_a_snapshot_are_bounded() {
+        let mut requests = SnapshotRequests::default();
+        let mut ask = || {
+            let (sender, answer) = oneshot::channel();
+            requests.trigger(sender);
+            requests.building();
+            answer
+        };
+        let waiting: Vec<_> = (0..limits::RAFT_WAITERS_MAX).map(|_| ask()).collect();
+        assert_eq!(ask().try_recv(), Ok(Some(Err(TriggerSnapshotError::Overloaded))));
+        requests.built(SnapshotMeta::default());
+        let answered =
+            waiting.into_iter().filter_map(|mut answer| answer.try_recv().ok().flatten());
+        assert_eq!(answered.filter(Result::is_ok).count(), limits::RAFT_WAITERS_MAX);
     }
 }

@@ -1,5 +1,5 @@
-//! How a node is put together: what is on disk is read back and checked, the parts are connected, and
-//! their futures are handed to the caller. Nothing is spawned and nothing runs before that.
+//! How a node is put together: what is on disk is read back and checked, the parts are connected,
+//! and their futures are handed to the caller. Nothing is spawned and nothing runs before that.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -13,9 +13,9 @@ use super::callers::Callers;
 use super::core::{Publisher, RaftCore, WorkerHandle};
 use super::error::{Fatal, StartError};
 use super::log_writer::LogWriter;
-use super::metrics::{Metrics, Shared};
+use super::metrics::Metrics;
 use super::queue::queue;
-use super::raft::{Handle, Raft};
+use super::raft::{Raft, RaftHandle};
 use super::replication::{Peers, PeersStart};
 use super::snapshot_requests::SnapshotRequests;
 use super::traits::{LocalBoxFuture, RaftLogStorage, RaftNetworkFactory, RaftStateMachine, Timer};
@@ -38,9 +38,9 @@ pub struct Config {
     pub receive_max: usize,
     /// Slots of the queue of messages to one peer. Beyond: the oldest gives way. 256.
     pub send_max: usize,
-    /// Bytes of one snapshot chunk, at most `limits::SNAPSHOT_CHUNK_BYTES_MAX`. A heartbeat may have
-    /// to wait for one chunk, so on slow links it should be what the link carries in one heartbeat.
-    /// 256 KiB.
+    /// Bytes of one snapshot chunk, at most `limits::SNAPSHOT_CHUNK_BYTES_MAX`. A heartbeat may
+    /// have to wait for one chunk, so on slow links it should be what the link carries in one
+    /// heartbeat. 256 KiB.
     pub chunk_bytes: usize,
 }
 
@@ -97,7 +97,7 @@ impl Tasks {
 }
 
 /// Everything that was read back.
-struct Found {
+struct FoundOnDisk {
     engine: Engine,
     snapshot: Option<SnapshotMeta>,
 }
@@ -120,10 +120,12 @@ impl<S: RaftStateMachine + 'static> Raft<S> {
         N::Network: 'static,
         T: Timer + 'static,
     {
-        let Found { engine, snapshot } =
+        let FoundOnDisk { engine, snapshot } =
             recover(&config, &mut log_storage, &mut state_machine, &timer)?;
         let id = config.engine.id;
         let status = engine.status();
+        let publisher = Publisher::new(Metrics::at_start(&status));
+        let metrics = Arc::clone(&publisher.shared);
         let waker = Arc::<AtomicWaker>::default();
         let (notices, notices_in) = queue(None, &waker);
         let (peers, from_peers) = queue(Some(config.receive_max), &waker);
@@ -147,17 +149,6 @@ impl<S: RaftStateMachine + 'static> Raft<S> {
             notices: notices.clone(),
             queue_max: config.send_max,
         });
-        let metrics = Metrics {
-            id,
-            last_log: status.last,
-            commit_index: status.commit_index,
-            applied_index: status.applied_index,
-            snapshot: status.snapshot,
-            running: true,
-            ..Metrics::default()
-        };
-        let shared = Arc::<Shared>::default();
-        shared.write(&metrics);
         // Boxed by itself: moved into its future as it is, it would be on the stack twice.
         let core = Box::new(RaftCore {
             engine,
@@ -171,7 +162,7 @@ impl<S: RaftStateMachine + 'static> Raft<S> {
             peers: replications_of,
             callers: Callers::new(),
             snapshots: SnapshotRequests::new(snapshot),
-            publisher: Publisher { shared: Arc::clone(&shared), metrics, changed: false },
+            publisher,
             outputs: Vec::new(),
             durable: Vec::new(),
             alarm: None,
@@ -181,7 +172,7 @@ impl<S: RaftStateMachine + 'static> Raft<S> {
             dropped: 0,
             ended: Vec::new(),
         });
-        let raft = Self::from_handle(Handle { id, requests, peers, notices, metrics: shared });
+        let raft = Self::from_handle(RaftHandle { id, requests, peers, notices, metrics });
         let tasks = Tasks {
             core: Box::pin(core.run()),
             worker: Box::pin(worker.run()),
@@ -197,7 +188,7 @@ fn recover<S: RaftStateMachine, L: RaftLogStorage, T: Timer>(
     log_storage: &mut L,
     state_machine: &mut S,
     timer: &T,
-) -> Result<Found, StartError> {
+) -> Result<FoundOnDisk, StartError> {
     let snapshot = state_machine.recover()?;
     let recovered = log_storage.recover(snapshot.as_ref())?;
     let start = Start {
@@ -214,5 +205,5 @@ fn recover<S: RaftStateMachine, L: RaftLogStorage, T: Timer>(
             Err(error @ BootstrapError::InvalidMembership) => return Err(error.into()),
         }
     }
-    Ok(Found { engine, snapshot })
+    Ok(FoundOnDisk { engine, snapshot })
 }

@@ -43,8 +43,8 @@ pub trait RaftLogStorage {
     /// Completions come in order.
     ///
     /// After an order failed with [`AppendError::Full`], every order that follows it fails the same
-    /// way, written or not yet looked at, until the order with the failed `id` is handed over again:
-    /// RaftCore does so on a timer, and nothing may be stored past the gap in between. The
+    /// way, written or not yet looked at, until the order with the failed `id` is handed over
+    /// again: RaftCore does so on a timer, and nothing may be stored past the gap in between. The
     /// orders that followed it are handed over again after it, in order.
     fn append(
         &mut self,
@@ -66,8 +66,8 @@ pub trait RaftLogStorage {
 /// Reports one finished write to RaftCore, from any thread.
 pub type Completion = Box<dyn FnOnce(Result<PersistId, AppendError>) + Send>;
 
-/// A write that certainly left nothing behind, so the node can go on refusing writes. Anything worse,
-/// above all a failed fsync, must end the process instead.
+/// A write that certainly left nothing behind, so the node can go on refusing writes. Anything
+/// worse, above all a failed fsync, must end the process instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// No space left. Nothing was written; try again later.
@@ -86,8 +86,8 @@ pub struct StorageError {
     pub what: alloc::string::String,
     /// What the operator can do.
     pub advice: alloc::string::String,
-    /// Whether bytes that were durable are wrong or missing: no retry will help, and a node with peers
-    /// has to get them from there.
+    /// Whether bytes that were durable are wrong or missing: no retry will help, and a node with
+    /// peers has to get them from there.
     pub damaged: bool,
 }
 
@@ -123,8 +123,8 @@ pub trait RaftStateMachine {
     /// A batch has been applied up to `applied`: release the lock, tell listeners.
     fn end(&mut self, _applied: LogIndex) {}
 
-    /// A membership took effect: it was applied from the log (between `begin` and `end`), or it came
-    /// with a snapshot at start or on install.
+    /// A membership took effect: it was applied from the log (between `begin` and `end`), or it
+    /// came with a snapshot at start or on install.
     fn membership(&mut self, _index: LogIndex, _membership: &Membership) {}
 
     /// Captures the state now (cheaply, so that applying can go on) and returns the work that
@@ -142,8 +142,8 @@ pub trait RaftStateMachine {
     /// the end. For sending to a follower.
     ///
     /// # Errors
-    /// The future resolves with [`SnapshotError::Gone`] when `meta` is not the newest any more; with
-    /// [`SnapshotError::Io`] when it cannot be read.
+    /// The future resolves with [`SnapshotError::Gone`] when `meta` is not the newest any more;
+    /// with [`SnapshotError::Io`] when it cannot be read.
     fn read_snapshot(
         &mut self,
         meta: &SnapshotMeta,

@@ -1,60 +1,22 @@
 //! The state machine worker: the one task that owns the state machine. Applies committed entries in
-//! order and answers their proposers; beside its queue it polls the slow work that the state machine
-//! handed out as futures: a snapshot being built, chunks being read and written. Only an install
-//! stands in the way of applying.
+//! order and answers their proposers; beside its queue it polls the slow work that the state
+//! machine handed out as futures: a snapshot being built, chunks being read and written. Only an
+//! install stands in the way of applying.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::task::Context;
 
 use atomic_waker::AtomicWaker;
 use futures_channel::oneshot;
-use nacolet_model::{NodeId, Prng, limits};
+use nacolet_model::{Prng, limits};
 
-use super::core::Notice;
 use super::error::{ClientWriteError, Fatal, ReceiveChunkError};
 use super::incoming::{Incoming, Verdict};
+use super::messages::{Notice, ReadChunk, WorkerOrder, WriteAnswer, WriteChunk};
 use super::queue::{Inbox, Outbox, until};
 use super::traits::{LocalBoxFuture, RaftStateMachine, SnapshotChunk, SnapshotError};
-use crate::types::{Entry, EntryPayload, LogId, LogIndex, Membership, SnapshotMeta, Term, decode};
-
-/// What the caller of `client_write` gets.
-pub(crate) type WriteAnswer<S> =
-    Result<<S as RaftStateMachine>::Response, ClientWriteError<<S as RaftStateMachine>::Error>>;
-
-/// What RaftCore and the ReplicationCores ask of the worker.
-pub(crate) enum Order<S: RaftStateMachine> {
-    /// Apply these and answer those who proposed some of them, in order of their index.
-    Apply { entries: Vec<Entry>, proposers: Vec<(LogIndex, oneshot::Sender<WriteAnswer<S>>)> },
-    /// Build a snapshot of what is applied.
-    Build,
-    /// Read a piece of the newest snapshot.
-    ReadChunk(ReadChunk),
-    /// Store a piece of an incoming snapshot.
-    WriteChunk(Box<WriteChunk>),
-    /// Make the received snapshot the state.
-    Install(SnapshotMeta),
-    /// Forget the received snapshot.
-    Discard(SnapshotMeta),
-}
-
-/// A piece of a snapshot that a ReplicationCore wants to send.
-pub(crate) struct ReadChunk {
-    pub(crate) meta: SnapshotMeta,
-    pub(crate) offset: u64,
-    pub(crate) answer: oneshot::Sender<Result<SnapshotChunk, SnapshotError>>,
-}
-
-/// A piece of a snapshot that a leader sent.
-pub(crate) struct WriteChunk {
-    pub(crate) from: NodeId,
-    pub(crate) term: Term,
-    pub(crate) meta: SnapshotMeta,
-    pub(crate) offset: u64,
-    pub(crate) chunk: SnapshotChunk,
-    pub(crate) answer: oneshot::Sender<Result<u64, ReceiveChunkError>>,
-}
+use crate::types::{Entry, EntryPayload, LogId, LogIndex, Membership, SnapshotMeta, decode};
 
 /// A chunk being stored.
 struct Storing {
@@ -85,14 +47,14 @@ struct Farewell {
 impl Drop for Farewell {
     fn drop(&mut self) {
         // A closed queue means that RaftCore ended first, and that is how it should be.
-        drop(self.notices.send(Notice::WorkerGone(self.cause.clone())));
+        let _ = self.notices.send(Notice::WorkerGone(self.cause.clone()));
     }
 }
 
 /// The task that owns the state machine.
 pub(crate) struct Worker<S: RaftStateMachine> {
     state_machine: S,
-    orders: Inbox<Order<S>>,
+    orders: Inbox<WorkerOrder<S>>,
     waker: Arc<AtomicWaker>,
     applied: LogId,
     membership: Membership,
@@ -108,7 +70,7 @@ pub(crate) struct Worker<S: RaftStateMachine> {
 /// What the worker starts from.
 pub(crate) struct WorkerStart<S: RaftStateMachine> {
     pub(crate) state_machine: S,
-    pub(crate) orders: Inbox<Order<S>>,
+    pub(crate) orders: Inbox<WorkerOrder<S>>,
     pub(crate) waker: Arc<AtomicWaker>,
     pub(crate) notices: Outbox<Notice>,
     pub(crate) snapshot: Option<SnapshotMeta>,
@@ -159,14 +121,14 @@ impl<S: RaftStateMachine> Worker<S> {
         !self.orders.is_empty() || self.orders.is_closed()
     }
 
-    async fn carry_out(&mut self, order: Order<S>) -> Result<(), Fatal> {
+    async fn carry_out(&mut self, order: WorkerOrder<S>) -> Result<(), Fatal> {
         match order {
-            Order::Apply { entries, proposers } => self.apply(entries, proposers)?,
-            Order::Build => self.build(),
-            Order::ReadChunk(request) => self.read_chunk(request),
-            Order::WriteChunk(request) => self.write_chunk(*request),
-            Order::Install(meta) => self.install(meta).await,
-            Order::Discard(meta) => self.incoming.discarded(&meta),
+            WorkerOrder::Apply { entries, proposers } => self.apply(entries, proposers)?,
+            WorkerOrder::Build => self.build(),
+            WorkerOrder::ReadChunk(request) => self.read_chunk(request),
+            WorkerOrder::WriteChunk(request) => self.write_chunk(*request),
+            WorkerOrder::Install(meta) => self.install(meta).await,
+            WorkerOrder::Discard(meta) => self.incoming.discarded(&meta),
         }
         Ok(())
     }
@@ -197,7 +159,7 @@ impl<S: RaftStateMachine> Worker<S> {
         // Only now: whoever reads after its answer must see the state that `end` released.
         for (proposer, answer) in answers {
             // The caller may have gone away; the command is applied all the same.
-            drop(proposer.send(answer));
+            let _ = proposer.send(answer);
         }
         self.tell(Notice::Applied(self.applied.index));
         result
@@ -255,7 +217,7 @@ impl<S: RaftStateMachine> Worker<S> {
                 return;
             }
         };
-        drop(answer.send(refusal));
+        let _ = answer.send(refusal);
     }
 
     async fn install(&mut self, meta: SnapshotMeta) {
@@ -324,12 +286,12 @@ impl<S: RaftStateMachine> Worker<S> {
                 Err(ReceiveChunkError::Snapshot(error))
             }
         };
-        drop(storing.answer.send(answer));
+        let _ = storing.answer.send(answer);
     }
 
     fn tell(&self, notice: Notice) {
         // A closed queue means that RaftCore has ended: nobody is left to be told.
-        drop(self.farewell.notices.send(notice));
+        let _ = self.farewell.notices.send(notice);
     }
 }
 

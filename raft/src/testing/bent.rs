@@ -1,5 +1,5 @@
-//! Bytes that were right and are not any more: what a broken disk, a broken program or a stranger hands
-//! to a decoder.
+//! Bytes that were right and are not any more: what a broken disk, a broken program or a stranger
+//! hands to a decoder.
 
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -11,7 +11,7 @@ use crate::types::decode;
 
 /// Flips bits of `bytes`, cuts them short, makes them longer, or goes on as `other` does.
 pub fn bend(prng: &mut Prng, bytes: &mut Vec<u8>, other: &[u8]) {
-    let mut below = |bound: usize| usize::try_from(prng.below(bound as u64)).unwrap_or(0);
+    let mut below = |bound: usize| prng.index(bound);
     match below(4) {
         0 => {
             for _ in 0..=below(3) {
@@ -34,8 +34,8 @@ pub fn bend(prng: &mut Prng, bytes: &mut Vec<u8>, other: &[u8]) {
     }
 }
 
-/// Decodes bent encodings of `values`, that many. Returns how many were refused; the others were values
-/// that can be written and read again.
+/// Decodes bent encodings of `values`, that many. Returns how many were refused; the others were
+/// values that can be written and read again.
 ///
 /// # Panics
 /// One of them was not, or there is no value.

@@ -1,4 +1,5 @@
-//! An executor that runs tasks until none can go on, and the clock that decides when they can again.
+//! An executor that runs tasks until none can go on, and the clock that decides when they can
+//! again.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

@@ -98,7 +98,8 @@ impl MemoryLog {
         self.0.borrow().durable.clone()
     }
 
-    /// Changes what is stored, as a fault of the disk or another version would. The node must be gone.
+    /// Changes what is stored, as a fault of the disk or another version would. The node must be
+    /// gone.
     pub fn edit(&self, edit: impl FnMut(&mut Entry)) {
         self.0.borrow_mut().durable.entries.iter_mut().for_each(edit);
     }

@@ -1,4 +1,5 @@
-//! A network without sockets: every node is on one board, and a line between two of them can be cut.
+//! A network without sockets: every node is on one board, and a line between two of them can be
+//! cut.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -80,7 +81,8 @@ impl<S: RaftStateMachine> Switchboard<S> {
         }
     }
 
-    /// Makes `address` accept and never answer: a send to it does not end, not even when it is healed.
+    /// Makes `address` accept and never answer: a send to it does not end, not even when it is
+    /// healed.
     pub fn hang(&self, address: &str) {
         self.0.borrow_mut().hung.insert(address.into());
     }

@@ -1,5 +1,5 @@
-//! Whatever bytes arrive from a disk or a peer: they are a value, the same when it is written and read
-//! again, or an error.
+//! Whatever bytes arrive from a disk or a peer: they are a value, the same when it is written and
+//! read again, or an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;

@@ -38,6 +38,7 @@ impl Checker {
             self.check_quorum_holds(status, nodes);
         }
         if leads && self.leaders.insert(status.term, status.id).is_none() {
+            assert!(status.membership.is_voter(status.id), "whoever begins to lead has a vote");
             self.check_leader_completeness(status, node);
         }
         if leads {
@@ -102,7 +103,8 @@ impl Checker {
     /// A message leaves: what it promises must be durable.
     pub(crate) fn check_send(&mut self, node: &Node, to: NodeId, message: &Message) {
         if let MessageBody::AppendEntries { previous, entries, .. } = &message.body {
-            // Anchor 27: entries start right behind the entry that the message names.
+            // docs/raft-traps.md, trap 27: entries start right behind the entry that the message
+            // names.
             let places = (previous.index.0 + 1..).map(LogIndex);
             assert!(entries.iter().map(|entry| entry.id.index).eq(places.take(entries.len())));
         }

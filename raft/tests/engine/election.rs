@@ -1,9 +1,9 @@
-//! Elections, terms and transfers: anchors 1 to 16, and Raft paper §5.2, §5.4.1, §8 and dissertation
-//! §3.10, §9.6.
+//! Elections, terms and transfers: docs/raft-traps.md, traps 1 to 16, and Raft paper §5.2, §5.4.1,
+//! §8 and dissertation §3.10, §9.6.
 
 use nacolet_model::{Duration, RequestId};
 use nacolet_raft::engine::{
-    Input, Message, MessageBody, Output, PersistId, Refusal, ReplicationState, RoleKind,
+    Config, Input, Message, MessageBody, Output, PersistId, Refusal, ReplicationState, RoleKind,
 };
 use nacolet_raft::{LogId, MembershipChange, Term};
 
@@ -26,7 +26,7 @@ fn a_sole_voter_leads_at_once_and_then_needs_no_clock() {
 
 #[test]
 fn a_vote_leaves_when_it_is_durable() {
-    // Anchor 1; Raft paper §5.1.
+    // Trap 1; Raft paper §5.1.
     let mut rig = Rig::new(&[1, 2, 3], &[]);
     let out = rig.receive(2, 1, request_vote(LogId::default()));
     assert!(matches!(&out[0], Output::Persist { hard_state: Some(state), .. }
@@ -37,7 +37,7 @@ fn a_vote_leaves_when_it_is_durable() {
 
 #[test]
 fn a_candidate_counts_its_own_vote_when_it_is_durable() {
-    // Anchor 1.
+    // Trap 1.
     let mut rig = Rig::new(&[1], &[]);
     let out = rig.wake();
     assert_eq!(rig.engine.role(), RoleKind::Candidate);
@@ -51,8 +51,8 @@ fn votes_that_nobody_was_asked_for_do_not_count() {
     let mut rig = Rig::new(&[1, 2, 3], &[]);
     rig.wake();
     rig.receive(2, 1, PRE_GRANTED);
-    // Its own vote is being written, so no request has left. Who led now would have to lead again in this
-    // term after a crash, or another one would.
+    // Its own vote is being written, so no request has left. Who led now would have to lead again
+    // in this term after a crash, or another one would.
     for voter in [2, 3] {
         assert_eq!(sent(&rig.receive(voter, 1, GRANTED)), []);
     }
@@ -65,7 +65,7 @@ fn votes_that_nobody_was_asked_for_do_not_count() {
 
 #[test]
 fn a_voter_is_counted_once_and_a_repeated_request_is_granted_again() {
-    // Anchor 2.
+    // Trap 2.
     let mut rig = Rig::new(&[1, 2, 3, 4, 5], &[]);
     let outputs = rig.wake();
     rig.settle(outputs);
@@ -109,7 +109,7 @@ fn each_node_votes_first_come_first_served_for_up_to_date_logs() {
 
 #[test]
 fn the_vote_is_kept_when_a_candidate_steps_down_inside_its_term() {
-    // Anchor 4.
+    // Trap 4.
     let mut rig = Rig::with(membership(&[1, 2, 3], &[], &[]), &[], |config| {
         config.pre_vote = false;
     });
@@ -125,7 +125,7 @@ fn the_vote_is_kept_when_a_candidate_steps_down_inside_its_term() {
 
 #[test]
 fn late_pre_vote_grants_change_nothing() {
-    // Anchor 5.
+    // Trap 5.
     let mut rig = Rig::new(&[1, 2, 3, 4, 5], &[]);
     let outputs = rig.wake();
     rig.settle(outputs);
@@ -147,7 +147,7 @@ fn late_pre_vote_grants_change_nothing() {
 
 #[test]
 fn a_refused_pre_vote_hands_over_the_higher_term() {
-    // Anchor 6: node 1 has the longer log and the lower term, and must be elected.
+    // Trap 6: node 1 has the longer log and the lower term, and must be elected.
     let mut rig = Rig::new(&[1, 2, 3], &[1, 2]);
     rig.wake();
     rig.receive_settled(2, 7, MessageBody::PreVoteReply { granted: false });
@@ -159,7 +159,7 @@ fn a_refused_pre_vote_hands_over_the_higher_term() {
 
 #[test]
 fn two_survivors_of_different_terms_elect_a_leader() {
-    // Anchor 6, in a cluster.
+    // Trap 6, in a cluster.
     let mut world = World::quiet(3);
     let leader = world.leader().unwrap();
     let term = world.status(leader).term.0;
@@ -172,7 +172,7 @@ fn two_survivors_of_different_terms_elect_a_leader() {
 
 #[test]
 fn the_term_of_an_isolated_node_does_not_move() {
-    // Anchor 7.
+    // Trap 7.
     let mut world = World::quiet(3);
     let (leader, lonely) = (world.leader().unwrap(), world.follower());
     let term = world.status(leader).term;
@@ -186,7 +186,7 @@ fn the_term_of_an_isolated_node_does_not_move() {
 
 #[test]
 fn a_node_whose_term_ran_ahead_comes_back() {
-    // Anchor 8.
+    // Trap 8.
     let mut world = World::quiet_with(3, 3, |config| config.pre_vote = false);
     let lonely = world.follower();
     world.cut_off(lonely);
@@ -203,7 +203,7 @@ fn a_node_whose_term_ran_ahead_comes_back() {
 
 #[test]
 fn a_leader_that_cannot_hear_gives_way() {
-    // Anchor 9: it can send, so nobody's patience would end.
+    // Trap 9: it can send, so nobody's patience would end.
     let mut world = World::quiet(3);
     let deaf = world.leader().unwrap();
     for other in world.alive() {
@@ -218,7 +218,7 @@ fn a_leader_that_cannot_hear_gives_way() {
 
 #[test]
 fn equal_seeds_do_not_split_votes_for_ever() {
-    // Anchor 10; Raft paper §9.3: timeouts are drawn anew for each campaign and node.
+    // Trap 10; Raft paper §9.3: timeouts are drawn anew for each campaign and node.
     for seed in 0..1_000 {
         let mut world = World::with_faults(seed, 5, 5, Faults::LOCKSTEP, |_| {});
         let elected = world.run_until(6_000, |world| world.leader().is_some());
@@ -228,7 +228,7 @@ fn equal_seeds_do_not_split_votes_for_ever() {
 
 #[test]
 fn a_promoted_learner_that_does_not_know_it_votes() {
-    // Anchor 11 (etcd#10998).
+    // Trap 11 (etcd#10998).
     let mut rig = Rig::with(membership(&[2, 3], &[], &[1]), &[1], |_| {});
     assert_eq!(rig.engine.role(), RoleKind::Learner);
     assert_eq!(rig.engine.next_deadline(), None, "a learner never campaigns");
@@ -238,7 +238,7 @@ fn a_promoted_learner_that_does_not_know_it_votes() {
 
 #[test]
 fn nobody_campaigns_while_a_committed_change_is_not_applied() {
-    // Anchor 12.
+    // Trap 12.
     let mut rig = Rig::new(&[1, 2, 3], &[]);
     let mut change = entries(1, &[1]);
     change[0].payload =
@@ -262,7 +262,7 @@ fn nobody_campaigns_while_a_committed_change_is_not_applied() {
 
 #[test]
 fn a_transfer_waits_until_the_target_holds_everything() {
-    // Anchor 13.
+    // Trap 13.
     let mut rig = Rig::new(&[1, 2, 3], &[]);
     let term = rig.lead();
     rig.receive_settled(3, term, matched(1));
@@ -275,7 +275,7 @@ fn a_transfer_waits_until_the_target_holds_everything() {
 
 #[test]
 fn an_order_to_campaign_is_ignored_by_one_who_does_not_vote() {
-    // Anchor 13.
+    // Trap 13.
     let mut rig = Rig::with(membership(&[2, 3], &[], &[1]), &[1], |_| {});
     rig.receive_settled(2, 2, append(log_id(1, 1), &[], 0));
     let out = rig.receive_settled(2, 2, MessageBody::TimeoutNow);
@@ -284,7 +284,7 @@ fn an_order_to_campaign_is_ignored_by_one_who_does_not_vote() {
 
 #[test]
 fn a_transfer_to_a_just_promoted_voter_ends_well() {
-    // Anchor 13 (openraft#1805).
+    // Trap 13 (openraft#1805).
     let mut world = World::quiet_with(3, 4, |_| {});
     let leader = world.leader().unwrap();
     let address = String::from("host:4");
@@ -303,7 +303,7 @@ fn a_transfer_to_a_just_promoted_voter_ends_well() {
 
 #[test]
 fn a_transfer_to_a_dead_node_is_given_up_under_a_read_load() {
-    // Anchor 14.
+    // Trap 14.
     let mut world = World::quiet(3);
     let (leader, dead) = (world.leader().unwrap(), world.follower());
     world.crash(dead);
@@ -321,7 +321,7 @@ fn a_transfer_to_a_dead_node_is_given_up_under_a_read_load() {
 
 #[test]
 fn a_transfer_passes_pre_vote_and_lease_within_milliseconds() {
-    // Anchor 15.
+    // Trap 15.
     let mut world = World::quiet(3);
     let (leader, target) = (world.leader().unwrap(), world.follower());
     let transfer = world.transfer(leader, Some(target));
@@ -350,7 +350,7 @@ fn a_transfer_to_oneself_is_done_and_to_a_stranger_refused() {
 
 #[test]
 fn messages_of_earlier_terms_are_harmless() {
-    // Anchor 16: the whole history again, at random.
+    // Trap 16: the whole history again, at random.
     let mut world = World::new(16, 3, 4, |config| config.tail_entries_max = 4);
     world.history = Some(Vec::new());
     for _ in 0..6 {
@@ -364,7 +364,7 @@ fn messages_of_earlier_terms_are_harmless() {
     world.await_leader();
     let history = world.history.take().unwrap();
     for _ in 0..5_000 {
-        let pick = world.prng.below(history.len() as u64) as usize;
+        let pick = world.prng.index(history.len());
         let (from, to, message) = history[pick].clone();
         world.forge(from, to, message);
         world.run_for(1);
@@ -376,7 +376,8 @@ fn messages_of_earlier_terms_are_harmless() {
 
 #[test]
 fn a_follower_in_the_lease_ignores_candidates() {
-    // Raft paper §6: "servers disregard RequestVote RPCs when they believe a current leader exists".
+    // Raft paper §6: "servers disregard RequestVote RPCs when they believe a current leader
+    // exists".
     let mut rig = Rig::new(&[1, 2, 3], &[1]);
     rig.receive_settled(2, 2, append(log_id(1, 1), &[], 0));
     assert_eq!(rig.receive_settled(3, 9, request_vote(log_id(9, 9))), []);
@@ -387,8 +388,27 @@ fn a_follower_in_the_lease_ignores_candidates() {
 }
 
 #[test]
+fn a_higher_term_takes_back_no_promise() {
+    // Trap 76, Raft dissertation §6.4: a lease ends when its time is over and not before. A refused
+    // pre-vote makes the leader of the term unknown; it was heard all the same.
+    let mut rig = Rig::new(&[1, 2, 3], &[1]);
+    rig.receive_settled(2, 2, append(log_id(1, 1), &[], 0));
+    let refused = MessageBody::PreVoteReply { granted: false };
+    rig.receive_settled(3, 3, refused);
+    assert_eq!(rig.engine.status().leader, None);
+    let asks = [MessageBody::RequestPreVote { last: log_id(1, 1) }, request_vote(log_id(1, 1))];
+    for ask in &asks {
+        assert_eq!(rig.receive_settled(3, 4, ask.clone()), []);
+    }
+    assert_eq!(rig.engine.status().term, Term(3));
+    rig.now += Config::new(id(1), 1).election_timeout_min;
+    assert_eq!(bodies(&rig.receive_settled(3, 4, asks[0].clone()), 3), [PRE_GRANTED]);
+    assert_eq!(bodies(&rig.receive_settled(3, 4, asks[1].clone()), 3), [GRANTED]);
+}
+
+#[test]
 fn a_leader_without_a_quorum_steps_down_and_says_so() {
-    // Raft paper §6.2 of the dissertation: clients must not wait for a leader that cannot commit.
+    // Raft dissertation §6.2: clients must not wait for a leader that cannot commit.
     let mut world = World::quiet(3);
     let leader = world.leader().unwrap();
     world.cut_off(leader);
@@ -421,7 +441,7 @@ fn a_new_leader_knows_nothing_of_its_followers() {
 
 #[test]
 fn completions_may_come_late_and_skip_some() {
-    // Anchor 25: the highest counts, older ones change nothing.
+    // Trap 25: the highest counts, older ones change nothing.
     let mut rig = Rig::new(&[1], &[]);
     rig.lead();
     rig.turn(&[propose(1)]);
@@ -438,8 +458,8 @@ fn propose(request: u64) -> Input {
 
 #[test]
 fn nonsense_from_peers_never_panics_and_never_breaks_an_invariant() {
-    // Anchor 74: every kind of message with numbers that are small, huge or just off, from members and
-    // strangers, to an engine in every role.
+    // Trap 74: every kind of message with numbers that are small, huge or just off, from members
+    // and strangers, to an engine in every role.
     let mut prng = nacolet_model::Prng::new(74);
     for round in 0..300 {
         let mut rig = Rig::new(&[1, 2, 3], &[1, 1, 2]);

@@ -1,5 +1,5 @@
-//! A member that has the key and lies: messages that no honest one sends. Each is dropped, moves no term,
-//! breaks nothing, and the group goes on.
+//! A member that has the key and lies: messages that no honest one sends. Each is dropped, moves no
+//! term, breaks nothing, and the group goes on.
 
 use std::sync::Arc;
 

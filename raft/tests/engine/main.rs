@@ -8,6 +8,7 @@
 )]
 
 mod bent;
+mod candidates;
 mod checker;
 mod election;
 mod hostile;

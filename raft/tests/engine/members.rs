@@ -1,5 +1,5 @@
-//! Changes of membership: anchors 34 to 44, Raft paper §6. The arithmetic has its tables beside
-//! `engine::membership`.
+//! Changes of membership: docs/raft-traps.md, traps 34 to 44, Raft paper §6. The arithmetic has its
+//! tables beside `engine::membership`.
 
 use std::collections::BTreeSet;
 
@@ -78,7 +78,7 @@ fn a_cluster_grows_from_one_to_five_and_shrinks_again() {
 
 #[test]
 fn a_second_change_is_refused_until_the_first_is_through() {
-    // Anchor 34.
+    // Trap 34.
     let mut rig = Rig::new(&[1, 2, 3], &[1]);
     let term = rig.lead();
     assert_eq!(refusal(&rig.turn(&[ask(1, add(4))])), Some(Refusal::ChangeInProgress));
@@ -96,7 +96,7 @@ fn a_second_change_is_refused_until_the_first_is_through() {
 
 #[test]
 fn a_new_leader_changes_nothing_before_it_committed_in_its_term() {
-    // Anchor 34: everything before is applied, and yet it may not know of the latest change.
+    // Trap 34: everything before is applied, and yet it may not know of the latest change.
     let mut rig = Rig::new(&[1, 2, 3], &[]);
     let term = rig.lead();
     assert_eq!(refusal(&rig.turn(&[ask(1, add(4))])), Some(Refusal::ChangeInProgress));
@@ -106,7 +106,7 @@ fn a_new_leader_changes_nothing_before_it_committed_in_its_term() {
 
 #[test]
 fn a_change_takes_effect_when_it_is_applied() {
-    // Anchor 35.
+    // Trap 35.
     let mut rig = Rig::new(&[1, 2, 3], &[1]);
     let term = rig.lead();
     rig.all_match(term);
@@ -121,7 +121,7 @@ fn a_change_takes_effect_when_it_is_applied() {
 
 #[test]
 fn a_joint_membership_commits_with_both_majorities() {
-    // Anchor 36; Raft paper §6.
+    // Trap 36; Raft paper §6.
     let mut rig = Rig::with(membership(&[1, 2, 3], &[1, 4, 5], &[]), &[1], |_| {});
     let term = rig.lead();
     for side in [2, 3] {
@@ -134,7 +134,7 @@ fn a_joint_membership_commits_with_both_majorities() {
 
 #[test]
 fn a_joint_membership_elects_with_both_majorities() {
-    // Anchor 36.
+    // Trap 36.
     let mut rig = Rig::with(membership(&[1, 2, 3], &[1, 4, 5], &[]), &[1], |_| {});
     let out = rig.wake();
     rig.settle(out);
@@ -153,7 +153,7 @@ fn a_joint_membership_elects_with_both_majorities() {
 
 #[test]
 fn a_leader_of_one_side_only_does_not_stay() {
-    // Anchor 36: check-quorum, too, counts both sides.
+    // Trap 36: check-quorum, too, counts both sides.
     let mut rig = Rig::with(membership(&[1, 2, 3], &[1, 4, 5], &[]), &[1], |_| {});
     let term = rig.lead();
     for _ in 0..12 {
@@ -170,7 +170,7 @@ fn a_leader_of_one_side_only_does_not_stay() {
 
 #[test]
 fn a_change_ends_without_help_whenever_its_leader_dies() {
-    // Anchor 37 (etcd#12136): at every step of a change.
+    // Trap 37 (etcd#12136): at every step of a change.
     for step in 0..40 {
         let mut world = World::quiet_with(3, 5, |_| {});
         let leader = world.leader().unwrap();
@@ -193,7 +193,7 @@ fn a_change_ends_without_help_whenever_its_leader_dies() {
 
 #[test]
 fn a_joint_membership_is_not_left_before_both_sides_agree() {
-    // Anchor 38 (camunda#61854): restart the leader, cut the other set off.
+    // Trap 38 (camunda#61854): restart the leader, cut the other set off.
     let mut rig = Rig::with(membership(&[1, 2, 3], &[1, 4, 5], &[]), &[1, 1], |_| {});
     let term = rig.lead();
     for side in [2, 3] {
@@ -214,7 +214,7 @@ fn a_joint_membership_is_not_left_before_both_sides_agree() {
 
 #[test]
 fn a_removed_leader_leads_until_the_others_know_and_then_never_again() {
-    // Anchor 40: with more entries behind the change.
+    // Trap 40: with more entries behind the change.
     let mut world = World::quiet(3);
     let leader = world.leader().unwrap();
     world.change(leader, remove(&[leader.0]));
@@ -238,7 +238,7 @@ fn a_removed_leader_leads_until_the_others_know_and_then_never_again() {
 
 #[test]
 fn a_retiring_leader_does_not_count_itself() {
-    // Anchor 40.
+    // Trap 40.
     let mut rig = Rig::with(membership(&[2, 3], &[1, 2, 3], &[]), &[1], |_| {});
     let term = rig.lead();
     rig.receive_settled(2, term, matched(2));
@@ -254,7 +254,7 @@ fn a_retiring_leader_does_not_count_itself() {
 
 #[test]
 fn the_last_of_two_leads_after_the_other_removed_itself() {
-    // Anchor 41 (etcd#10563): nothing of the leader arrives after it has committed.
+    // Trap 41 (etcd#10563): nothing of the leader arrives after it has committed.
     let mut world = World::quiet(2);
     let leader = world.leader().unwrap();
     let other = world.follower();
@@ -290,7 +290,7 @@ fn a_voter_left_alone_waits_for_its_retiring_leader() {
 
 #[test]
 fn a_removed_voter_with_a_longer_log_frees_the_one_that_needs_its_vote() {
-    // Anchor 41, found by the simulation: the refusal carries what is committed.
+    // Trap 41, found by the simulation: the refusal carries what is committed.
     let mut rig = Rig::with(membership(&[1], &[1, 2], &[]), &[1, 1], |_| {});
     let out = rig.wake();
     rig.settle(out);
@@ -308,7 +308,7 @@ fn a_removed_voter_with_a_longer_log_frees_the_one_that_needs_its_vote() {
 
 #[test]
 fn a_removed_node_that_never_heard_of_it_disturbs_nobody() {
-    // Anchor 42.
+    // Trap 42.
     let mut world = World::quiet(3);
     let (leader, gone) = (world.leader().unwrap(), world.follower());
     world.cut_off(gone);
@@ -323,7 +323,7 @@ fn a_removed_node_that_never_heard_of_it_disturbs_nobody() {
 
 #[test]
 fn a_learner_that_is_not_there_is_not_promoted() {
-    // Anchor 43: it would block the quorum.
+    // Trap 43: it would block the quorum.
     let mut world = World::quiet_with(3, 4, |_| {});
     let leader = world.leader().unwrap();
     world.crash(id(4));
@@ -337,7 +337,7 @@ fn a_learner_that_is_not_there_is_not_promoted() {
 
 #[test]
 fn removing_a_dead_node_and_writing_go_on() {
-    // Anchor 44.
+    // Trap 44.
     let mut world = World::quiet(3);
     let dead = world.follower();
     world.crash(dead);

@@ -1,6 +1,6 @@
 //! Claims of the Raft paper that no trap beside them tests already. Others name their section where
-//! they are: elections and terms in `election`, the log in `replication`, figures 7 and 8 as scenarios,
-//! the properties of figure 3 in `checker`.
+//! they are: elections and terms in `election`, the log in `replication`, figures 7 and 8 as
+//! scenarios, the properties of figure 3 in `checker`.
 
 use nacolet_model::Duration;
 use nacolet_raft::engine::{Input, Message, MessageBody, RoleKind};

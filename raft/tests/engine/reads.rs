@@ -1,4 +1,4 @@
-//! Linearizable reads: anchors 52 to 56, dissertation §6.4.
+//! Linearizable reads: docs/raft-traps.md, traps 52 to 56, dissertation §6.4.
 
 use nacolet_model::{Duration, RequestId};
 use nacolet_raft::LogIndex;
@@ -34,7 +34,7 @@ fn confirm(read: u64) -> MessageBody {
 
 #[test]
 fn a_read_waits_for_an_entry_of_the_term() {
-    // Anchor 52 (etcd#7331): until then the leader does not know what is committed.
+    // Trap 52 (etcd#7331): until then the leader does not know what is committed.
     let mut rig = Rig::new(&[1, 2, 3], &[1, 1]);
     let term = rig.lead();
     let out = rig.turn(&[read(1)]);
@@ -47,7 +47,7 @@ fn a_read_waits_for_an_entry_of_the_term() {
 
 #[test]
 fn a_late_answer_confirms_no_newer_read() {
-    // Anchor 53 (etcd#20418).
+    // Trap 53 (etcd#20418).
     let mut rig = Rig::new(&[1, 2, 3], &[1]);
     let term = rig.lead();
     rig.all_match(term);
@@ -81,7 +81,7 @@ fn reads_of_one_turn_share_a_round_and_periodic_heartbeats_repeat_it() {
 
 #[test]
 fn a_read_needs_a_majority_and_no_less() {
-    // Anchor 54: exactly one answer too few, and then that one.
+    // Trap 54: exactly one answer too few, and then that one.
     let mut rig = Rig::new(&[1, 2, 3, 4, 5], &[1]);
     let term = rig.lead();
     rig.all_match(term);
@@ -94,7 +94,7 @@ fn a_read_needs_a_majority_and_no_less() {
 
 #[test]
 fn a_read_in_a_joint_membership_needs_both_sides() {
-    // Anchors 36 and 54.
+    // Traps 36 and 54.
     let joint = membership(&[1, 2, 3], &[1, 4, 5], &[6]);
     let mut rig = Rig::with(joint, &[1], |_| {});
     let term = rig.lead();
@@ -110,7 +110,7 @@ fn a_read_in_a_joint_membership_needs_both_sides() {
 
 #[test]
 fn a_deposed_leader_answers_no_read() {
-    // Anchor 53, in a cluster: another leader has been elected and has written.
+    // Trap 53, in a cluster: another leader has been elected and has written.
     let mut world = World::quiet(3);
     let old = world.leader().unwrap();
     world.cut_off(old);
@@ -169,7 +169,7 @@ fn waiting_reads_are_bounded() {
 
 #[test]
 fn the_index_to_apply_first_is_the_commit_index() {
-    // Anchor 56: committed and not yet applied; the caller is told how far to wait.
+    // Trap 56: committed and not yet applied; the caller is told how far to wait.
     let mut rig = Rig::new(&[1, 2, 3], &[1]);
     let term = rig.lead();
     rig.receive(2, term, matched(2));
@@ -192,7 +192,7 @@ fn leased(after: Duration) -> (Rig, u64) {
 
 #[test]
 fn a_lease_is_counted_from_when_the_heartbeat_was_sent() {
-    // Anchor 55.
+    // Trap 55.
     let (mut rig, _) = leased(Duration::from_millis(400));
     assert_eq!(ready(&rig.turn(&[read(1)])).len(), 1);
     // 540 ms after sending, although only 140 ms after the answer: a pause, or a slow network.
@@ -202,7 +202,7 @@ fn a_lease_is_counted_from_when_the_heartbeat_was_sent() {
 
 #[test]
 fn there_is_no_lease_during_a_transfer() {
-    // Anchor 55.
+    // Trap 55.
     let (mut rig, _) = leased(Duration::from_millis(1));
     rig.turn(&[Input::TransferLeader { request: RequestId(1), target: None }]);
     assert_eq!(ready(&rig.turn(&[read(2)])), []);
@@ -210,7 +210,7 @@ fn there_is_no_lease_during_a_transfer() {
 
 #[test]
 fn there_is_no_lease_after_a_transfer_that_was_given_up() {
-    // Anchor 55: the order to campaign may still be on its way.
+    // Trap 55: the order to campaign may still be on its way.
     let (mut rig, term) = leased(Duration::from_millis(1));
     rig.turn(&[Input::TransferLeader { request: RequestId(1), target: None }]);
     for _ in 0..20 {
@@ -226,7 +226,7 @@ fn there_is_no_lease_after_a_transfer_that_was_given_up() {
 
 #[test]
 fn with_leases_a_restarted_node_keeps_its_promise_not_to_vote() {
-    // Anchor 55: it cannot know whom it heard before it stopped.
+    // Trap 55: it cannot know whom it heard before it stopped.
     let mut rig = Rig::with(membership(&[1, 2, 3], &[], &[]), &[1], |c| c.lease_reads = true);
     let ask = MessageBody::RequestVote { last: crate::rig::log_id(1, 1), transfer: false };
     assert_eq!(rig.receive_settled(2, 2, ask.clone()), []);

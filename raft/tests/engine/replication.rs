@@ -1,4 +1,5 @@
-//! Log and commit: anchors 17 to 31, Raft paper §5.3 and §5.4, and what a turn costs.
+//! Log and commit: docs/raft-traps.md, traps 17 to 31, Raft paper §5.3 and §5.4, and what a turn
+//! costs.
 
 use nacolet_model::RequestId;
 use nacolet_raft::engine::{
@@ -54,7 +55,7 @@ fn the_commit_index_alone_is_not_worth_a_write() {
 
 #[test]
 fn hard_state_and_entries_are_one_record() {
-    // Anchor 26: an entry never becomes durable before its term.
+    // Trap 26: an entry never becomes durable before its term.
     let mut rig = Rig::new(&[1, 2, 3], &[1]);
     let out = rig.receive(2, 5, append(log_id(1, 1), &[5], 1));
     assert_eq!(persists(&out), 1);
@@ -64,7 +65,7 @@ fn hard_state_and_entries_are_one_record() {
 
 #[test]
 fn leader_commits_only_entries_of_its_own_term() {
-    // Anchor 17; Raft paper figure 8: the entry of term 2 is on a majority, and may still be
+    // Trap 17; Raft paper figure 8: the entry of term 2 is on a majority, and may still be
     // overwritten by a leader with an entry of term 3.
     let mut rig = Rig::new(&[1, 2, 3, 4, 5], &[1, 2]);
     let term = rig.lead();
@@ -79,7 +80,7 @@ fn leader_commits_only_entries_of_its_own_term() {
 
 #[test]
 fn a_leader_counts_itself_when_its_own_disk_is_done() {
-    // Anchor 19.
+    // Trap 19.
     let mut world = World::quiet(3);
     let (leader, dead) = (world.leader().unwrap(), world.follower());
     world.crash(dead);
@@ -108,7 +109,7 @@ fn the_others_commit_while_the_leader_s_disk_is_slow() {
 
 #[test]
 fn a_follower_commits_no_further_than_a_message_proves() {
-    // Anchor 20; Raft paper figure 2, rule 5 of AppendEntries.
+    // Trap 20; Raft paper figure 2, rule 5 of AppendEntries.
     let mut rig = Rig::new(&[1, 2, 3], &[1, 1, 1, 1]);
     rig.receive_settled(2, 2, append(log_id(1, 1), &[], 9));
     assert_eq!(rig.engine.status().commit_index, LogIndex(1), "the tail may be divergent");
@@ -118,7 +119,7 @@ fn a_follower_commits_no_further_than_a_message_proves() {
 
 #[test]
 fn a_heartbeat_names_no_more_than_the_follower_holds() {
-    // Anchor 20, the leader's share.
+    // Trap 20, the leader's share.
     let mut rig = Rig::new(&[1, 2, 3], &[1, 1, 1]);
     let term = rig.lead();
     rig.receive_settled(2, term, matched(4));
@@ -135,7 +136,7 @@ fn a_heartbeat_names_no_more_than_the_follower_holds() {
 
 #[test]
 fn a_late_duplicate_append_removes_nothing() {
-    // Anchor 21.
+    // Trap 21.
     let mut rig = Rig::new(&[1, 2, 3], &[1]);
     rig.receive_settled(2, 2, append(log_id(1, 1), &[2, 2, 2], 0));
     let out = rig.receive_settled(2, 2, append(log_id(1, 1), &[2], 0));
@@ -146,7 +147,7 @@ fn a_late_duplicate_append_removes_nothing() {
 
 #[test]
 fn nothing_committed_is_ever_overwritten() {
-    // Anchor 22: such a message is forged, or somebody broke a promise. The log stays as it is.
+    // Trap 22: such a message is forged, or somebody broke a promise. The log stays as it is.
     let mut rig = Rig::new(&[1, 2, 3], &[1, 1]);
     rig.receive_settled(2, 2, append(log_id(1, 2), &[2], 3));
     assert_eq!(rig.engine.status().commit_index, LogIndex(3));
@@ -193,7 +194,7 @@ fn a_missing_or_different_previous_entry_is_refused_with_a_hint() {
 
 #[test]
 fn late_answers_do_not_move_what_is_known_to_match() {
-    // Anchor 23.
+    // Trap 23.
     let mut rig = Rig::new(&[1, 2, 3], &[1, 1, 1]);
     let term = rig.lead();
     rig.receive_settled(2, term, matched(3));
@@ -216,7 +217,7 @@ fn late_answers_do_not_move_what_is_known_to_match() {
 
 #[test]
 fn the_completion_of_an_overwritten_entry_acknowledges_nothing() {
-    // Anchor 24: two writes at the same index, only the first is durable.
+    // Trap 24: two writes at the same index, only the first is durable.
     let mut rig = Rig::new(&[1, 2, 3], &[]);
     rig.receive(2, 1, append(LogId::default(), &[1, 1], 0));
     rig.receive(3, 2, append(LogId::default(), &[2, 2], 2));
@@ -231,7 +232,7 @@ fn the_completion_of_an_overwritten_entry_acknowledges_nothing() {
 
 #[test]
 fn ten_thousand_divergent_entries_cost_few_rounds() {
-    // Anchor 28: about one probe per term, not one per entry.
+    // Trap 28: about one probe per term, not one per entry.
     let terms = |kind: u64| (0..10_000).map(|i| 1 + 2 * (i / 1_000) + kind).collect::<Vec<u64>>();
     let mut leader = Rig::with(membership(&[1, 2, 3], &[], &[]), &terms(1), |_| {});
     let mut follower = Rig::with(membership(&[1, 2, 3], &[], &[]), &terms(0), |config| {
@@ -259,7 +260,7 @@ fn ten_thousand_divergent_entries_cost_few_rounds() {
 
 #[test]
 fn a_full_window_whose_messages_were_all_lost_opens_again() {
-    // Anchor 29 (etcd#14633).
+    // Trap 29 (etcd#14633).
     let mut world = World::quiet_with(3, 3, |config| config.inflight_max = 2);
     let (leader, victim) = (world.leader().unwrap(), world.follower());
     world.write();
@@ -301,7 +302,7 @@ fn the_window_bounds_what_is_in_flight() {
 
 #[test]
 fn proposals_do_not_pile_up_on_a_leader_without_a_quorum() {
-    // Anchor 31.
+    // Trap 31.
     let mut rig = Rig::with(membership(&[1, 2, 3], &[], &[]), &[], |config| {
         config.uncommitted_bytes_max = 1_000;
     });
@@ -345,7 +346,7 @@ fn a_follower_full_of_uncommitted_entries_takes_the_one_that_commits_them() {
 
 #[test]
 fn a_deposed_leader_s_entry_is_not_reported_as_its_caller_s() {
-    // Anchor 32: the place tells; another entry there means the proposal is lost.
+    // Trap 32: the place tells; another entry there means the proposal is lost.
     let mut world = World::quiet(3);
     let old = world.leader().unwrap();
     world.cut_off(old);
@@ -428,4 +429,22 @@ fn a_stale_leader_hears_of_the_new_term() {
     let out = rig.receive_settled(2, 4, body);
     let answer = Message { term: Term(5), body: MessageBody::HeartbeatReply { read: 0 } };
     assert_eq!(sent(&out), [(id(2), answer)]);
+}
+
+#[test]
+fn a_follower_is_called_silent_after_a_whole_check_of_the_quorum_without_it() {
+    let mut rig = Rig::new(&[1, 2, 3], &[1]);
+    let term = rig.lead();
+    let active = |rig: &Rig, node| rig.engine.status().followers[&id(node)].active;
+    assert!(active(&rig, 2) && active(&rig, 3), "nobody has had time to answer");
+    let mut rounds = 0;
+    while active(&rig, 3) {
+        rig.receive_settled(2, term, MessageBody::HeartbeatReply { read: 0 });
+        rig.wake();
+        assert!(active(&rig, 2), "it answers all the time");
+        rounds += 1;
+        assert!(rounds < 1_000, "the other one never does");
+    }
+    rig.receive_settled(3, term, MessageBody::HeartbeatReply { read: 0 });
+    assert!(active(&rig, 3));
 }

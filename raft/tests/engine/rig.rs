@@ -1,5 +1,5 @@
-//! One engine on a bench: a test says what arrives and looks at every output. Its disk and its state
-//! machine finish when the test says so.
+//! One engine on a bench: a test says what arrives and looks at every output. Its disk and its
+//! state machine finish when the test says so.
 
 use std::collections::BTreeSet;
 
@@ -67,7 +67,8 @@ pub(crate) fn bodies(outputs: &[Output], to: u64) -> Vec<MessageBody> {
     sent(outputs).into_iter().filter(|(node, _)| *node == id(to)).map(|(_, m)| m.body).collect()
 }
 
-/// Anchor 71: a turn leaves nothing behind; another one in which nothing happens has no outputs.
+/// docs/raft-traps.md, trap 71: a turn leaves nothing behind; another one in which nothing happens
+/// has no outputs.
 pub(crate) fn assert_drained(engine: &Engine, now: Instant) {
     let mut left = Vec::new();
     engine.clone().flush(now, &mut left);

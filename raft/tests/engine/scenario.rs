@@ -1,10 +1,11 @@
-//! Stories in plain text: `raft/scenarios/*.txt`. A line that begins with `>` is a command, `#` is a
-//! comment, and what follows a command is the trace it must leave. `UPDATE=1 cargo test` rewrites the
-//! traces; the difference is what gets reviewed. `#~` explains where raft-rs differs: `cargo ci oracle`.
+//! Stories in plain text: `raft/scenarios/*.txt`. A line that begins with `>` is a command, `#` is
+//! a comment, and what follows a command is the trace it must leave. `UPDATE=1 cargo test` rewrites
+//! the traces; the difference is what gets reviewed. `#~` explains where raft-rs differs:
+//! `cargo ci oracle`.
 //!
 //! ```text
-//! > cluster 1 2 3          voters; `+4` is a learner, `-5` a node outside; `1:1,1,2` gives node 1 a
-//!                          log of these terms
+//! > cluster 1 2 3          voters; `+4` is a learner, `-5` a node outside; `1:1,1,2` gives node 1
+//!                          a log of these terms
 //! > wake 1                 time passes up to node 1's next deadline
 //! > deliver                everything on the wire, and what it leads to
 //! > deliver 1 2            only what is on the way from 1 to 2 now; `drop` likewise loses it

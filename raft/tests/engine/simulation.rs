@@ -1,6 +1,6 @@
 //! Clusters under seeded faults: drops, delays, duplicates, reordering, partitions in one direction
-//! and in both, crashes that lose unsynced writes, slow disks, membership changes, transfers, reads,
-//! tiny tails so that snapshots are common. Then everything heals and must converge.
+//! and in both, crashes that lose unsynced writes, slow disks, membership changes, transfers,
+//! reads, tiny tails so that snapshots are common. Then everything heals and must converge.
 
 use std::collections::BTreeSet;
 
@@ -18,8 +18,8 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn small_bounds(prng: &mut Prng) -> impl Fn(&mut nacolet_raft::engine::Config) + use<> {
-    let (tail, every) = (2 + prng.below(20) as usize, 5 + prng.below(40));
-    let inflight = 1 + prng.below(4) as usize;
+    let (tail, every) = (2 + prng.index(20), 5 + prng.below(40));
+    let inflight = 1 + prng.index(4);
     let (pre_vote, check_quorum) = (prng.chance(4, 5), prng.chance(4, 5));
     let lease_reads = check_quorum && prng.chance(1, 3);
     move |config| {
@@ -79,7 +79,7 @@ fn use_it(world: &mut World) {
             world.read(node);
         }
         _ => {
-            let count = 1 + world.prng.below(6) as usize;
+            let count = 1 + world.prng.index(6);
             world.propose_many(node, count);
         }
     }
@@ -195,7 +195,7 @@ fn clusters_stay_safe_under_faults_and_converge_after_them() {
 
 #[test]
 fn a_seed_tells_the_same_story_twice() {
-    // Anchor 73: hidden randomness.
+    // docs/raft-traps.md, trap 73: hidden randomness.
     let story = || {
         let mut world = World::new(73, 3, 4, small_bounds(&mut Prng::new(73)));
         world.faults.drop_percent = 10;

@@ -1,5 +1,5 @@
-//! Raft snapshots and compaction: anchors 28, 39, 45 to 51, Raft paper §7. The world checks of every
-//! purge that a durable snapshot covers it.
+//! Raft snapshots and compaction: docs/raft-traps.md, traps 28, 39, 45 to 51, Raft paper §7. The
+//! world checks of every purge that a durable snapshot covers it.
 
 use nacolet_raft::engine::{Config, Input, MessageBody, Output, ReplicationState};
 use nacolet_raft::{LogId, LogIndex, MembershipChange, SnapshotMeta, Term};
@@ -26,7 +26,7 @@ fn installs(outputs: &[Output]) -> bool {
 
 #[test]
 fn an_append_right_behind_a_snapshot_is_taken() {
-    // Anchor 45: also with an empty log.
+    // Trap 45: also with an empty log.
     let mut rig = Rig::new(&[1, 2, 3], &[]);
     let out = rig.turn(&[received(3, log_id(2, 50))]);
     assert!(installs(&out));
@@ -40,7 +40,7 @@ fn an_append_right_behind_a_snapshot_is_taken() {
 
 #[test]
 fn a_snapshot_replaces_what_is_not_committed_and_nothing_else() {
-    // Anchors 39 and 47; Raft paper §7.
+    // Traps 39 and 47; Raft paper §7.
     let check = |last: LogId, install: bool| {
         let mut rig = Rig::new(&[1, 2, 3], &[1, 1, 1, 1]);
         rig.receive_settled(2, 5, append(log_id(1, 2), &[], 2));
@@ -67,7 +67,7 @@ fn a_snapshot_replaces_what_is_not_committed_and_nothing_else() {
 
 #[test]
 fn an_installed_snapshot_brings_its_membership() {
-    // Anchor 39 (openraft#1808): an uncommitted change that it covers is gone.
+    // Trap 39 (openraft#1808): an uncommitted change that it covers is gone.
     let mut rig = Rig::new(&[1, 2], &[]);
     let term = rig.lead();
     rig.all_match(term);
@@ -84,7 +84,7 @@ fn an_installed_snapshot_brings_its_membership() {
 
 #[test]
 fn a_stale_leader_s_snapshot_is_discarded_and_a_second_one_waits_for_the_first() {
-    // Anchor 49.
+    // Trap 49.
     let mut rig = Rig::new(&[1, 2, 3], &[4]);
     let out = rig.turn(&[received(3, log_id(3, 9))]);
     assert!(out.contains(&Output::DiscardSnapshot(meta(log_id(3, 9)))));
@@ -128,7 +128,7 @@ fn a_follower_behind_the_tail_gets_a_snapshot_and_goes_on_from_there() {
 
 #[test]
 fn an_idle_leader_sends_a_snapshot_to_an_empty_learner() {
-    // Anchor 28 (openraft#1828): nothing is proposed to help it along.
+    // Trap 28 (openraft#1828): nothing is proposed to help it along.
     let mut world = World::quiet_with(3, 4, small);
     for _ in 0..50 {
         world.write();
@@ -158,8 +158,8 @@ fn a_follower_can_catch_up_when_no_snapshot_was_built_yet() {
 
 #[test]
 fn a_restart_after_a_purge_rebuilds_the_same_state() {
-    // Anchor 48: what is purged is in a durable snapshot. That no purge goes further is checked by the
-    // disk at each one.
+    // Trap 48: what is purged is in a durable snapshot. That no purge goes further is checked by
+    // the disk at each one.
     let mut world = World::quiet_with(3, 3, small);
     for round in 0..30 {
         let node = id(1 + round % 3);
@@ -185,7 +185,7 @@ fn a_restart_after_a_purge_rebuilds_the_same_state() {
 
 #[test]
 fn a_leader_is_elected_when_all_logs_were_compacted_away() {
-    // Anchor 3: the end of a log that is empty is the end of its snapshot.
+    // Trap 3: the end of a log that is empty is the end of its snapshot.
     let mut world = World::quiet_with(3, 3, |config| {
         small(config);
         config.tail_entries_max = 0;
@@ -207,7 +207,7 @@ fn a_leader_is_elected_when_all_logs_were_compacted_away() {
 
 #[test]
 fn a_trigger_during_a_build_is_not_lost() {
-    // Anchor 50 (openraft#1829).
+    // Trap 50 (openraft#1829).
     let mut rig = Rig::new(&[1], &[]);
     let term = rig.lead();
     let builds = |out: &[Output]| out.contains(&Output::BuildSnapshot);
@@ -268,7 +268,7 @@ fn waiting_for_snapshot() -> (Rig, u64) {
 
 #[test]
 fn a_follower_that_came_back_by_another_way_is_fed_again() {
-    // Anchor 51: it acknowledges less than the snapshot awaited, but the logs connect.
+    // Trap 51: it acknowledges less than the snapshot awaited, but the logs connect.
     let (mut rig, term) = waiting_for_snapshot();
     let base = rig.engine.status().tail_base.index.0;
     rig.receive_settled(2, term, matched(base));

@@ -1,5 +1,6 @@
-//! A cluster, its network and its clock in one thread. Everything that happens is an event at a time;
-//! with the same seed the same things happen. Without faults it is a quiet place for scripted tests.
+//! A cluster, its network and its clock in one thread. Everything that happens is an event at a
+//! time; with the same seed the same things happen. Without faults it is a quiet place for scripted
+//! tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
-//! Random faults under random writes, from a seed: crashes that lose what was not synced, cut lines,
-//! full disks, slow disks, lost chunks and transfers. Whatever happens, an acknowledged write is in
-//! the state once, a refused one never, and one whose outcome is unknown at most once.
+//! Random faults under random writes, from a seed: crashes that lose what was not synced, cut
+//! lines, full disks, slow disks, lost chunks and transfers. Whatever happens, an acknowledged
+//! write is in the state once, a refused one never, and one whose outcome is unknown at most once.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ fn step(cluster: &mut Cluster, random: &mut Prng, history: &mut History, next: &
     }
     cluster.pass(Duration::from_millis(random.below(400)));
     for node in cluster.nodes.values() {
-        node.log.sync(|left| usize::try_from(random.below(left as u64)).expect("small"));
+        node.log.sync(|left| random.index(left));
     }
     cluster.crew.run();
     history.collect();
@@ -113,6 +113,7 @@ fn run(seed: u64) {
 
 #[test]
 fn no_acknowledged_write_is_lost_and_none_is_applied_twice() {
-    // Anchor 57: what ended as unknown may have happened, once; what was refused has not.
+    // docs/raft-traps.md, trap 57: what ended as unknown may have happened, once; what was refused
+    // has not.
     (0..SEEDS).for_each(run);
 }

@@ -61,7 +61,7 @@ fn a_read_index_is_confirmed_by_a_majority() {
 
 #[test]
 fn a_write_of_a_deposed_leader_is_superseded_and_never_acknowledged() {
-    // Anchor 32.
+    // docs/raft-traps.md, trap 32.
     let mut cluster = Cluster::new(3);
     cluster.must_write(1);
     let old = cluster.leader();
@@ -117,7 +117,7 @@ fn a_leader_elected_again_does_not_wait_for_what_left_its_log() {
 
 #[test]
 fn a_write_whose_place_a_snapshot_jumped_over_ends_as_unknown() {
-    // Anchor 33 (openraft#1761).
+    // Trap 33 (openraft#1761).
     let mut cluster = Cluster::with_small_logs(3);
     cluster.must_write(1);
     let old = cluster.leader();
@@ -327,7 +327,7 @@ fn a_full_disk_of_a_follower_stops_nobody_else() {
 
 #[test]
 fn a_leader_with_a_full_disk_hands_over() {
-    // Anchor 70.
+    // Trap 70.
     let mut cluster = Cluster::new(3);
     cluster.must_write(1);
     let old = cluster.leader();
@@ -349,7 +349,7 @@ fn a_leader_with_a_full_disk_hands_over() {
 
 #[test]
 fn a_peer_that_hangs_holds_up_nobody() {
-    // Anchor 44 (openraft#1810).
+    // Trap 44 (openraft#1810).
     let mut cluster = Cluster::new(3);
     let leader = cluster.leader();
     let hung = cluster.nodes.keys().copied().find(|id| *id != leader).unwrap();
@@ -411,7 +411,7 @@ fn a_node_that_elects_with_a_full_disk_piles_up_no_records() {
 
 #[test]
 fn unsynced_writes_that_a_crash_loses_were_never_acknowledged() {
-    // Anchors 1 and 19, with a real RaftCore.
+    // Traps 1 and 19, with a real RaftCore.
     let mut cluster = Cluster::new(3);
     cluster.must_write(1);
     let leader = cluster.leader();
@@ -434,7 +434,7 @@ fn unsynced_writes_that_a_crash_loses_were_never_acknowledged() {
 
 #[test]
 fn a_snapshot_of_a_leader_that_is_over_is_refused() {
-    // Anchor 49: no transfer of a stale leader goes on.
+    // Trap 49: no transfer of a stale leader goes on.
     let mut cluster = Cluster::new(3);
     cluster.must_write(1);
     let raft = cluster.raft(NodeId(2));
@@ -510,7 +510,7 @@ fn strangers_get_no_more_connections_than_there_may_be_members() {
 
 #[test]
 fn a_crash_between_the_install_of_a_snapshot_and_the_reset_of_the_log_is_survived() {
-    // Anchor 46.
+    // Trap 46.
     let mut cluster = Cluster::with_small_logs(3);
     let leader = cluster.leader();
     cluster.must_write(1);

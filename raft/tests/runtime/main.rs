@@ -1,5 +1,6 @@
 //! The runtime around the engine, from the handle to doubles of disk, network and clock.
 
+mod alone;
 mod chaos;
 mod cluster;
 mod replica;

@@ -1,5 +1,5 @@
-//! The short way to a node: an application with one method, on a log and snapshots in memory. What is
-//! stored outlives a node, and a member that was away long is brought up by a snapshot.
+//! The short way to a node: an application with one method, on a log and snapshots in memory. What
+//! is stored outlives a node, and a member that was away long is brought up by a snapshot.
 
 use std::collections::BTreeMap;
 

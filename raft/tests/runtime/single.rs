@@ -14,19 +14,19 @@ use nacolet_raft::{
     Raft, Refusal, RequestError, Timer, TriggerSnapshotError,
 };
 
-type Written = Pending<Result<u64, ClientWriteError<LedgerRefusal>>>;
+pub(crate) type Written = Pending<Result<u64, ClientWriteError<LedgerRefusal>>>;
 
 /// One node with its disks and its clock.
-struct Node {
-    crew: Crew,
-    timer: ManualTimer,
-    log: MemoryLog,
-    ledger: Ledger,
-    raft: Raft<Ledger>,
+pub(crate) struct Node {
+    pub(crate) crew: Crew,
+    pub(crate) timer: ManualTimer,
+    pub(crate) log: MemoryLog,
+    pub(crate) ledger: Ledger,
+    pub(crate) raft: Raft<Ledger>,
     core: Pending<Result<(), Fatal>>,
 }
 
-fn settings() -> Config {
+pub(crate) fn settings() -> Config {
     let id = NodeId(1);
     let mut config = Config::new(engine::Config::new(id, 7))
         .bootstrap(Membership::of_voters([(id, "here".into())]));
@@ -35,7 +35,7 @@ fn settings() -> Config {
 }
 
 impl Node {
-    fn new(config: Config, log: MemoryLog, ledger: Ledger) -> Self {
+    pub(crate) fn new(config: Config, log: MemoryLog, ledger: Ledger) -> Self {
         let (mut crew, timer) = (Crew::default(), ManualTimer::default());
         let (raft, tasks) =
             Raft::new(config, log.clone(), ledger.clone(), NoNetwork, timer.clone())
@@ -47,13 +47,13 @@ impl Node {
     }
 
     /// A node that leads.
-    fn leader() -> Self {
+    pub(crate) fn leader() -> Self {
         let mut node = Self::new(settings(), MemoryLog::default(), Ledger::default());
         node.elect();
         node
     }
 
-    fn elect(&mut self) {
+    pub(crate) fn elect(&mut self) {
         self.crew.pass(&self.timer, Duration::from_secs(3));
         assert!(self.raft.is_leader());
         assert_eq!(self.raft.current_leader(), Some(NodeId(1)));
@@ -64,18 +64,18 @@ impl Node {
         self.crew.spawn(async move { raft.client_write(&command).await })
     }
 
-    fn add(&mut self, amount: u64) -> Written {
+    pub(crate) fn add(&mut self, amount: u64) -> Written {
         self.write(LedgerCommand::Add(amount))
     }
 
     /// Runs and expects `written` to be over.
-    fn outcome<T>(&mut self, pending: &Pending<T>) -> T {
+    pub(crate) fn outcome<T>(&mut self, pending: &Pending<T>) -> T {
         self.crew.run();
         pending.take().expect("the request is answered")
     }
 
     /// Stops as after a power cut and starts again on the same disks.
-    fn restart(self) -> Self {
+    pub(crate) fn restart(self) -> Self {
         let Self { crew, log, ledger, .. } = self;
         drop(crew);
         log.crash();
@@ -85,7 +85,7 @@ impl Node {
 }
 
 fn pick(random: &mut Prng, left: usize) -> usize {
-    usize::try_from(random.below(left as u64)).expect("less than a usize")
+    random.index(left)
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_command_that_is_too_large_never_leaves_the_handle() {
 
 #[test]
 fn reports_of_durability_may_come_in_any_order() {
-    // Anchor 25 (openraft#1960).
+    // docs/raft-traps.md, trap 25 (openraft#1960).
     let mut random = Prng::new(1);
     for _ in 0..50 {
         let mut node = Node::leader();
@@ -261,7 +261,7 @@ fn a_log_storage_that_falls_behind_is_not_handed_more_than_it_may_hold() {
 
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
-    // Anchor 70.
+    // Trap 70.
     let mut node = Node::leader();
     let first = node.add(1);
     assert_eq!(node.outcome(&first), Ok(1));
@@ -357,7 +357,7 @@ fn everybody_who_waits_is_told_when_the_node_is_shut_down() {
 
 #[test]
 fn everybody_who_waits_is_told_when_raft_core_is_dropped() {
-    // Anchor 72.
+    // Trap 72.
     let mut node = Node::leader();
     node.log.set_mode(WriteMode::Manual);
     let in_the_log = node.add(1);
@@ -373,7 +373,7 @@ fn everybody_who_waits_is_told_when_raft_core_is_dropped() {
 
 #[test]
 fn a_restart_applies_again_what_was_acknowledged_and_nothing_twice() {
-    // Anchor 59.
+    // Trap 59.
     let mut node = Node::leader();
     for amount in 1..=4 {
         let written = node.add(amount);
@@ -411,7 +411,7 @@ fn a_snapshot_is_built_beside_applying() {
 
 #[test]
 fn a_trigger_during_a_build_is_answered_by_another_one() {
-    // Anchor 50 (openraft#1829).
+    // Trap 50 (openraft#1829).
     let mut node = Node::leader();
     let first = node.add(1);
     node.outcome(&first).unwrap();
@@ -472,7 +472,7 @@ fn metrics_are_a_value_whose_changes_can_be_awaited() {
 
 #[test]
 fn a_read_waits_until_what_was_committed_is_applied() {
-    // Anchor 56.
+    // Trap 56.
     let (mut crew, timer) = (Crew::default(), ManualTimer::default());
     let ledger = Ledger::default();
     let (raft, tasks) =
@@ -526,7 +526,7 @@ fn requests_that_make_no_sense_are_refused() {
 
 #[test]
 fn everybody_who_waits_is_told_when_the_state_machine_panics() {
-    // Anchor 72.
+    // Trap 72.
     let (mut crew, timer) = (Crew::default(), ManualTimer::default());
     let ledger = Ledger::default();
     let (raft, tasks) =
@@ -554,7 +554,7 @@ fn everybody_who_waits_is_told_when_the_state_machine_panics() {
 
 #[test]
 fn a_log_storage_that_dies_ends_the_node_and_every_wait() {
-    // Anchor 58: a failed sync ends the storage, and with it the node.
+    // Trap 58: a failed sync ends the storage, and with it the node.
     let mut node = Node::leader();
     node.log.set_mode(WriteMode::Manual);
     let written = node.add(1);

@@ -7,23 +7,24 @@ use alloc::vec::Vec;
 
 use nacolet_model::{Instant, NodeId, limits};
 
-use crate::catalog::Slot;
-use crate::distro::message::{Heard, Life, Message, Ping, Wanted};
 use crate::distro::verify::ask_for;
-use crate::distro::{Peer, View};
-use crate::step::{Output, Registry};
-use crate::timer::Due;
+use crate::state::catalog::ServiceSlot;
+use crate::state::distro::{DistroPeer, MembersView};
+use crate::state::registry::Registry;
+use crate::state::timetable::Due;
+use crate::words::io::Output;
+use crate::words::message::{HeardBeats, Message, Ping, WantedPublications};
+use crate::words::names::{Life, PublicationKey};
 
 /// Ticks between reports of beats.
 const HEARD_EVERY: u64 = 2;
 /// Ticks between digests.
 const VERIFY_EVERY: u64 = 5;
-/// Lives of one member that are remembered as over.
-const FORMER_MAX: usize = 4;
 
 impl Registry {
-    /// The members of the cluster as Raft knows them.
-    pub(crate) fn members(&mut self, now: Instant, members: &[NodeId], out: &mut Vec<Output>) {
+    /// The members of the cluster as Raft knows them. What is due at once, such as a first ping, is
+    /// left to the step.
+    pub(crate) fn members(&mut self, now: Instant, members: &[NodeId]) {
         if !self.distro.clustered {
             return;
         }
@@ -42,7 +43,6 @@ impl Registry {
         }
         self.members_known(now);
         self.review(now);
-        self.fire(now, out);
     }
 
     /// A message of another member.
@@ -84,9 +84,13 @@ impl Registry {
         let is_news = !peer.live || peer.life != ping.life || peer.loaded != ping.loaded;
         if peer.life != ping.life && peer.life != Life::default() {
             peer.former.push(peer.life);
-            if peer.former.len() > FORMER_MAX {
+            if peer.former.len() > limits::FORMER_LIVES_MAX {
                 peer.former.remove(0);
             }
+            assert!(
+                peer.former.len() <= limits::FORMER_LIVES_MAX,
+                "lives that are over are bounded"
+            );
         }
         // It missed what was said while it was away.
         let was_away = !peer.live || peer.life != ping.life;
@@ -123,11 +127,11 @@ impl Registry {
         if self.distro.peers.is_empty() {
             return;
         }
+        assert!(self.distro.armed.is_none(), "a tick comes when it is due");
         let next = now + limits::DISTRO_TICK;
         self.timetable.arm(&mut self.distro.armed, Some(next), Due::Distro);
         self.distro.ticks += 1;
         self.distro.tombs.expire(now);
-        self.prune_displaced();
         self.review(now);
         self.go_on_loading(now, out);
         self.ping(self.distro.peers.keys().copied().collect(), out);
@@ -150,20 +154,23 @@ impl Registry {
         for peer in distro.peers.values_mut() {
             peer.live = peer.live && now < peer.heard_at + limits::DISTRO_SILENCE;
         }
+        // Who lives decides whether silence may be judged here, and who is responsible for what.
         let live = distro.peers.values().filter(|peer| peer.live).count();
         let is_majority = 2 * (live + 1) > distro.peers.len() + 1;
         distro.alone_since = if is_majority { None } else { distro.alone_since.or(Some(now)) };
         let patience_is_over = |since: Instant| now >= since + limits::DISTRO_ALONE_PATIENCE;
         let watchful = distro.alone_since.is_none_or(patience_is_over);
-        let loaded = |(node, peer): (&NodeId, &Peer)| (peer.live && peer.loaded).then_some(*node);
+        let loaded =
+            |(node, peer): (&NodeId, &DistroPeer)| (peer.live && peer.loaded).then_some(*node);
         let mut members: Vec<NodeId> = distro.peers.iter().filter_map(loaded).collect();
         if self.is_loaded() || members.is_empty() {
             members.push(self.distro.me);
         }
+        assert!(!members.is_empty(), "somebody is responsible, if only this node");
         members.sort_unstable();
         let peers = self.distro.peers.values().filter(|peer| peer.live);
         let lives = core::iter::once(self.distro.life).chain(peers.map(|peer| peer.life)).collect();
-        let view = View { members, lives, watchful };
+        let view = MembersView { members, lives, watchful };
         if view != self.distro.view {
             let before = core::mem::replace(&mut self.distro.view, view);
             for slot in self.catalog.slots() {
@@ -173,7 +180,7 @@ impl Registry {
     }
 
     /// Whoever begins to watch a service gives everybody in it the time to be heard.
-    fn review_service(&mut self, now: Instant, slot: Slot, before: &View) {
+    fn review_service(&mut self, now: Instant, slot: ServiceSlot, before: &MembersView) {
         let Some(service) = self.catalog.get_mut(slot) else { return };
         let watches = self.distro.watches(service.name_hash);
         let is_new = watches && !service.watched;
@@ -182,7 +189,7 @@ impl Registry {
             self.timetable.arm(&mut service.armed.health, None, Due::Health(slot));
             return;
         }
-        for instance in service.instances() {
+        for instance in service.publications() {
             let was_kept =
                 instance.owner().is_some_and(|owner| before.lives.contains(&owner.life()));
             let is_kept = instance
@@ -193,6 +200,7 @@ impl Registry {
             }
         }
         self.look_at_all(now, slot);
+        self.bury_orphans(now, slot, None);
     }
 
     /// Tells the responsible members of the beats that came here.
@@ -200,14 +208,15 @@ impl Registry {
         if !core::mem::take(self.beats_to_tell.get_mut()) {
             return;
         }
-        let mut reports: BTreeMap<NodeId, Vec<Heard>> = BTreeMap::new();
+        let mut reports: BTreeMap<NodeId, Vec<HeardBeats>> = BTreeMap::new();
         for service in self.catalog.services() {
             let responsible = self.distro.responsible(service.name_hash);
             if responsible == self.distro.me {
                 continue;
             }
+            // The mark is taken off every instance, also off those that a connection keeps.
             let heard = service
-                .instances()
+                .publications()
                 .iter()
                 .filter(|instance| instance.take_heard() && instance.owner().is_none());
             let instances: Vec<_> = heard
@@ -217,7 +226,7 @@ impl Registry {
                 })
                 .collect();
             if !instances.is_empty() {
-                let heard = Heard { service: service.key().clone(), instances };
+                let heard = HeardBeats { service: service.key().clone(), instances };
                 reports.entry(responsible).or_default().push(heard);
             }
         }
@@ -230,17 +239,19 @@ impl Registry {
         }
     }
 
-    /// Beats that came to another member. What is not known here was lost on the way, and is asked for.
-    fn heard(&mut self, now: Instant, from: NodeId, heard: Vec<Heard>, out: &mut Vec<Output>) {
+    /// Beats that came to another member. What is not known here was lost on the way, and is asked
+    /// for.
+    fn heard(&mut self, now: Instant, from: NodeId, heard: Vec<HeardBeats>, out: &mut Vec<Output>) {
         let mut wanted = Vec::new();
-        for Heard { service, instances } in heard {
+        for HeardBeats { service, instances } in heard {
             let slot = self.catalog.slot_of(&service);
             let (mut recovered, mut lacking) = (Vec::new(), Vec::new());
-            for (key, silent_ms) in instances {
+            for (instance, silent_ms) in instances {
+                let key = PublicationKey::new(instance, None);
                 let known = slot.and_then(|slot| {
                     let service = self.catalog.get_mut(slot)?;
                     let at = service.place(&key)?;
-                    Some((at, service.instances_mut().get_mut(at)?))
+                    Some((at, service.publications_mut().get_mut(at)?))
                 });
                 let Some((at, instance)) = known else {
                     lacking.push(key);
@@ -256,9 +267,10 @@ impl Registry {
                 }
             }
             if !lacking.is_empty() {
-                wanted.push(Wanted { service, instances: lacking });
+                wanted.push(WantedPublications { service, publications: lacking });
             }
             let Some(slot) = slot.filter(|_| !recovered.is_empty()) else { continue };
+            // The list changes once; then everybody who recovered is told of with its time.
             let counter = self.changed(now, slot);
             for (key, at) in recovered {
                 self.altered(slot, &key, counter);

@@ -1,52 +1,22 @@
-//! The full copy that a starting node asks for, page by page, from one member that has everything. It
-//! counts as loaded when the last page is here, or when there is nobody to ask. The same again after a
-//! stop of this process that outlasted what tombs remember: what nobody confirms is dropped then.
+//! The full copy that a starting node asks for, page by page, from one member that has everything.
+//! It counts as loaded when the last page is here, or when there is nobody to ask. The same again
+//! after a stop of this process that outlasted what tombs remember: what nobody confirms is dropped
+//! then.
 
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use nacolet_model::{Instant, NodeId, ServiceKey, limits};
 
-use crate::distro::Peer;
-use crate::distro::message::{Change, Changes, Life, Message};
-use crate::distro::sync::copy_of;
-use crate::spec::InstanceKey;
-use crate::step::{Output, Registry};
-
-/// How far the full copy is.
-#[derive(Debug)]
-pub(crate) enum Loading {
-    /// The members are not known yet.
-    Unknown,
-    /// Somebody to ask is looked for.
-    Waiting {
-        since: Instant,
-        /// What was here before a long stop has to be confirmed.
-        again: Option<Again>,
-    },
-    /// A page was asked for.
-    Asked {
-        since: Instant,
-        whom: NodeId,
-        after: Option<ServiceKey>,
-        at: Instant,
-        again: Option<Again>,
-    },
-    /// This node holds everything.
-    Done,
-}
-
-/// A load after a long stop.
-#[derive(Debug, Default)]
-pub(crate) struct Again {
-    /// What was registered later than this needs no confirmation.
-    counter: u64,
-    confirmed: BTreeSet<(ServiceKey, InstanceKey)>,
-}
+use crate::state::distro::{Again, DistroPeer, Loading};
+use crate::state::instance::Instance;
+use crate::state::registry::Registry;
+use crate::words::io::Output;
+use crate::words::message::{InstanceChange, Message, ServiceChanges};
+use crate::words::names::{Life, PublicationKey};
 
 impl Registry {
-    /// The members are known: alone there is nothing to load. But a start goes through memberships of
-    /// the past, and the first of them may have had one member.
+    /// The members are known: alone there is nothing to load. But a start goes through memberships
+    /// of the past, and the first of them may have had one member.
     pub(crate) fn members_known(&mut self, now: Instant) {
         let is_unknown = matches!(self.distro.loading, Loading::Unknown);
         if self.distro.peers.is_empty() {
@@ -74,7 +44,8 @@ impl Registry {
 
     /// Asks somebody, or somebody else.
     pub(crate) fn go_on_loading(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let has_all = |(node, peer): (&NodeId, &Peer)| (peer.live && peer.loaded).then_some(*node);
+        let has_all =
+            |(node, peer): (&NodeId, &DistroPeer)| (peer.live && peer.loaded).then_some(*node);
         let candidates: Vec<NodeId> = self.distro.peers.iter().filter_map(has_all).collect();
         let (since, again, failed) =
             match core::mem::replace(&mut self.distro.loading, Loading::Done) {
@@ -113,13 +84,14 @@ impl Registry {
         again: Option<Again>,
         out: &mut Vec<Output>,
     ) {
+        debug_assert!(self.distro.peers.contains_key(&whom), "a member is asked");
         let message = Message::Load { after: after.clone() };
         out.push(Output::Send { to: [whom].into(), message });
         self.distro.loading = Loading::Asked { since, whom, after, at: now, again };
     }
 
-    /// Another member asks for a page: what is there, and what is gone, or it would believe a member
-    /// that did not hear of that.
+    /// Another member asks for a page: what is there, and what is gone, or it would believe a
+    /// member that did not hear of that.
     pub(crate) fn page(&self, to: NodeId, after: Option<ServiceKey>, out: &mut Vec<Output>) {
         if !self.is_loaded() {
             return;
@@ -131,22 +103,31 @@ impl Registry {
         let first = |one: Option<&ServiceKey>, other: Option<&ServiceKey>| {
             one.into_iter().chain(other).min().cloned()
         };
+        // Two walks side by side, so that a service with tombs alone stands in its order too.
         while let Some(service) =
             first(listed.peek().map(|one| one.key()), gone.peek().map(|(key, _)| *key))
         {
             let (mut changes, mut after) = (Vec::new(), 0);
             if let Some(found) = listed.next_if(|found| *found.key() == service) {
                 after = found.ref_time;
-                changes.extend(found.instances().iter().filter(|one| one.ephemeral()).map(copy_of));
+                changes.extend(
+                    found
+                        .publications()
+                        .iter()
+                        .filter(|one| one.ephemeral())
+                        .map(Instance::to_change),
+                );
             }
             while let Some((_, change)) = gone.next_if(|(key, _)| **key == service) {
                 changes.push(change);
             }
-            bytes += changes.iter().map(Change::size).sum::<usize>();
+            let last = services.last().map(|last: &ServiceChanges| &last.service);
+            debug_assert!(last < Some(&service), "the services of a page are in order and unique");
+            bytes += changes.iter().map(InstanceChange::size).sum::<usize>();
             if bytes >= limits::DISTRO_MESSAGE_BYTES {
                 next = Some(service.clone());
             }
-            services.push(Changes { service, changes, before: 0, after });
+            services.push(ServiceChanges { service, changes, before: 0, after });
             if next.is_some() {
                 break;
             }
@@ -162,7 +143,7 @@ impl Registry {
         now: Instant,
         from: NodeId,
         page: Option<&ServiceKey>,
-        services: Vec<Changes>,
+        services: Vec<ServiceChanges>,
         next: Option<ServiceKey>,
         out: &mut Vec<Output>,
     ) {
@@ -183,11 +164,12 @@ impl Registry {
             }
         };
         if let Some(again) = &mut again {
-            for Changes { service, changes, .. } in &services {
-                let there = changes.iter().filter_map(Change::key_of_up);
+            for ServiceChanges { service, changes, .. } in &services {
+                let there = changes.iter().filter_map(InstanceChange::listed_key);
                 again.confirmed.extend(there.map(|key| (service.clone(), key)));
             }
         }
+        // What the page confirms is noted above: taking the page over uses it up.
         self.receive(now, from, services, out);
         match next {
             Some(next) if Some(&next) > page => {
@@ -202,8 +184,8 @@ impl Registry {
         }
     }
 
-    /// Drops what was here before a long stop and is known nowhere else, except what this node itself
-    /// keeps alive.
+    /// Drops what was here before a long stop and is known nowhere else, except what this node
+    /// itself keeps alive.
     fn drop_unconfirmed(&mut self, now: Instant, again: &Again) {
         let life: Life = self.distro.life;
         for slot in self.catalog.slots() {
@@ -213,7 +195,7 @@ impl Registry {
                 !instance.ephemeral()
                     || instance.owner().is_some_and(|owner| owner.life() == life)
                     || instance.born().counter > again.counter
-                    || again.confirmed.contains(&(key.clone(), instance.key()))
+                    || again.confirmed.contains(&(key.clone(), instance.publication()))
             });
             if gone > 0 {
                 if let Some(service) = self.catalog.get_mut(slot) {
@@ -226,11 +208,13 @@ impl Registry {
     }
 }
 
-impl Change {
+impl InstanceChange {
     /// Which instance is there.
-    fn key_of_up(&self) -> Option<InstanceKey> {
+    fn listed_key(&self) -> Option<PublicationKey> {
         match self {
-            Self::Up { spec, .. } => Some(spec.key()),
+            Self::Up { spec, owner, .. } => {
+                Some(PublicationKey { instance: spec.key(), owner: *owner })
+            }
             Self::Gone { .. } => None,
         }
     }

@@ -1,6 +1,7 @@
-//! Copies of changes. Outgoing ones gather in the outbox until the end of the turn, so that a batch of
-//! registrations is one message. An incoming one is compared with what is known: the newer registration
-//! wins, a tomb wins over what it covers, and a sender that holds something older is told.
+//! Copies of changes. Outgoing ones gather in the outbox until the end of the turn, so that a batch
+//! of registrations is one message. An incoming one is compared with what is known: the newer
+//! registration wins, a tomb wins over what it covers, and a sender that holds something older is
+//! told.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -8,20 +9,22 @@ use core::mem;
 
 use nacolet_model::{Instant, NodeId, ServiceKey, limits};
 
-use crate::catalog::Slot;
-use crate::client::ClientId;
-use crate::distro::Outgoing;
-use crate::distro::message::{Cause, Change, Changes, Message, Version};
-use crate::instance::Instance;
-use crate::spec::{InstanceKey, InstanceSpec};
-use crate::step::{Output, Registry};
+use crate::state::catalog::ServiceSlot;
+use crate::state::distro::OutgoingChange;
+use crate::state::instance::Instance;
+use crate::state::registry::Registry;
+use crate::state::service::{PutOutcome, Service};
+use crate::words::io::Output;
+use crate::words::message::{GoneCause, InstanceChange, Message, ServiceChanges};
+use crate::words::names::{ClientId, PublicationKey, WriteVersion};
+use crate::words::spec::{InstanceKey, InstanceSpec};
 
-/// A copy of an instance from another member.
-struct Copy {
+/// A copy of a publication from another member.
+struct InstanceCopy {
     spec: InstanceSpec,
-    owner: u64,
-    born: Version,
-    version: Version,
+    owner: Option<ClientId>,
+    born: WriteVersion,
+    version: WriteVersion,
 }
 
 /// What became of changes that arrived for one service.
@@ -31,7 +34,7 @@ struct Received {
     counter: Option<u64>,
     thinned: bool,
     /// What the sender has to hear.
-    answers: Vec<Change>,
+    answers: Vec<InstanceChange>,
 }
 
 impl Received {
@@ -55,22 +58,22 @@ impl Registry {
     pub(crate) fn send_changes(
         &mut self,
         to: &[NodeId],
-        changes: impl IntoIterator<Item = impl Into<Outgoing>>,
+        changes: impl IntoIterator<Item = impl Into<OutgoingChange>>,
         out: &mut Vec<Output>,
     ) {
         if to.is_empty() {
             return;
         }
         let receivers = u64::try_from(to.len()).unwrap_or(u64::MAX);
-        let (mut batch, mut bytes) = (Vec::<Changes>::new(), 0);
-        for Outgoing { service, change, before } in changes.into_iter().map(Into::into) {
+        let (mut batch, mut bytes) = (Vec::<ServiceChanges>::new(), 0);
+        for OutgoingChange { service, change, before } in changes.into_iter().map(Into::into) {
             self.distro.counts.sent += receivers;
             bytes += change.size();
             match batch.last_mut() {
                 Some(last) if last.service == service => last.changes.push(change),
                 _ => {
                     let after = self.catalog.of(&service).map_or(0, |service| service.ref_time);
-                    batch.push(Changes { service, changes: vec![change], before, after });
+                    batch.push(ServiceChanges { service, changes: vec![change], before, after });
                 }
             }
             if bytes >= limits::DISTRO_MESSAGE_BYTES {
@@ -84,76 +87,24 @@ impl Registry {
         }
     }
 
-    /// An instance was registered here: a new registration, for everybody to take over.
-    pub(crate) fn registered(&mut self, slot: Slot, at: usize, counter: u64) {
-        let version = self.distro.version(counter);
-        let Some(service) = self.catalog.get_mut(slot) else { return };
-        service.digest = None;
-        let Some(instance) = service.instances_mut().get_mut(at) else { return };
-        instance.set_born(version, version);
-        self.publish_copy(slot, at, counter);
-    }
-
-    /// An instance changed here, its registration apart.
-    pub(crate) fn altered(&mut self, slot: Slot, key: &InstanceKey, counter: u64) {
-        let version = self.distro.version(counter);
-        let Some(service) = self.catalog.get_mut(slot) else { return };
-        let Some(at) = service.place(key) else { return };
-        service.digest = None;
-        let Some(instance) = service.instances_mut().get_mut(at) else { return };
-        if !instance.ephemeral() {
-            return;
-        }
-        instance.set_version(version);
-        self.publish_copy(slot, at, counter);
-    }
-
-    fn publish_copy(&mut self, slot: Slot, at: usize, counter: u64) {
-        if self.distro.peers.is_empty() {
-            return;
-        }
-        let Some(service) = self.catalog.get(slot) else { return };
-        let Some(instance) = service.instances().get(at) else { return };
-        // Where it is not the list that changed, the list is as it was.
-        let is_shown = service.ref_time == counter;
-        let before = if is_shown { service.ref_time_before } else { service.ref_time };
-        let (service, change) = (service.key().clone(), copy_of(instance));
-        self.distro.outbox.push(Outgoing { service, change, before });
-    }
-
-    /// An ephemeral instance was taken out here.
-    pub(crate) fn buried(
+    /// Who deregisters what is not known here may have registered it where this node has not heard
+    /// of yet: whoever knows it by now takes it out.
+    pub(crate) fn deregister_elsewhere(
         &mut self,
         now: Instant,
-        slot: Slot,
-        key: InstanceKey,
-        covered: Version,
-        cause: Cause,
+        service: ServiceKey,
+        spec: InstanceSpec,
     ) {
-        let Some(service) = self.catalog.get_mut(slot) else { return };
-        service.digest = None;
-        if self.distro.peers.is_empty() {
-            return;
-        }
-        self.distro.tombs.bury(now, service.key(), key.clone(), covered, cause);
-        let (service, before) = (service.key().clone(), service.ref_time_before);
-        let change = Change::Gone { key, covered, cause };
-        self.distro.outbox.push(Outgoing { service, change, before });
-    }
-
-    /// Who deregisters what is not known here may have registered it where this node has not heard of
-    /// yet: whoever knows it by now takes it out.
-    pub(crate) fn gone_elsewhere(&mut self, now: Instant, service: ServiceKey, spec: InstanceSpec) {
-        let key = spec.key();
+        let key = PublicationKey::new(spec.key(), None);
         let is_told =
             self.distro.peers.is_empty() || self.distro.tombs.get(&service, &key).is_some();
         if is_told || spec.check().is_err() {
             return;
         }
         let counter = self.ref_time.issue(now);
-        let (covered, cause) = (self.distro.version(counter), Cause::Deregistered);
+        let (covered, cause) = (self.distro.version(counter), GoneCause::Deregistered);
         self.distro.tombs.bury(now, &service, key.clone(), covered, cause);
-        self.distro.outbox.push((service, Change::Gone { key, covered, cause }).into());
+        self.distro.outbox.push((service, InstanceChange::Gone { key, covered, cause }).into());
     }
 
     /// Takes over what another member sent.
@@ -161,11 +112,11 @@ impl Registry {
         &mut self,
         now: Instant,
         from: NodeId,
-        changes: Vec<Changes>,
+        changes: Vec<ServiceChanges>,
         out: &mut Vec<Output>,
     ) {
         let mut answers = Vec::new();
-        for Changes { service, changes, before, after } in changes {
+        for ServiceChanges { service, changes, before, after } in changes {
             let mut received = Received::default();
             if !self.ref_time.observe(after) {
                 self.distro.counts.refused += u64::try_from(changes.len()).unwrap_or(u64::MAX);
@@ -192,22 +143,24 @@ impl Registry {
         &mut self,
         now: Instant,
         service: &ServiceKey,
-        change: Change,
+        change: InstanceChange,
         received: &mut Received,
     ) {
         match change {
-            Change::Up { spec, owner, born, version } => {
+            InstanceChange::Up { spec, owner, born, version } => {
                 let is_valid = spec.ephemeral
                     && spec.check().is_ok()
                     && born <= version
                     && self.ref_time.observe(version.counter);
                 if is_valid {
-                    self.receive_up(now, service, Copy { spec, owner, born, version }, received);
+                    let owner = (owner != 0).then_some(ClientId(owner));
+                    let copy = InstanceCopy { spec, owner, born, version };
+                    self.receive_up(now, service, copy, received);
                 } else {
                     self.distro.counts.refused += 1;
                 }
             }
-            Change::Gone { key, covered, cause } => {
+            InstanceChange::Gone { key, covered, cause } => {
                 if self.ref_time.observe(covered.counter) {
                     self.receive_gone(now, service, key, covered, cause, received);
                 } else {
@@ -221,112 +174,130 @@ impl Registry {
         &mut self,
         now: Instant,
         service: &ServiceKey,
-        copy: Copy,
+        copy: InstanceCopy,
         received: &mut Received,
     ) {
-        let key = copy.spec.key();
+        let key = PublicationKey::new(copy.spec.key(), copy.owner);
+        // A tomb speaks first: it may cover what is not listed any more.
         if let Some(tomb) = self.distro.tombs.get(service, &key)
             && tomb.covered >= copy.born
         {
             let (covered, cause) = (tomb.covered, tomb.cause);
             self.distro.counts.stale += 1;
-            received.answers.push(Change::Gone { key, covered, cause });
+            received.answers.push(InstanceChange::Gone { key, covered, cause });
             return;
         }
-        if self.is_orphan_of_mine(service, &key, copy.owner) {
-            let cause = Cause::Deregistered;
-            received.answers.push(Change::Gone { key: key.clone(), covered: copy.born, cause });
-            self.receive_gone(now, service, key, copy.born, cause, received);
+        let is_disowned = copy.owner.is_some_and(|owner| self.has_disowned(owner, service, &key));
+        if is_disowned || self.is_replaced(service, &copy) {
+            let (covered, cause) = (copy.born, GoneCause::Deregistered);
+            received.answers.push(InstanceChange::Gone { key: key.clone(), covered, cause });
+            self.receive_gone(now, service, key, covered, cause, received);
             return;
         }
-        let known = self.catalog.of(service).and_then(|service| service.instance(&key));
-        let known = known.map(|known| (known.ephemeral(), (known.born(), known.version())));
-        match known {
+        let there = self.catalog.of(service);
+        let is_persistent = |service: &Service| service.persistent_at(&key.instance).is_some();
+        if there.is_some_and(is_persistent) {
             // Agreed by Raft, so that every member drops its copy.
-            Some((false, _)) => return,
-            Some((true, mine)) if mine >= (copy.born, copy.version) => {
+            return;
+        }
+        let known = there.and_then(|service| service.publication(&key));
+        match known.map(|known| (known.born(), known.version())) {
+            Some(mine) if mine >= (copy.born, copy.version) => {
                 self.distro.counts.stale += 1;
                 if mine > (copy.born, copy.version) {
                     received.answers.extend(self.copy_at(service, &key));
                 }
                 return;
             }
-            Some((true, _)) => {}
+            Some(_) => {}
             None if !self.has_room_for_copy(service, &copy.spec) => {
                 self.distro.counts.refused += 1;
                 return;
             }
             None => {}
         }
+        assert!(copy.born <= copy.version, "a copy that is taken is valid");
         received.note(copy.version.counter);
         self.distro.tombs.open(service, &key);
-        self.note_displaced(service, &key, copy.owner);
-        self.put_copy(now, service, copy);
+        self.put_copy(now, service, copy, received);
     }
 
-    /// Remembers what a live connection of this node published and is about to be overwritten.
-    fn note_displaced(&mut self, service: &ServiceKey, key: &InstanceKey, owner: u64) {
-        let known = self.catalog.of(service).and_then(|service| service.instance(key));
-        let Some((instance, mine)) = known.and_then(|known| Some((known, known.owner()?))) else {
-            return;
-        };
-        if mine.0 != owner && self.clients.publishes(mine, service, key) {
-            let name = (service.clone(), key.clone());
-            self.distro.displaced.insert(name, (mine, instance.to_spec()));
+    /// Whether the one who beats has registered in another cluster since.
+    fn is_replaced(&self, service: &ServiceKey, copy: &InstanceCopy) -> bool {
+        if copy.owner.is_some() {
+            return false;
         }
+        let Some(service) = self.catalog.of(service) else { return false };
+        let at = service.at_address(&copy.spec.ip, copy.spec.port);
+        let there = service.publications().get(at).unwrap_or_default().iter();
+        let mut others = there.filter(|one| {
+            one.owner().is_none() && one.ephemeral() && one.cluster() != copy.spec.cluster.as_str()
+        });
+        others.any(|other| other.born() > copy.born)
     }
 
-    /// An instance is gone: what it displaced here comes back.
-    pub(crate) fn revive(&mut self, now: Instant, service: &ServiceKey, key: InstanceKey) {
-        if self.distro.displaced.is_empty() {
-            return;
-        }
-        let name = (service.clone(), key);
-        let Some((client, spec)) = self.distro.displaced.remove(&name) else { return };
-        if self.clients.publishes(client, service, &name.1) {
-            self.distro.counts.reasserted += 1;
-            self.distro.tombs.open(service, &name.1);
-            self.register_ephemeral(now, service, spec, Some(client));
-        }
-    }
-
-    /// Forgets what was displaced and is not published any more.
-    pub(crate) fn prune_displaced(&mut self) {
-        let clients = &self.clients;
-        self.distro
-            .displaced
-            .retain(|(service, key), (client, _)| clients.publishes(*client, service, key));
-    }
-
-    fn put_copy(&mut self, now: Instant, key: &ServiceKey, copy: Copy) {
+    fn put_copy(
+        &mut self,
+        now: Instant,
+        key: &ServiceKey,
+        copy: InstanceCopy,
+        received: &mut Received,
+    ) {
         let slot = self.slot_for(key);
-        let instance_key = copy.spec.key();
-        let known = self.catalog.get(slot).and_then(|service| service.instance(&instance_key));
+        let publication = PublicationKey::new(copy.spec.key(), copy.owner);
+        // All that depends on what was known is decided before the copy takes its place.
+        let known = self.catalog.get(slot).and_then(|service| service.publication(&publication));
         // A new registration and a recovery are signs of life, other changes are not.
         let is_sign_of_life =
             |known: &Instance| copy.spec.healthy && (known.born() != copy.born || !known.healthy());
         let silence = known.filter(|known| !is_sign_of_life(known)).map(|known| known.silence(now));
         let is_sick_elsewhere = !copy.spec.healthy
-            && copy.owner == 0
-            && known.is_some_and(|known| self.still_hears(now, key, &instance_key, known));
-        let (put, at) = self.catalog.put_instance(slot, copy.spec, now);
+            && copy.owner.is_none()
+            && known.is_some_and(|known| self.still_hears(now, key, &publication, known));
+        let (put, at) = self.catalog.put_instance(slot, copy.spec, copy.owner, now);
         let Some(service) = self.catalog.get_mut(slot) else { return };
         service.digest = None;
-        let Some(instance) = service.instances_mut().get_mut(at) else { return };
+        let Some(instance) = service.publications_mut().get_mut(at) else { return };
         if let Some(silence) = silence {
             instance.set_silence(now, silence);
         }
-        instance.set_owner((copy.owner != 0).then_some(ClientId(copy.owner)));
         instance.set_born(copy.born, copy.version);
         if is_sick_elsewhere {
             self.distro.counts.reasserted += 1;
             instance.set_healthy(true);
             let counter = self.ref_time.issue(now);
-            self.altered(slot, &instance_key, counter);
+            self.altered(slot, &publication, counter);
         }
+        debug_assert!(
+            self.distro.tombs.get(key, &publication).is_none(),
+            "what is taken over has no tomb"
+        );
         self.look_at(now, slot, at..at + 1);
-        if put == crate::service::Put::Added {
+        if put == PutOutcome::Added {
             self.welcomed(now, slot);
+        }
+        match copy.owner {
+            Some(_) => self.bury_orphans(now, slot, Some(&publication.instance)),
+            None => self.bury_namesakes(now, slot, &publication.instance, received),
+        }
+    }
+
+    /// A copy came of what the one who beats registered last: what he registered before in other
+    /// clusters is over.
+    fn bury_namesakes(
+        &mut self,
+        now: Instant,
+        slot: ServiceSlot,
+        key: &InstanceKey,
+        received: &mut Received,
+    ) {
+        for old in self.namesakes(slot, key) {
+            let Some(service) = self.catalog.get(slot) else { return };
+            let Some(at) = service.place(&old) else { continue };
+            let name = service.key().clone();
+            let Some(gone) = self.catalog.remove_instance(slot, at) else { continue };
+            self.distro.tombs.bury(now, &name, old, gone.born(), GoneCause::Deregistered);
+            received.thinned = true;
         }
     }
 
@@ -334,35 +305,32 @@ impl Registry {
         &mut self,
         now: Instant,
         service: &ServiceKey,
-        key: InstanceKey,
-        covered: Version,
-        cause: Cause,
+        key: PublicationKey,
+        covered: WriteVersion,
+        cause: GoneCause,
         received: &mut Received,
     ) {
         let slot = self.catalog.slot_of(service);
         let at = slot.and_then(|slot| {
             let service = self.catalog.get(slot)?;
             let at = service.place(&key)?;
-            service.instances().get(at)?.ephemeral().then_some((slot, at))
+            service.publications().get(at)?.ephemeral().then_some((slot, at))
         });
         let Some((slot, at)) = at else {
             self.distro.tombs.bury(now, service, key, covered, cause);
             return;
         };
-        let Some(instance) = self.catalog.get(slot).and_then(|found| found.instances().get(at))
+        let Some(instance) = self.catalog.get(slot).and_then(|found| found.publications().get(at))
         else {
             return;
         };
         if instance.born() > covered {
             self.distro.counts.stale += 1;
-            received.answers.push(copy_of(instance));
+            received.answers.push(instance.to_change());
             return;
         }
-        // A connection that lives publishes on, unless just this registration of it was taken out.
-        let is_meant = match cause {
-            Cause::Expired => false,
-            Cause::Deregistered => instance.owner().is_none() || instance.born() == covered,
-        };
+        // A connection that lives publishes on, whoever believed that it was gone.
+        let is_meant = cause == GoneCause::Deregistered && instance.owner().is_none();
         if !is_meant && self.still_hears(now, service, &key, instance) {
             self.distro.counts.reasserted += 1;
             let counter = self.ref_time.issue(now);
@@ -373,18 +341,14 @@ impl Registry {
         if let Some(found) = self.catalog.get_mut(slot) {
             found.digest = None;
         }
-        self.distro.tombs.bury(now, service, key.clone(), covered, cause);
+        self.distro.tombs.bury(now, service, key, covered, cause);
         received.note(covered.counter);
         received.thinned = true;
-        self.revive(now, service, key);
     }
 
-    /// Whether a copy names a connection of this node that does not publish it (any more).
-    fn is_orphan_of_mine(&self, service: &ServiceKey, key: &InstanceKey, owner: u64) -> bool {
-        let client = ClientId(owner);
-        owner != 0
-            && client.life() == self.distro.life
-            && !self.clients.publishes(client, service, key)
+    /// Whether this connection is one of this node and does not publish it (any more).
+    fn has_disowned(&self, owner: ClientId, service: &ServiceKey, key: &PublicationKey) -> bool {
+        owner.life() == self.distro.life && !self.clients.publishes(owner, service, &key.instance)
     }
 
     /// Whether this node knows better than the one who found an instance silent.
@@ -392,7 +356,7 @@ impl Registry {
         &self,
         now: Instant,
         service: &ServiceKey,
-        key: &InstanceKey,
+        key: &PublicationKey,
         instance: &Instance,
     ) -> bool {
         match instance.owner() {
@@ -403,50 +367,34 @@ impl Registry {
                 instance.healthy() && instance.heard_here(now, timeout)
             }
             Some(client) => {
-                client.life() == self.distro.life && self.clients.publishes(client, service, key)
+                client.life() == self.distro.life
+                    && self.clients.publishes(client, service, &key.instance)
             }
         }
     }
 
-    /// Copies are bounded as registrations are, each kind of instance for itself: what one member
-    /// took must not be lost because of what another one took at the same time.
-    fn has_room_for_copy(&self, key: &ServiceKey, spec: &InstanceSpec) -> bool {
-        let service = self.catalog.of(key);
-        let count = service.map_or(0, crate::service::Service::ephemeral_count);
-        count < limits::INSTANCES_PER_SERVICE_MAX
-            && self.catalog.ephemeral_count() < limits::INSTANCES_MAX
-            && (service.is_some() || self.catalog.service_count() < limits::SERVICES_MAX)
-            && self.check_bytes(spec.text_bytes()).is_ok()
-    }
-
-    /// What another member has to know of an instance: its newest registration, or its tomb.
-    pub(crate) fn copy_at(&self, service: &ServiceKey, key: &InstanceKey) -> Option<Change> {
-        let known = self.catalog.of(service).and_then(|service| service.instance(key));
+    /// What another member has to know of a publication: its newest registration, or its tomb.
+    pub(crate) fn copy_at(
+        &self,
+        service: &ServiceKey,
+        key: &PublicationKey,
+    ) -> Option<InstanceChange> {
+        let known = self.catalog.of(service).and_then(|service| service.publication(key));
         if let Some(instance) = known.filter(|instance| instance.ephemeral()) {
-            return Some(copy_of(instance));
+            return Some(instance.to_change());
         }
         let tomb = self.distro.tombs.get(service, key)?;
-        Some(Change::Gone { key: key.clone(), covered: tomb.covered, cause: tomb.cause })
+        Some(InstanceChange::Gone { key: key.clone(), covered: tomb.covered, cause: tomb.cause })
     }
 }
 
-/// An instance as other members are told of it.
-pub(crate) fn copy_of(instance: &Instance) -> Change {
-    Change::Up {
-        spec: instance.to_spec(),
-        owner: instance.owner().map_or(0, |client| client.0),
-        born: instance.born(),
-        version: instance.version(),
-    }
-}
-
-impl Change {
+impl InstanceChange {
     /// Bytes in a message, roughly.
     pub(crate) fn size(&self) -> usize {
         const FIXED: usize = 64;
         match self {
             Self::Up { spec, .. } => FIXED + spec.text_bytes() + 4 * spec.metadata.len(),
-            Self::Gone { key, .. } => FIXED + key.ip.len(),
+            Self::Gone { key, .. } => FIXED + key.instance.ip.len(),
         }
     }
 }

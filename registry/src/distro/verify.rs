@@ -1,49 +1,26 @@
-//! Finds what was lost between members, and repairs it. Each member sends a hash per bucket every few
-//! seconds. In a bucket that differs twice in a row something was lost: few changes are on their way at
-//! any moment, and hardly ever in the same bucket twice. Then both say what they have in it, send what
-//! is newer, and ask for the rest.
+//! Finds what was lost between members, and repairs it. Each member sends a hash per bucket every
+//! few seconds. In a bucket that differs twice in a row something was lost: few changes are on
+//! their way at any moment, and hardly ever in the same bucket twice. Then both say what they have
+//! in it, send what is newer, and ask for the rest.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use nacolet_model::{NodeId, ServiceKey, limits};
 
-use crate::distro::message::{BucketVersions, Change, Message, ServiceVersions, Version, Wanted};
-use crate::distro::responsible::{BUCKETS, bucket, instance_hash, mix};
-use crate::distro::sync::copy_of;
-use crate::service::Service;
-use crate::spec::InstanceKey;
-use crate::step::{Output, Registry};
-
-/// What the last digest of one peer looked like beside our own.
-#[derive(Debug, Default)]
-pub(crate) struct Comparison {
-    /// Buckets that differed.
-    differed: BTreeSet<u16>,
-}
-
-impl Comparison {
-    /// Whether the bucket has to be repaired: what is on its way has arrived by the next digest.
-    fn differs(&mut self, bucket: u16, mine: u64, theirs: u64) -> bool {
-        let differed_before = self.differed.remove(&bucket);
-        let is_lost = mine != theirs && differed_before;
-        if mine != theirs && !is_lost {
-            self.differed.insert(bucket);
-        }
-        is_lost
-    }
-}
-
-/// Hash over the ephemeral instances of a service.
-pub(crate) fn digest_of(service: &Service) -> u64 {
-    let ephemeral = service.instances().iter().filter(|instance| instance.ephemeral());
-    let sum = ephemeral.fold(0, |sum: u64, one| sum.wrapping_add(mix(instance_hash(one))));
-    if sum == 0 { 0 } else { mix(service.name_hash ^ sum) }
-}
+use crate::state::hash::{BUCKETS, bucket};
+use crate::state::instance::Instance;
+use crate::state::registry::Registry;
+use crate::state::service::Service;
+use crate::words::io::Output;
+use crate::words::message::{
+    BucketVersions, InstanceChange, Message, ServiceVersions, WantedPublications,
+};
+use crate::words::names::{PublicationKey, WriteVersion};
 
 /// Asks a member for what is lacking here, in messages of bounded size.
-pub(crate) fn ask_for(member: NodeId, mut wanted: Vec<Wanted>, out: &mut Vec<Output>) {
+pub(crate) fn ask_for(member: NodeId, mut wanted: Vec<WantedPublications>, out: &mut Vec<Output>) {
     while !wanted.is_empty() {
         let rest = wanted.split_off(wanted.len().min(limits::DISTRO_HEARD_SERVICES_MAX));
         let message = Message::Want(core::mem::replace(&mut wanted, rest));
@@ -62,7 +39,7 @@ impl Registry {
             let Some(service) = self.catalog.get_mut(slot) else { continue };
             let digest = match service.digest {
                 Some(digest) => digest,
-                None => digest_of(service),
+                None => service.ephemeral_digest(),
             };
             service.digest = Some(digest);
             let sum = &mut hashes[usize::from(bucket(service.name_hash))];
@@ -71,7 +48,8 @@ impl Registry {
         hashes
     }
 
-    /// Sends digests to all live members when it is time, and to those that may lack something at once.
+    /// Sends digests to all live members when it is time, and to those that may lack something at
+    /// once.
     pub(crate) fn send_digests(&mut self, to_all: bool, out: &mut Vec<Output>) {
         if !self.is_loaded() {
             return;
@@ -108,6 +86,7 @@ impl Registry {
             return;
         }
         let mine = self.digest();
+        assert_eq!(mine.len(), theirs.len(), "one hash per bucket on both sides");
         let Some(peer) = self.distro.peers.get_mut(&from) else { return };
         let mut differing = Vec::new();
         for (number, (mine, theirs)) in (0..BUCKETS).zip(mine.iter().zip(theirs)) {
@@ -130,7 +109,7 @@ impl Registry {
         for (bucket, services) in contents {
             let services: Vec<ServiceVersions> =
                 services.values().map(|one| versions(one)).collect();
-            bytes += services.iter().map(|one| 64 + 48 * one.instances.len()).sum::<usize>();
+            bytes += services.iter().map(|one| 64 + 48 * one.publications.len()).sum::<usize>();
             batch.push(BucketVersions { bucket, services });
             if bytes >= limits::DISTRO_MESSAGE_BYTES {
                 let message = Message::Versions(core::mem::take(&mut batch));
@@ -177,8 +156,8 @@ impl Registry {
                 self.repair_service(here, theirs, &mut newer, &mut wanted);
             }
             for (key, service) in only_here {
-                let ephemeral = service.instances().iter().filter(|one| one.ephemeral());
-                newer.extend(ephemeral.map(|one| (key.clone(), copy_of(one))));
+                let ephemeral = service.publications().iter().filter(|one| one.ephemeral());
+                newer.extend(ephemeral.map(|one| (key.clone(), one.to_change())));
             }
         }
         self.send_changes(&[from], newer, out);
@@ -189,41 +168,47 @@ impl Registry {
         &self,
         here: Option<&Service>,
         theirs: ServiceVersions,
-        newer: &mut Vec<(ServiceKey, Change)>,
-        wanted: &mut Vec<Wanted>,
+        newer: &mut Vec<(ServiceKey, InstanceChange)>,
+        wanted: &mut Vec<WantedPublications>,
     ) {
-        let ServiceVersions { service: key, instances } = theirs;
-        let mine = here.map_or(&[][..], Service::instances).iter().filter(|one| one.ephemeral());
-        let mut only_here: BTreeMap<InstanceKey, &crate::Instance> =
-            mine.map(|instance| (instance.key(), instance)).collect();
+        let ServiceVersions { service: key, publications } = theirs;
+        let mine = here.map_or(&[][..], Service::publications).iter().filter(|one| one.ephemeral());
+        let mut only_here: BTreeMap<PublicationKey, &Instance> =
+            mine.map(|instance| (instance.publication(), instance)).collect();
         let mut lacking = Vec::new();
-        for (instance, born, version) in instances {
-            let theirs: (Version, Version) = (born, version);
-            match only_here.remove(&instance) {
+        for (publication, born, version) in publications {
+            let theirs: (WriteVersion, WriteVersion) = (born, version);
+            match only_here.remove(&publication) {
                 Some(mine) if (mine.born(), mine.version()) > theirs => {
-                    newer.push((key.clone(), copy_of(mine)));
+                    newer.push((key.clone(), mine.to_change()));
                 }
                 Some(mine) if (mine.born(), mine.version()) == theirs => {}
-                Some(_) => lacking.push(instance),
-                None => match self.copy_at(&key, &instance) {
-                    Some(gone @ Change::Gone { .. }) if gone.covers(born) => {
+                Some(_) => lacking.push(publication),
+                None => match self.copy_at(&key, &publication) {
+                    Some(gone @ InstanceChange::Gone { .. }) if gone.covers(born) => {
                         newer.push((key.clone(), gone));
                     }
-                    Some(_) | None => lacking.push(instance),
+                    Some(_) | None => lacking.push(publication),
                 },
             }
         }
-        newer.extend(only_here.into_values().map(|mine| (key.clone(), copy_of(mine))));
+        // What nobody named is unknown there.
+        newer.extend(only_here.into_values().map(|mine| (key.clone(), mine.to_change())));
         if !lacking.is_empty() {
-            wanted.push(Wanted { service: key, instances: lacking });
+            wanted.push(WantedPublications { service: key, publications: lacking });
         }
     }
 
     /// Sends what another member lacks.
-    pub(crate) fn wanted(&mut self, from: NodeId, wanted: Vec<Wanted>, out: &mut Vec<Output>) {
+    pub(crate) fn wanted(
+        &mut self,
+        from: NodeId,
+        wanted: Vec<WantedPublications>,
+        out: &mut Vec<Output>,
+    ) {
         let mut changes = Vec::new();
-        for Wanted { service, instances } in wanted {
-            let copies = instances.iter().filter_map(|key| self.copy_at(&service, key));
+        for WantedPublications { service, publications } in wanted {
+            let copies = publications.iter().filter_map(|key| self.copy_at(&service, key));
             changes.extend(copies.map(|copy| (service.clone(), copy)));
         }
         self.send_changes(&[from], changes, out);
@@ -231,30 +216,14 @@ impl Registry {
 }
 
 fn versions(service: &Service) -> ServiceVersions {
-    let ephemeral = service.instances().iter().filter(|instance| instance.ephemeral());
-    let instances = ephemeral.map(|one| (one.key(), one.born(), one.version())).collect();
-    ServiceVersions { service: service.key().clone(), instances }
+    let ephemeral = service.publications().iter().filter(|instance| instance.ephemeral());
+    let publications =
+        ephemeral.map(|one| (one.publication(), one.born(), one.version())).collect();
+    ServiceVersions { service: service.key().clone(), publications }
 }
 
-impl Change {
-    fn covers(&self, registration: Version) -> bool {
+impl InstanceChange {
+    fn covers(&self, registration: WriteVersion) -> bool {
         matches!(self, Self::Gone { covered, .. } if *covered >= registration)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bucket_is_repaired_when_it_differs_twice_in_a_row() {
-        let mut comparison = Comparison::default();
-        assert!(!comparison.differs(3, 1, 1));
-        assert!(!comparison.differs(3, 1, 2), "it may be on its way");
-        assert!(!comparison.differs(4, 1, 2), "another one");
-        assert!(comparison.differs(3, 5, 6), "something is lost, however busy it is");
-        assert!(!comparison.differs(3, 5, 6), "a new look after the repair");
-        assert!(!comparison.differs(3, 2, 2));
-        assert!(!comparison.differs(3, 1, 2), "all forgotten since");
     }
 }

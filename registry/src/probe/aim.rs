@@ -1,6 +1,6 @@
 //! Where a probe of an instance connects to and what it says there. Addresses come from clients, so
-//! `judge` stands between them and every connection: it is what keeps a client from making this node
-//! reach what the client cannot reach itself.
+//! `judge` stands between them and every connection: it is what keeps a client from making this
+//! node reach what the client cannot reach itself.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -8,11 +8,10 @@ use alloc::format;
 use alloc::string::String;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::Ask;
-use crate::meta::HealthChecker;
+use crate::words::meta::{HealthChecker, header_lines, is_path};
 
-/// Where clouds answer questions about the machine that asks, secrets included; those of the link-local
-/// range apart (Azure, Alibaba, Oracle; AWS and Google by their newer protocol).
+/// Where clouds answer questions about the machine that asks, secrets included; those of the
+/// link-local range apart (Azure, Alibaba, Oracle; AWS and Google by their newer protocol).
 const METADATA_V4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(168, 63, 129, 16),
     Ipv4Addr::new(100, 100, 100, 200),
@@ -23,19 +22,34 @@ const METADATA_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254),
 ];
 
+/// What a probe says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeRequest {
+    /// Nothing: a connection is enough.
+    Connect,
+    /// A request; one status is healthy.
+    Http {
+        /// All that is sent.
+        request: Box<str>,
+        /// The status.
+        expected: u16,
+    },
+}
+
 /// Where and how an address is probed; `None` where it may not be connected to.
 pub(super) fn aim(
     ip: &str,
     port: u16,
     checker: &HealthChecker,
     own_ports: &BTreeSet<u16>,
-) -> Option<(SocketAddr, Ask)> {
+) -> Option<(SocketAddr, ProbeRequest)> {
     let address = judge(ip, port, own_ports)?;
     let ask = match checker {
-        HealthChecker::Tcp => Ask::Connect,
-        HealthChecker::Http { path, headers, expected_code } => {
-            Ask::Http { request: request(address, path, headers)?, expected: *expected_code }
-        }
+        HealthChecker::Tcp => ProbeRequest::Connect,
+        HealthChecker::Http { path, headers, expected_code } => ProbeRequest::Http {
+            request: request(address, path, headers)?,
+            expected: *expected_code,
+        },
         HealthChecker::Mysql { .. } | HealthChecker::None => return None,
     };
     Some((address, ask))
@@ -75,8 +89,8 @@ fn is_barred_v6(ip: Ipv6Addr) -> bool {
         || METADATA_V6.contains(&ip)
 }
 
-/// The address of the old kind that one of the new kind stands for where a translator is on the way:
-/// compatible, translated, NAT64 and 6to4 ones.
+/// The address of the old kind that one of the new kind stands for where a translator is on the
+/// way: compatible, translated, NAT64 and 6to4 ones.
 fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let ([0, 0, 0, 0, 0, 0, high, low]
     | [0, 0, 0, 0, 0xffff, 0, high, low]
@@ -98,35 +112,10 @@ fn request(address: SocketAddr, path: &str, headers: &str) -> Option<Box<str>> {
     })
 }
 
-/// Whether a checker can be made a request.
-pub(crate) fn is_request(path: &str, headers: &str) -> bool {
-    is_path(path) && header_lines(headers).is_some()
-}
-
-fn is_path(path: &str) -> bool {
-    path.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// `name:value|name:value` as lines, and whether one of them names the host.
-fn header_lines(headers: &str) -> Option<(String, bool)> {
-    let (mut lines, mut has_host) = (String::new(), false);
-    for header in headers.split('|').filter(|header| !header.trim().is_empty()) {
-        let (name, value) = header.split_once(':')?;
-        let (name, value) = (name.trim(), value.trim());
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        let is_value = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
-        if name.is_empty() || !name.bytes().all(is_name) || !value.bytes().all(is_value) {
-            return None;
-        }
-        has_host |= name.eq_ignore_ascii_case("host");
-        lines += &format!("{name}: {value}\r\n");
-    }
-    Some((lines, has_host))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::meta::is_request;
 
     fn own() -> BTreeSet<u16> {
         [7848, 8848, 9848].into()

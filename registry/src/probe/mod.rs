@@ -1,35 +1,37 @@
 //! Probes of persistent instances: whom this member asks, when, what the answers mean, what is
-//! proposed. The connections are the shell's; `aim` says where to.
+//! proposed. The connections are the shell's. Read this file first, then `aim`: where to connect to
+//! and what to say there.
 //!
 //! ```text
-//!  begin ─► a batch of probes, each with its moment ─► the shell asks ─► judge ─► SetHealth, proposed
+//!  begin ─► a batch of probes, each with its moment ─► the shell asks ─► judge ─► SetHealth
 //!    ▲                                                                     │
 //!    └────── the next batch at once, or the next round when it is due ─────┘
 //! ```
 //!
-//! A round asks every instance once, spread over the interval. It goes in batches so that memory stays
-//! bounded, and so that what many say together can be weighed: when nobody at all answers, it is rather
-//! our own network that is gone. A proposal that fails is made again in the next round.
+//! A round asks every instance once, spread over the interval. It goes in batches so that memory
+//! stays bounded, and so that what many say together can be weighed: when nobody at all answers, it
+//! is rather our own network that is gone. A proposal that fails is made again in the next round.
 
-pub(crate) mod aim;
+mod aim;
 
-use alloc::boxed::Box;
+pub use aim::ProbeRequest;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use nacolet_model::{Duration, Instant, ServiceKey, limits};
 
-use crate::instance::Instance;
-use crate::meta::HealthChecker;
-use crate::persistent::Command;
-use crate::service::Service;
-use crate::spec::InstanceKey;
-use crate::step::Registry;
+use crate::state::instance::Instance;
+use crate::state::registry::Registry;
+use crate::state::service::Service;
+use crate::words::command::Command;
+use crate::words::meta::HealthChecker;
+use crate::words::spec::InstanceKey;
 
 /// Whom a probe is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Target {
+pub struct ProbeTarget {
     /// The service.
     pub service: ServiceKey,
     /// The instance.
@@ -40,32 +42,18 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Whom it is about.
-    pub target: Target,
+    pub target: ProbeTarget,
     /// When to begin.
     pub at: Instant,
     /// Where to connect to; nothing else is connected to, whatever is answered.
     pub address: SocketAddr,
     /// What to say there.
-    pub ask: Ask,
-}
-
-/// What a probe says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// Nothing: a connection is enough.
-    Connect,
-    /// A request; one status is healthy.
-    Http {
-        /// All that is sent.
-        request: Box<str>,
-        /// The status.
-        expected: u16,
-    },
+    pub ask: ProbeRequest,
 }
 
 /// What a probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum ProbeResult {
     /// What was hoped for.
     Well,
     /// A sign of life, and not that one.
@@ -78,7 +66,7 @@ pub enum Found {
 
 /// What came of the probes since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ProbeCounts {
     /// Instances that were asked.
     pub asked: u64,
     /// Of those, the ones that did not answer well.
@@ -103,9 +91,9 @@ struct Contrary {
 /// What the rounds so far have found.
 #[derive(Debug, Default)]
 pub struct Rounds {
-    contrary: BTreeMap<Target, Contrary>,
+    contrary: BTreeMap<ProbeTarget, Contrary>,
     /// The last one asked in the round that is under way.
-    last: Option<Target>,
+    last: Option<ProbeTarget>,
     /// When the next probe is due.
     due: Instant,
     /// Between two probes of a round.
@@ -116,7 +104,7 @@ pub struct Rounds {
     awaited: Instant,
     /// A batch that ends later than this was stopped on the way.
     until: Instant,
-    counts: Counts,
+    counts: ProbeCounts,
 }
 
 impl Rounds {
@@ -128,7 +116,7 @@ impl Rounds {
 
     /// What came of them so far.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> ProbeCounts {
         self.counts
     }
 
@@ -140,6 +128,7 @@ impl Rounds {
         registry: &Registry,
         own_ports: &BTreeSet<u16>,
     ) -> Vec<Probe> {
+        // After a pause of ours, what was found before it says nothing about now.
         if self.awaited + limits::OWN_PAUSE < now {
             self.contrary.clear();
         }
@@ -151,6 +140,7 @@ impl Rounds {
             self.next = now + limits::PROBE_EVERY;
         }
         let mut probes = Vec::new();
+        // The round goes on after the last one asked; when none is left, the round is over.
         let last = self.last.take();
         for (service, instance) in registry.probed_after(last.as_ref()) {
             let (checker, port) = checker(service, instance);
@@ -158,7 +148,7 @@ impl Rounds {
                 self.counts.barred += 1;
                 continue;
             };
-            let target = Target { service: service.key().clone(), instance: instance.key() };
+            let target = ProbeTarget { service: service.key().clone(), instance: instance.key() };
             probes.push(Probe { target, at: self.due, address, ask });
             self.due += self.pace;
             if probes.len() == limits::PROBES_PER_BATCH_MAX {
@@ -166,6 +156,11 @@ impl Rounds {
                 break;
             }
         }
+        debug_assert!(probes.len() <= limits::PROBES_PER_BATCH_MAX, "a batch is bounded");
+        debug_assert!(
+            probes.is_sorted_by_key(|probe| probe.at),
+            "probes have their moments in order"
+        );
         let turns = u32::try_from(probes.len().div_ceil(limits::PROBES_AT_ONCE_MAX));
         let longest = limits::PROBE_TIMEOUT * turns.unwrap_or(u32::MAX);
         self.until = self.due.max(now) + longest + limits::OWN_PAUSE;
@@ -179,7 +174,7 @@ impl Rounds {
         now: Instant,
         registry: &Registry,
         own_ports: &BTreeSet<u16>,
-        found: &[(Probe, Found)],
+        found: &[(Probe, ProbeResult)],
     ) -> Vec<Command> {
         self.tally(found);
         if self.until < now {
@@ -187,16 +182,16 @@ impl Rounds {
             self.counts.void += count(found.len());
             return Vec::new();
         }
-        if registry.is_alone() && is_silence(found) {
+        if registry.distro.is_alone() && is_silence(found) {
             self.counts.void += count(found.len());
             return Vec::new();
         }
         let mut verdicts = Vec::new();
         for (probe, found) in found {
-            if *found == Found::Unasked {
+            if *found == ProbeResult::Unasked {
                 continue;
             }
-            let healthy = *found == Found::Well;
+            let healthy = *found == ProbeResult::Well;
             // It may have gone or changed meanwhile, or be another member's business.
             let is_news = registry.probed(&probe.target, own_ports).is_some_and(
                 |(instance, address, ask)| {
@@ -215,26 +210,27 @@ impl Rounds {
             contrary.times = contrary.times.saturating_add(1);
             if contrary.times >= limits::PROBE_TIMES && verdicts.len() < limits::PROBE_VERDICTS_MAX
             {
-                let Target { service, instance } = probe.target.clone();
+                let ProbeTarget { service, instance } = probe.target.clone();
                 verdicts.push(Command::SetHealth { service, instance, healthy });
             }
         }
         if self.last.is_none() {
             self.contrary.retain(|target, _| registry.probed(target, own_ports).is_some());
         }
+        debug_assert!(verdicts.len() <= limits::PROBE_VERDICTS_MAX, "proposals are bounded");
         self.counts.proposed += count(verdicts.len());
         verdicts
     }
 
-    fn tally(&mut self, found: &[(Probe, Found)]) {
+    fn tally(&mut self, found: &[(Probe, ProbeResult)]) {
         for (_, found) in found {
             match found {
-                Found::Well => self.counts.asked += 1,
-                Found::Wrong | Found::Silent => {
+                ProbeResult::Well => self.counts.asked += 1,
+                ProbeResult::Wrong | ProbeResult::Silent => {
                     self.counts.asked += 1;
                     self.counts.failed += 1;
                 }
-                Found::Unasked => self.counts.void += 1,
+                ProbeResult::Unasked => self.counts.void += 1,
             }
         }
     }
@@ -245,13 +241,14 @@ fn count(number: usize) -> u64 {
 }
 
 /// Whether several hosts were asked and none gave a sign of life.
-fn is_silence(found: &[(Probe, Found)]) -> bool {
-    let asked = found.iter().filter(|(_, found)| *found != Found::Unasked);
+fn is_silence(found: &[(Probe, ProbeResult)]) -> bool {
+    let asked = found.iter().filter(|(_, found)| *found != ProbeResult::Unasked);
     let hosts: BTreeSet<IpAddr> = asked.clone().map(|(probe, _)| probe.address.ip()).collect();
-    hosts.len() > 1 && asked.into_iter().all(|(_, found)| *found == Found::Silent)
+    hosts.len() > 1 && asked.into_iter().all(|(_, found)| *found == ProbeResult::Silent)
 }
 
-/// How an instance is to be probed, and at which port: as its cluster says, or else by a connection.
+/// How an instance is to be probed, and at which port: as its cluster says, or else by a
+/// connection.
 fn checker<'a>(service: &'a Service, instance: &Instance) -> (&'a HealthChecker, u16) {
     static USUAL: HealthChecker = HealthChecker::Tcp;
     let Some(meta) = service.cluster_meta(instance.cluster()) else {
@@ -262,18 +259,13 @@ fn checker<'a>(service: &'a Service, instance: &Instance) -> (&'a HealthChecker,
 }
 
 impl Registry {
-    /// Whether no other member is heard: then nobody tells us that our network works.
-    pub(crate) fn is_alone(&self) -> bool {
-        !self.distro().peers.iter().any(|peer| peer.live)
-    }
-
     /// The services from `first` on whose persistent instances this member probes now.
     fn probed_services<'a>(
         &'a self,
         first: Option<&'a ServiceKey>,
     ) -> impl Iterator<Item = &'a Service> {
         // Whoever may not write may not be told either.
-        let is_on = self.switches.watches_beats() && self.is_loaded();
+        let is_on = self.switches.watches_beats() && self.distro.is_loaded();
         let one = first.and_then(|key| self.catalog.of(key));
         let services = one.into_iter().chain(self.catalog.services_after(first));
         services.filter(move |service| is_on && self.probes(service))
@@ -286,13 +278,13 @@ impl Registry {
     /// The instances that are to be probed, in order, after `last`.
     fn probed_after<'a>(
         &'a self,
-        last: Option<&'a Target>,
+        last: Option<&'a ProbeTarget>,
     ) -> impl Iterator<Item = (&'a Service, &'a Instance)> {
         let services = self.probed_services(last.map(|last| &last.service));
         services.flat_map(move |service| {
             let last = last.filter(|last| last.service == *service.key());
             let from = last.map_or(0, |last| service.after(&last.instance));
-            let rest = service.instances().get(from..).unwrap_or_default();
+            let rest = service.publications().get(from..).unwrap_or_default();
             let is_probed = move |instance: &&Instance| {
                 !instance.ephemeral() && checker(service, instance).0.probes()
             };
@@ -303,11 +295,11 @@ impl Registry {
     /// An instance that this member probes, and how.
     fn probed(
         &self,
-        target: &Target,
+        target: &ProbeTarget,
         own_ports: &BTreeSet<u16>,
-    ) -> Option<(&Instance, SocketAddr, Ask)> {
+    ) -> Option<(&Instance, SocketAddr, ProbeRequest)> {
         let service = self.catalog.of(&target.service).filter(|service| self.probes(service))?;
-        let instance = service.instance(&target.instance).filter(|one| !one.ephemeral())?;
+        let instance = service.publications().get(service.persistent_at(&target.instance)?)?;
         let (checker, port) = checker(service, instance);
         let (address, ask) = aim::aim(instance.ip(), port, checker, own_ports)?;
         Some((instance, address, ask))

@@ -1,25 +1,21 @@
 //! Rounds of probes as stories.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use nacolet_model::{ClusterName, Group, Namespace, NodeId, ServiceName};
+use nacolet_model::{ClusterName, NodeId};
 
 use super::*;
-use crate::message::Message;
-use crate::{
-    ClusterMeta, Input, InstanceSpec, Life, Output, PutCluster, Register, RegistrySettings, Switch,
-};
-
-fn service(name: &str) -> ServiceKey {
-    ServiceKey {
-        namespace: Namespace::public(),
-        group: Group::new("DEFAULT_GROUP").expect("group"),
-        name: ServiceName::new(name).expect("name"),
-    }
-}
+use crate::testing::service_key;
+use crate::words::command::{PutCluster, Register};
+use crate::words::io::{Input, Output, RegistrySettings};
+use crate::words::message::Message;
+use crate::words::meta::ClusterMeta;
+use crate::words::names::Life;
+use crate::{InstanceSpec, Switch};
 
 fn own() -> BTreeSet<u16> {
     [8848].into()
@@ -49,7 +45,7 @@ impl Story {
 
     fn register(&mut self, name: &str, ip: &str) {
         let instance = InstanceSpec { ephemeral: false, ..InstanceSpec::new(ip, 80) };
-        self.apply(Command::Register(Box::new(Register { service: service(name), instance })));
+        self.apply(Command::Register(Box::new(Register { service: service_key(name), instance })));
     }
 
     fn apply(&mut self, command: Command) {
@@ -63,7 +59,7 @@ impl Story {
         let (check_port, use_instance_port) = (81, false);
         let meta =
             ClusterMeta { health_checker, check_port, use_instance_port, ..Default::default() };
-        let put = PutCluster { service: service("s"), cluster, meta };
+        let put = PutCluster { service: service_key("s"), cluster, meta };
         self.apply(Command::PutCluster(Box::new(put)));
     }
 
@@ -73,14 +69,14 @@ impl Story {
     }
 
     /// One batch in which all have answered at the end; what is proposed.
-    fn judge(&mut self, probes: Vec<Probe>, found: impl Fn(&Probe) -> Found) -> Vec<Command> {
+    fn judge(&mut self, probes: Vec<Probe>, found: impl Fn(&Probe) -> ProbeResult) -> Vec<Command> {
         let found: Vec<_> =
             probes.into_iter().map(|probe| (probe.clone(), found(&probe))).collect();
         self.now = found.last().map_or(self.now, |(probe, _)| self.now.max(probe.at));
         self.rounds.judge(self.now, &self.registry, &own(), &found)
     }
 
-    fn round(&mut self, found: impl Fn(&Probe) -> Found) -> Vec<Command> {
+    fn round(&mut self, found: impl Fn(&Probe) -> ProbeResult) -> Vec<Command> {
         let probes = self.begin();
         self.judge(probes, found)
     }
@@ -93,17 +89,18 @@ impl Story {
 #[test]
 fn health_changes_after_three_answers_in_a_row_both_ways() {
     let mut story = Story::with(&["10.0.0.1"]);
-    for (found, other, healthy) in
-        [(Found::Silent, Found::Well, false), (Found::Well, Found::Wrong, true)]
-    {
+    for (found, other, healthy) in [
+        (ProbeResult::Silent, ProbeResult::Well, false),
+        (ProbeResult::Well, ProbeResult::Wrong, true),
+    ] {
         assert_eq!(story.round(|_| found), []);
         assert_eq!(story.round(|_| found), []);
         assert_eq!(story.round(|_| other), [], "the row is broken");
         assert_eq!(story.round(|_| found), []);
-        assert_eq!(story.round(|_| Found::Unasked), [], "that says nothing");
+        assert_eq!(story.round(|_| ProbeResult::Unasked), [], "that says nothing");
         assert_eq!(story.round(|_| found), []);
         let verdicts = story.round(|_| found);
-        let Target { service, instance } = story.begin()[0].target.clone();
+        let ProbeTarget { service, instance } = story.begin()[0].target.clone();
         assert_eq!(verdicts, [Command::SetHealth { service, instance, healthy }]);
         assert_eq!(story.round(|_| found), verdicts, "it was not applied, so it is proposed again");
         story.apply(verdicts[0].clone());
@@ -111,14 +108,16 @@ fn health_changes_after_three_answers_in_a_row_both_ways() {
             assert_eq!(story.round(|_| found), [], "it is as it is found");
         }
     }
-    let Counts { proposed, void, .. } = story.rounds.counts();
+    let ProbeCounts { proposed, void, .. } = story.rounds.counts();
     assert_eq!((proposed, void), (4, 2));
 }
 
 #[test]
 fn what_was_found_before_a_change_does_not_count_for_the_next_one() {
     let mut story = Story::with(&["10.0.0.1"]);
-    for (found, healthy) in [(Found::Wrong, false), (Found::Well, true), (Found::Silent, false)] {
+    for (found, healthy) in
+        [(ProbeResult::Wrong, false), (ProbeResult::Well, true), (ProbeResult::Silent, false)]
+    {
         let proposed: Vec<_> = (0..3).map(|_| story.round(|_| found)).collect();
         assert_eq!(proposed[..2], [[], []], "{healthy}");
         story.apply(proposed[2][0].clone());
@@ -129,12 +128,12 @@ fn what_was_found_before_a_change_does_not_count_for_the_next_one() {
 fn a_network_of_our_own_that_is_gone_is_nobodys_illness() {
     let mut story = Story::with(&["10.0.0.1", "10.0.0.2"]);
     for _ in 0..9 {
-        assert_eq!(story.round(|_| Found::Silent), []);
+        assert_eq!(story.round(|_| ProbeResult::Silent), []);
     }
     assert_eq!(story.rounds.counts().void, 18);
     let one = |probe: &Probe| match probe.address.to_string().as_str() {
-        "10.0.0.1:80" => Found::Silent,
-        _ => Found::Wrong,
+        "10.0.0.1:80" => ProbeResult::Silent,
+        _ => ProbeResult::Wrong,
     };
     let proposed: Vec<usize> = (0..3).map(|_| story.round(one).len()).collect();
     assert_eq!(proposed, [0, 0, 2], "somebody gives a sign of life: the others are silent");
@@ -144,26 +143,26 @@ fn a_network_of_our_own_that_is_gone_is_nobodys_illness() {
 fn a_pause_of_our_own_begins_the_count_anew() {
     let mut story = Story::with(&["10.0.0.1"]);
     let two_rounds = |story: &mut Story| {
-        assert_eq!(story.round(|_| Found::Silent), []);
-        assert_eq!(story.round(|_| Found::Silent), []);
+        assert_eq!(story.round(|_| ProbeResult::Silent), []);
+        assert_eq!(story.round(|_| ProbeResult::Silent), []);
     };
     two_rounds(&mut story);
     story.now = story.rounds.next_deadline(story.now) + limits::OWN_PAUSE * 2;
     let probes = story.rounds.begin(story.now, &story.registry, &own());
-    assert_eq!(story.judge(probes, |_| Found::Silent), [], "it began late");
-    assert_eq!(story.round(|_| Found::Silent), []);
+    assert_eq!(story.judge(probes, |_| ProbeResult::Silent), [], "it began late");
+    assert_eq!(story.round(|_| ProbeResult::Silent), []);
     let probes = story.begin();
     story.now = story.now + limits::PROBE_EVERY + limits::PROBE_TIMEOUT + limits::OWN_PAUSE * 2;
-    assert_eq!(story.judge(probes, |_| Found::Silent), [], "it ended late");
+    assert_eq!(story.judge(probes, |_| ProbeResult::Silent), [], "it ended late");
     two_rounds(&mut story);
-    assert_eq!(story.round(|_| Found::Silent).len(), 1);
+    assert_eq!(story.round(|_| ProbeResult::Silent).len(), 1);
 }
 
 #[test]
 fn a_slow_proposal_is_no_pause() {
     let mut story = Story::with(&["10.0.0.1"]);
     for _ in 0..3 {
-        story.round(|_| Found::Silent);
+        story.round(|_| ProbeResult::Silent);
         story.now += limits::FORWARD_PATIENCE * 2;
     }
     assert!(story.rounds.contrary.values().map(|contrary| contrary.times).eq([3]));
@@ -193,7 +192,7 @@ fn a_round_of_many_goes_in_batches_and_asks_everybody_once() {
         sizes.push(probes.len());
         targets.extend(probes.iter().map(|probe| probe.target.clone()));
         assert!(probes.iter().all(|probe| probe.at < start + limits::PROBE_EVERY));
-        assert_eq!(story.judge(probes, |_| Found::Well), []);
+        assert_eq!(story.judge(probes, |_| ProbeResult::Well), []);
         if story.rounds.next_deadline(story.now) > story.now {
             break;
         }
@@ -208,7 +207,7 @@ fn the_next_batch_goes_on_where_an_instance_went() {
     let mut story = Story::new(1, false);
     (0..300).for_each(|number| story.register("s", &format!("fd00::{}", number + 1_000)));
     let last = story.begin().pop().expect("a batch").target;
-    let Target { service, instance } = last.clone();
+    let ProbeTarget { service, instance } = last.clone();
     story.apply(Command::Deregister { service, instance });
     let rest = story.begin();
     assert_eq!(rest.len(), 300 - limits::PROBES_PER_BATCH_MAX);
@@ -221,7 +220,7 @@ fn verdicts_come_by_the_batch() {
     let mut story = Story::with(&ips.iter().map(|ip| &**ip).collect::<Vec<_>>());
     let mut proposed = vec![];
     for _ in 0..4 {
-        let verdicts = story.round(|_| Found::Wrong);
+        let verdicts = story.round(|_| ProbeResult::Wrong);
         proposed.push(verdicts.len());
         verdicts.into_iter().for_each(|verdict| story.apply(verdict));
     }
@@ -231,13 +230,13 @@ fn verdicts_come_by_the_batch() {
 #[test]
 fn the_checker_of_the_cluster_says_how() {
     let mut story = Story::with(&["10.0.0.1"]);
-    assert_eq!(story.begin()[0].ask, Ask::Connect);
+    assert_eq!(story.begin()[0].ask, ProbeRequest::Connect);
     assert_eq!(story.addresses(), ["10.0.0.1:80"]);
     story.put_cluster(HealthChecker::Tcp);
     assert_eq!(story.addresses(), ["10.0.0.1:81"]);
     let (path, headers) = ("/up".into(), "a:b".into());
     story.put_cluster(HealthChecker::Http { path, headers, expected_code: 204 });
-    let Ask::Http { request, expected } = &story.begin()[0].ask else { panic!("it asks") };
+    let ProbeRequest::Http { request, expected } = &story.begin()[0].ask else { panic!("it asks") };
     assert!(request.starts_with("GET /up ") && request.contains("\r\na: b\r\n"), "{request}");
     assert_eq!(*expected, 204);
     story.put_cluster(HealthChecker::None);
@@ -256,8 +255,8 @@ fn whoever_may_not_be_connected_to_is_passed_over_and_counted() {
 fn ephemeral_instances_and_closed_registries_are_left_alone() {
     let mut story = Story::with(&["10.0.0.1"]);
     let spec = InstanceSpec::new("10.0.0.2", 80);
-    let slot = story.registry.slot_for(&service("s"));
-    story.registry.catalog.put_instance(slot, spec, story.now);
+    let slot = story.registry.slot_for(&service_key("s"));
+    story.registry.catalog.put_instance(slot, spec, None, story.now);
     assert_eq!(story.addresses(), ["10.0.0.1:80"]);
     story.apply(Command::SetSwitch(Switch::HealthCheckEnabled(false)));
     assert_eq!(story.begin(), []);
@@ -266,14 +265,14 @@ fn ephemeral_instances_and_closed_registries_are_left_alone() {
 #[test]
 fn an_answer_to_a_question_that_is_no_longer_asked_counts_for_nothing() {
     let mut story = Story::with(&["10.0.0.1"]);
-    story.round(|_| Found::Wrong);
-    story.round(|_| Found::Wrong);
+    story.round(|_| ProbeResult::Wrong);
+    story.round(|_| ProbeResult::Wrong);
     let probes = story.begin();
     story.put_cluster(HealthChecker::None);
-    assert_eq!(story.judge(probes, |_| Found::Wrong), []);
+    assert_eq!(story.judge(probes, |_| ProbeResult::Wrong), []);
     story.put_cluster(HealthChecker::Tcp);
     for expected in [0, 0, 1] {
-        assert_eq!(story.round(|_| Found::Wrong).len(), expected, "it is counted anew");
+        assert_eq!(story.round(|_| ProbeResult::Wrong).len(), expected, "it is counted anew");
     }
 }
 
@@ -330,7 +329,8 @@ fn a_member_that_hears_another_believes_in_the_silence_of_all() {
     let story = &mut all[0];
     let one = asked(story).pop_first().expect("a share");
     story.register(one.name.as_str(), "10.0.0.2");
-    let proposed: Vec<bool> = (0..3).map(|_| story.round(|_| Found::Silent).is_empty()).collect();
+    let proposed: Vec<bool> =
+        (0..3).map(|_| story.round(|_| ProbeResult::Silent).is_empty()).collect();
     assert_eq!(proposed, [true, true, false]);
 }
 

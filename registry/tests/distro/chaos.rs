@@ -1,6 +1,6 @@
-//! Random moments of three to five members and their clients. Promise P7: on the member that hears it, a
-//! live client is always listed; elsewhere too, unless faults were recent. Promise P6: after the faults
-//! every member lists exactly the instances of live clients. A failure prints its seed:
+//! Random moments of three to five members and their clients. Promise P7: on the member that hears
+//! it, a live client is always listed; elsewhere too, unless faults were recent. Promise P6: after
+//! the faults every member lists exactly the instances of live clients. A failure prints its seed:
 //! `SEED=<n> cargo test -p nacolet-registry --test distro chaos`.
 
 use std::env;

@@ -88,8 +88,8 @@ fn sizes(world: &World) -> Vec<[usize; 5]> {
     (0..3).map(of).collect()
 }
 
-/// A deployment every three hours, of a new service every day, for 30 days, each pressed into a minute:
-/// half of what it replaces says goodbye, the other half is silent.
+/// A deployment every three hours, of a new service every day, for 30 days, each pressed into a
+/// minute: half of what it replaces says goodbye, the other half is silent.
 #[test]
 fn thirty_days_of_churn_leave_nothing_behind() {
     let mut world = World::new(3, 1);
@@ -146,4 +146,19 @@ fn what_several_members_took_at_once_is_newer_than_what_each_showed_of_it() {
             assert!(ref_time > newest, "seed {seed}, member {member}: {ref_time} after {newest}");
         }
     }
+}
+
+/// A list that is shown with a later time than before is the same list.
+#[test]
+fn what_was_held_back_is_not_told_again() {
+    let mut world = World::new(2, 1);
+    world.set_wall(1, 500_000_000);
+    world.disks_hang();
+    world.register(1, "orders", "a");
+    world.run(100);
+    let told = world.told;
+    world.disks_go_on();
+    world.run(100);
+    assert!(world.ref_time(0, "orders") >= world.ref_time(1, "orders"));
+    assert_eq!(world.told, told);
 }

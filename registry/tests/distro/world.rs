@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nacolet_model::{
-    Duration, Group, Instant, Namespace, NodeId, Prng, RequestId, ServiceKey, ServiceName, WallTime,
-};
+use nacolet_model::{Duration, Instant, NodeId, Prng, RequestId, WallTime};
 use nacolet_registry::{
     BeatFrom, ClientId, Command, Input, InstanceSpec, Life, ListQuery, Message, Output, Registry,
     RegistrySettings, Request,
 };
+
+use crate::testing::service_key;
 
 /// Position of a member in the world, from 0.
 pub(crate) type Member = usize;
@@ -48,14 +48,8 @@ pub(crate) struct World {
     lives: u32,
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
-}
-
-pub(crate) fn service(name: &str) -> ServiceKey {
-    ServiceKey {
-        namespace: Namespace::public(),
-        group: Group::new(Group::DEFAULT).expect("group"),
-        name: ServiceName::new(name).expect("name"),
-    }
+    /// Services whose subscribers were told of a change, on any member.
+    pub(crate) told: usize,
 }
 
 pub(crate) fn id(member: Member) -> NodeId {
@@ -87,6 +81,7 @@ impl World {
             lives: 0,
             messages: 0,
             bytes: 0,
+            told: 0,
         }
     }
 
@@ -189,16 +184,14 @@ impl World {
         registry.step(now, input, &mut out);
         registry.flush(&mut out);
         registry.invariants();
-        registry.take_changed();
+        let told = registry.take_changed().len();
+        self.told += told;
         for output in out {
             match output {
                 Output::Send { to, message } => {
                     to.into_iter().for_each(|to| self.send(member, to, &message));
                 }
-                Output::ReserveRefTime { until } => match &mut self.hung {
-                    Some(hung) => hung.push((member, until)),
-                    None => self.store(member, until),
-                },
+                Output::ReserveRefTime { until } => self.reserve(member, until),
                 Output::Reply { result, .. } => drop(result.expect("nothing is refused here")),
                 Output::Propose { command, .. } => {
                     let members = 0..self.nodes.len();
@@ -216,7 +209,19 @@ impl World {
         let registry = &mut self.node(member).registry;
         registry.apply(now, 1, command, &mut out).expect("nothing is refused here");
         registry.invariants();
-        assert_eq!(out, [], "nothing follows from it");
+        for output in out {
+            let Output::ReserveRefTime { until } = output else {
+                panic!("nothing else follows from it: {output:?}")
+            };
+            self.reserve(member, until);
+        }
+    }
+
+    fn reserve(&mut self, member: Member, until: u64) {
+        match &mut self.hung {
+            Some(hung) => hung.push((member, until)),
+            None => self.store(member, until),
+        }
     }
 
     fn store(&mut self, member: Member, until: u64) {
@@ -304,11 +309,11 @@ impl World {
     /// Registers an instance that beats.
     pub(crate) fn register(&mut self, member: Member, name: &str, ip: &str) {
         let instance = InstanceSpec::new(ip, 80);
-        self.ask(member, Request::Register { service: service(name), instance });
+        self.ask(member, Request::Register { service: service_key(name), instance });
     }
 
     pub(crate) fn deregister(&mut self, member: Member, name: &str, ip: &str) {
-        let service = service(name);
+        let service = service_key(name);
         let ephemeral = Some(true);
         self.ask(
             member,
@@ -318,7 +323,7 @@ impl World {
 
     /// A beat with its instance, as a 1.x client sends them.
     pub(crate) fn beat(&mut self, member: Member, name: &str, ip: &str) {
-        let key = service(name);
+        let key = service_key(name);
         let from = BeatFrom {
             namespace: key.namespace.as_str(),
             group: key.group.as_str(),
@@ -344,7 +349,7 @@ impl World {
 
     pub(crate) fn publish(&mut self, member: Member, client: ClientId, name: &str, ips: &[&str]) {
         let instances = ips.iter().map(|ip| InstanceSpec::new(ip, 80)).collect();
-        self.ask(member, Request::Publish { client, service: service(name), instances });
+        self.ask(member, Request::Publish { client, service: service_key(name), instances });
     }
 
     pub(crate) fn close(&mut self, member: Member, client: ClientId) {
@@ -357,7 +362,7 @@ impl World {
         name: &str,
         look: impl Fn(nacolet_registry::ServiceView<'_>) -> T,
     ) -> T {
-        let key = service(name);
+        let key = service_key(name);
         look(self.registry(member).list(&ListQuery {
             namespace: key.namespace.as_str(),
             group: key.group.as_str(),
@@ -370,7 +375,7 @@ impl World {
     /// Addresses that a member lists, with "-" in front of unhealthy ones.
     pub(crate) fn list(&self, member: Member, name: &str) -> Vec<String> {
         self.view(member, name, |view| {
-            let show = |host: nacolet_registry::Host<'_>| {
+            let show = |host: nacolet_registry::ListedInstance<'_>| {
                 format!("{}{}", if host.healthy { "" } else { "-" }, host.instance.ip())
             };
             view.hosts().map(show).collect()
@@ -390,7 +395,7 @@ impl World {
 
     pub(crate) fn responsible(&self, name: &str) -> Member {
         let on = (0..self.nodes.len()).find(|member| self.is_up(*member)).expect("one runs");
-        let node = self.registry(on).responsible(&service(name));
+        let node = self.registry(on).responsible(&service_key(name));
         usize::try_from(node.0).expect("small") - 1
     }
 
@@ -401,7 +406,7 @@ impl World {
     }
 
     pub(crate) fn silence(&self, member: Member, name: &str, ip: &str) -> Duration {
-        let key = service(name);
+        let key = service_key(name);
         let (namespace, group) = (key.namespace.as_str(), key.group.as_str());
         let found = self.registry(member).service(namespace, group, key.name.as_str());
         let instance = found.and_then(|service| service.find(ip, 80, None)).expect("it is there");

@@ -1,5 +1,5 @@
-//! Torn tails and flipped bits: what was acknowledged is found or the start is refused; what was not
-//! is cut and the start goes on.
+//! Torn tails and flipped bits: what was acknowledged is found or the start is refused; what was
+//! not is cut and the start goes on.
 
 use nacolet_model::Prng;
 
@@ -62,8 +62,8 @@ impl Written {
     fn assert_refused(&self, file: &[u8], durable: &[u8], what: &str) {
         put(self.dir.log_file(1), file);
         put(self.dir.durable_file(), durable);
-        let end = crate::recover::DurableEnd::open(&self.dir.durable_file()).expect("open");
-        let scanned = crate::recover::scan(&self.dir.path().join("log"), end.seq());
+        let end = crate::log::recover::DurableEnd::open(&self.dir.durable_file()).expect("open");
+        let scanned = crate::log::recover::scan(&self.dir.path().join("log"), end.seq());
         let error = scanned.err().unwrap_or_else(|| panic!("{what} was accepted"));
         assert!(!error.what.is_empty() && !error.advice.is_empty());
         assert_eq!(fs::read(self.dir.log_file(1)).expect("file"), file, "{what}");
@@ -146,7 +146,7 @@ fn no_flipped_bit_in_the_side_file_stops_a_start() {
         let mut durable = written.lagging[3].clone();
         durable[bit / 8] ^= 1 << (bit % 8);
         put(written.dir.durable_file(), &durable);
-        let end = crate::recover::DurableEnd::open(&written.dir.durable_file()).expect("open");
+        let end = crate::log::recover::DurableEnd::open(&written.dir.durable_file()).expect("open");
         assert!((2..=3).contains(&end.seq()), "bit {bit}: {}", end.seq());
     }
     for length in [0, 1, 16, 511, 520] {
@@ -206,9 +206,9 @@ fn damage_anywhere_in_many_files_is_refused_or_harmless() {
     let mut random = Prng::new(4);
     let mut refused = 0;
     for round in 0..600 {
-        let victim = random.below(files.len() as u64) as usize;
+        let victim = random.index(files.len());
         let mut bytes = whole[victim].clone();
-        let at = random.below(bytes.len() as u64) as usize;
+        let at = random.index(bytes.len());
         match random.below(5) {
             0 => bytes.truncate(at),
             1 => bytes[at..].fill(0),
@@ -296,13 +296,12 @@ fn random_bytes_never_panic_the_scan() {
         let mut bytes: Vec<u8> = (0..random.below(200)).map(|_| random.next_u64() as u8).collect();
         if random.chance(1, 2) {
             // A head that is right lets the noise through to the batches.
-            let mut file =
-                written.file[..random.below(written.file.len() as u64) as usize].to_vec();
+            let mut file = written.file[..random.index(written.file.len())].to_vec();
             file.append(&mut bytes);
             bytes = file;
         }
         put(dir.log_file(1), &bytes);
-        let _ = crate::recover::scan(&dir.path().join("log"), 0);
+        let _ = crate::log::recover::scan(&dir.path().join("log"), 0);
     }
 }
 

@@ -243,7 +243,7 @@ fn random_orders_agree_with_a_model() {
                     let count = random.below(6);
                     let state = hard_state(term, random.below(3), model.hard_state.commit_index.0);
                     let entries: Vec<_> = (from..from + count)
-                        .map(|index| command(index, term, random.below(300) as usize))
+                        .map(|index| command(index, term, random.index(300)))
                         .collect();
                     if !entries.is_empty() {
                         model.entries.retain(|entry| entry.id.index.0 < from);

@@ -10,7 +10,7 @@
 mod damage;
 mod faults;
 mod log;
-mod snapshots;
+mod snapshot;
 
 use std::fs;
 use std::io;
@@ -27,7 +27,7 @@ use nacolet_raft::{
     SnapshotMeta, StorageError, Term,
 };
 
-use crate::log::Shared;
+use crate::log::LogShared;
 use crate::{DataDir, LogSettings, LogStore};
 
 /// What goes wrong on purpose.
@@ -134,7 +134,7 @@ pub(crate) fn snapshot_at(index: u64, term: u64) -> SnapshotMeta {
 /// A running log, and a way to wait for it.
 pub(crate) struct Running {
     pub(crate) store: LogStore,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<LogShared>,
     next: u64,
 }
 
@@ -149,7 +149,7 @@ impl Running {
         snapshot: Option<&SnapshotMeta>,
     ) -> Result<(Self, Recovered), StorageError> {
         let data = DataDir::open(dir.path(), NodeId(7))?;
-        let shared = Arc::new(Shared::new(panicking));
+        let shared = Arc::new(LogShared::new(panicking));
         let mut store = LogStore::open_shared(&data, settings, shared.clone())?;
         let recovered = store.recover(snapshot)?;
         Ok((Self { store, shared, next: 1 }, recovered))

@@ -122,8 +122,8 @@ func (t *told) is(text string) func() bool {
 	return func() bool { t.lock.Lock(); defer t.lock.Unlock(); return t.last == text }
 }
 
-// listen returns when the library listens: it asks the server up to five seconds later, and may forget
-// what it is told meanwhile.
+// listen returns when the library listens: it asks the server up to five seconds later, and may
+// forget what it is told meanwhile.
 func listen(client config_client.IConfigClient, dataID string) *told {
 	heard := &told{}
 	must(client.ListenConfig(vo.ConfigParam{DataId: dataID, Group: group,

@@ -92,25 +92,33 @@ def utf8_whatever_charset_is_claimed():
     check("gbk" not in answer.headers["Content-Type"].lower(), "never answers GBK")
 
 
+# A server takes some 64 MiB of large bodies at once and refuses more with 503; the largest content
+# is three times as long where it is escaped. So large ones come one after the other.
+ONE_LARGE = threading.Lock()
+
+
 @case
 def one_mebibyte_of_content():
     data_id, content = unique("large"), "0123456789abcde\n" * 65536
-    publish(data_id, content)
-    equal(hashlib.md5(read(data_id).body).hexdigest(), md5(content), "md5 of 1 MiB")
+    with ONE_LARGE:
+        publish(data_id, content)
+        equal(hashlib.md5(read(data_id).body).hexdigest(), md5(content), "md5 of 1 MiB")
 
 
 @case
 def the_largest_content_comes_back_whole():
     data_id, content = unique("largest"), "é" * (5 * 1024 * 1024)
-    publish(data_id, content)
-    equal(hashlib.md5(read(data_id).body).hexdigest(), md5(content), "md5 of 10 MiB")
+    with ONE_LARGE:
+        publish(data_id, content)
+        equal(hashlib.md5(read(data_id).body).hexdigest(), md5(content), "md5 of 10 MiB")
     query("DELETE", "cs/configs", dataId=data_id, group=GROUP)
 
 
 @case
 def too_much_content_is_refused():
     content = "a" * (10 * 1024 * 1024 + 1)
-    answer = form("POST", "cs/configs", dataId=unique("huge"), group=GROUP, content=content)
+    with ONE_LARGE:
+        answer = form("POST", "cs/configs", dataId=unique("huge"), group=GROUP, content=content)
     check(400 <= answer.status < 500, f"more than 10 MiB: {answer}")
 
 
@@ -148,9 +156,8 @@ def compare_and_set_by_header():
         headers = {"casMd5": expected_md5}
         return form("POST", "cs/configs", headers, dataId=data_id, group=GROUP, content=content)
 
-    check(attempt("1", md5("0")).status != 200, "an absent config matches no md5")
-    equal(read(data_id).status, 404, "nothing was stored")
-    publish(data_id, "1")
+    equal(attempt("1", md5("0")).text, "true", "an absent config is inserted whatever the md5")
+    equal(read(data_id).text, "1", "content")
     check(attempt("2", md5("0")).status != 200, "a wrong md5 fails")
     equal(read(data_id).text, "1", "content after a refused publish")
     answer = attempt("2", md5("1"))

@@ -10,11 +10,12 @@ import configs
 import hostile
 import naming
 import operators
+import others
 import pushes
 import rest
 
 # Importing a module adds its cases.
-assert configs and hostile and naming and operators and pushes and rest
+assert configs and hostile and naming and operators and others and pushes and rest
 
 if harness.USER:
     import users

@@ -212,15 +212,19 @@ def a_beat_makes_healthy_again():
 @case
 def protection_when_too_few_are_healthy():
     service = unique("protect")
-    answer = form("POST", "ns/service", serviceName=service, protectThreshold="0.6")
-    equal((answer.status, answer.text), (200, "ok"), "create service")
     register(service, port=1)
+    # One that is made by hand is for persistent instances only.
+    answer = form("PUT", "ns/service", serviceName=service, protectThreshold="0.6")
+    equal((answer.status, answer.text), (200, "ok"), "update service")
     register(service, port=2, metadata='{"preserved.heart.beat.timeout":"1000",'
              '"preserved.heart.beat.interval":"500"}')
     check(not listed(service)["reachProtectionThreshold"], "no protection while all are healthy")
     eventually(lambda: listed(service)["reachProtectionThreshold"], 12, "protection")
-    hosts = listed(service, healthyOnly="true")["hosts"]
+    hosts = listed(service)["hosts"]
     equal(sorted(host["port"] for host in hosts if host["healthy"]), [1, 2], "all count as healthy")
+    found = listed(service, healthyOnly="true")
+    equal([host["port"] for host in found["hosts"]], [1], "the healthy one alone")
+    check(not found["reachProtectionThreshold"], "nothing is left to protect")
 
 
 @case
@@ -255,9 +259,9 @@ def services_by_hand():
     equal((answer.status, answer.text), (200, "ok"), "update")
     page = {"pageNo": 1, "pageSize": 10, "groupName": group}
     equal(query("GET", "ns/service/list", **page).json, {"count": 1, "doms": [service]}, "list")
-    register(service, groupName=group)
+    register(service, groupName=group, ephemeral="false")
     check(query("DELETE", "ns/service", **key).status != 200, "a service in use stays")
-    deregister(service, groupName=group)
+    deregister(service, groupName=group, ephemeral="false")
     answer = query("DELETE", "ns/service", **key)
     equal((answer.status, answer.text), (200, "ok"), "remove")
     check(query("GET", "ns/service", **key).status in (400, 404, 500), "it is gone")

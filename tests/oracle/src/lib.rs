@@ -1,6 +1,6 @@
 //! The scenarios of `raft/scenarios`, played by raft-rs. Its semantics are etcd raft's, and so are
-//! ours: after every command each node of the story must be what it is in ours. Where it is not, the
-//! story says so and why, behind the trace of the command:
+//! ours: after every command each node of the story must be what it is in ours. Where it is not,
+//! the story says so and why, behind the trace of the command:
 //!
 //! ```text
 //! #~ 2 applied 0: why raft-rs has applied no more than that on node 2
@@ -8,8 +8,9 @@
 //! #~ parts: why the two are not comparable from here on
 //! ```
 //!
-//! A difference that is not explained fails, and so does an explanation without a difference. Nothing
-//! of the product is linked: what our engine did is read from the traces. Read `story` first.
+//! A difference that is not explained fails, and so does an explanation without a difference.
+//! Nothing of the product is linked: what our engine did is read from the traces. Read `story`
+//! first.
 #![cfg(test)]
 
 mod stage;

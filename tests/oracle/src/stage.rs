@@ -1,5 +1,5 @@
-//! A cluster of raft-rs that acts out the commands of a story: its disks are fast unless they are told
-//! to be slow, its wire holds everything until it is delivered.
+//! A cluster of raft-rs that acts out the commands of a story: its disks are fast unless they are
+//! told to be slow, its wire holds everything until it is delivered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -1,6 +1,6 @@
-//! A story as text: its commands, what each node of ours is after each of them, and what is remarked
-//! about raft-rs. The nodes are put together from the traces, which name everything that is persisted,
-//! applied and announced.
+//! A story as text: its commands, what each node of ours is after each of them, and what is
+//! remarked about raft-rs. The nodes are put together from the traces, which name everything that
+//! is persisted, applied and announced.
 
 use std::collections::BTreeMap;
 

@@ -8,57 +8,10 @@
 use std::env;
 use std::process::ExitCode;
 
+use nacolet_tests::options::{Options, USAGE};
 use nacolet_tests::planted::Planted;
-use nacolet_tests::run::{self, Report, hunt, replay, run};
-
-const USAGE: &str = "\
-usage: cargo ci sim [--seeds N] [--from S] [--nodes V] [--twice] [--clients-only]
-       cargo ci sim --planted [--seeds N] [--from S] [--only NAME] [--clients-only]
-
-  --seeds    how many seeds (300; with --planted at most so many per bug, 1000)
-  --from     the first seed (1)
-  --nodes    voters at the beginning of every run; drawn by the seed when absent
-  --twice    runs each seed twice and compares everything that happened
-  --planted  plants each known bug and prints how many are found
-  --clients-only
-             looks away from the inside of Raft: what could clients and operators have seen?
-";
-
-#[derive(Default)]
-struct Options {
-    seeds: Option<u64>,
-    from: Option<u64>,
-    nodes: Option<u64>,
-    planted: bool,
-    twice: bool,
-    clients_only: bool,
-    only: Option<Planted>,
-}
-
-impl Options {
-    fn of(&self, planted: Option<Planted>) -> run::Options {
-        run::Options { voters: self.nodes, planted, clients_only: self.clients_only }
-    }
-}
-
-fn parse(words: &[String]) -> Option<Options> {
-    let mut options = Options::default();
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        let mut number = || words.next()?.parse().ok();
-        match word.as_str() {
-            "--seeds" => options.seeds = Some(number()?),
-            "--from" => options.from = Some(number()?),
-            "--nodes" => options.nodes = Some(number()?),
-            "--clients-only" => options.clients_only = true,
-            "--twice" => options.twice = true,
-            "--planted" => options.planted = true,
-            "--only" => options.only = Some(Planted::parse(words.next()?)?),
-            _ => return None,
-        }
-    }
-    Some(options)
-}
+use nacolet_tests::run::{Report, hunt, run, tell};
+use nacolet_tests::story::with_names;
 
 #[expect(clippy::disallowed_methods, reason = "measures how fast the simulator is, nothing else")]
 fn now() -> std::time::Instant {
@@ -67,25 +20,22 @@ fn now() -> std::time::Instant {
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
-    let Some(options) = parse(&words) else {
+    let Some(options) = Options::parse(words.iter().map(String::as_str)) else {
         eprint!("{USAGE}");
         return ExitCode::FAILURE;
     };
-    // A panic is a finding like any other, and is reported with its seed.
-    if env::var_os("RUST_BACKTRACE").is_none() {
-        std::panic::set_hook(Box::new(|_| ()));
-    }
     let passed = if options.planted { score(&options) } else { seeds(&options) };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn seeds(options: &Options) -> bool {
-    let (count, first) = (options.seeds.unwrap_or(300), options.from.unwrap_or(1));
+    let usual = if options.story { 1 } else { 300 };
+    let (count, first) = (options.seeds.unwrap_or(usual), options.from.unwrap_or(1));
     let begun = now();
     let mut sum = [0_u64; 12];
     let mut failures = 0;
     for seed in first..first + count {
-        let report = run(seed, options.of(None));
+        let report = run(seed, options.of_run(None));
         let Report { tally, crashes, .. } = &report;
         let facts = [
             tally.acknowledged,
@@ -102,14 +52,19 @@ fn seeds(options: &Options) -> bool {
             tally.lists,
         ];
         sum.iter_mut().zip(facts).for_each(|(sum, fact)| *sum += fact);
-        if options.twice && run(seed, options.of(None)) != report {
+        if options.twice && run(seed, options.of_run(None)) != report {
             failures += 1;
             println!("seed {seed} tells two stories");
+            print_replay(options, seed, None);
         }
         if let Some(violation) = &report.violation {
             failures += 1;
-            println!("seed {seed}: {} broken: {}", violation.promise, violation.what);
-            println!("  replay: {}", replay(seed, options.nodes));
+            let what = with_names(&violation.what);
+            println!("seed {seed}: {} broken: {what}", violation.promise);
+            print_replay(options, seed, None);
+        }
+        if options.story && (report.violation.is_some() || count == 1) {
+            print_story(options, seed, None);
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
@@ -138,17 +93,37 @@ fn seeds(options: &Options) -> bool {
     failures == 0
 }
 
+/// Says how to see a seed again, and what happened in it.
+fn print_replay(options: &Options, seed: u64, bug: Option<Planted>) {
+    println!("  replay: {}", options.replay(seed, bug));
+    if !options.story {
+        let story = Options { story: true, ..*options };
+        println!("  story:  {}", story.replay(seed, bug));
+    }
+}
+
+/// Recording changes nothing of what happens, and only what is told costs its time.
+fn print_story(options: &Options, seed: u64, bug: Option<Planted>) {
+    let (_, text) = tell(seed, options.of_run(bug), options.extent());
+    println!("\n{text}");
+}
+
 fn score(options: &Options) -> bool {
     let (count, first) = (options.seeds.unwrap_or(1_000), options.from.unwrap_or(1));
     let chosen = |bug: &Planted| options.only.is_none_or(|only| only == *bug);
     let bugs: Vec<Planted> = Planted::ALL.into_iter().filter(chosen).collect();
     let mut found = 0;
     for bug in &bugs {
-        match hunt(options.of(Some(*bug)), first, count) {
+        match hunt(options.of_run(Some(*bug)), first, count) {
             Some(Report { seed, violation: Some(violation), .. }) => {
                 found += 1;
-                let Violated { promise, what } = Violated::of(&violation.what, violation.promise);
+                let what = with_names(&violation.what);
+                let Violated { promise, what } = Violated::of(&what, violation.promise);
                 println!("{:<28} seed {seed}: {promise}: {what}", bug.name());
+                print_replay(options, seed, Some(*bug));
+                if options.story {
+                    print_story(options, seed, Some(*bug));
+                }
             }
             _ => println!("{:<28} NOT FOUND in {count} seeds", bug.name()),
         }

@@ -1,14 +1,18 @@
-//! P1: what was acknowledged is never lost. Every command that any node applied stands in one ledger,
-//! by its log index; whoever applies that index again must apply the same command with the same
-//! result, and nobody may step over one. A small model of the config centre predicts each result.
+//! P1: what was acknowledged is never lost. Every command that any node applied stands in one
+//! ledger, by its log index; whoever applies that index again must apply the same command with the
+//! same result, and nobody may step over one. A small model of the config centre predicts each
+//! result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use nacolet_config as config;
+use nacolet_machine::{Command, Refused, Response, Shared, read};
 use nacolet_model::{ConfigKey, NodeId};
 
-use super::Check;
-use crate::machine::{Command, Refused, Response, Shared};
+use super::check::{Broken, Check};
+use super::hash::hash;
+use crate::operation::{content_of, serial_of};
+use crate::subject::Subject;
 
 /// One applied command.
 struct Committed {
@@ -48,16 +52,9 @@ impl std::fmt::Debug for Final<'_> {
     }
 }
 
-/// The serial that a client wrote into a content.
-pub(crate) fn serial_of(content: &str) -> Option<u64> {
-    content.split_ascii_whitespace().next()?.parse().ok()
-}
-
 fn fingerprint(command: &Command) -> u64 {
     // Commands are plain values that postcard can always encode.
-    let bytes = postcard::to_allocvec(command).unwrap_or_default();
-    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix)
+    hash(0xcbf2_9ce4_8422_2325, &postcard::to_allocvec(command).unwrap_or_default())
 }
 
 impl Ledger {
@@ -108,7 +105,9 @@ impl Ledger {
         let (key, operator) = match command {
             Command::Config(config::Command::Publish(publish)) => (&publish.key, &publish.operator),
             Command::Config(config::Command::Remove(remove)) => (&remove.key, &remove.operator),
-            Command::Config(_) | Command::Registry(_) => return Ok(()),
+            Command::Config(_) | Command::Registry(_) | Command::Lock(_) | Command::Auth(_) => {
+                return Ok(());
+            }
         };
         let Some(serial) = operator.user.parse().ok() else { return Ok(()) };
         if let Some(before) = self.serials.insert(serial, index) {
@@ -121,15 +120,15 @@ impl Ledger {
         let held = before.map(|serial| config::Md5::of(&content_of(serial)));
         let (after, expected) = match command {
             Command::Config(config::Command::Publish(publish)) => {
-                if publish.cas_md5.is_some_and(|wanted| held != Some(wanted)) {
-                    (before, Err(Refused::Config(config::CommandError::CasMismatch.into())))
+                if held.is_some() && publish.cas_md5.is_some_and(|wanted| held != Some(wanted)) {
+                    (before, Err(Refused::Config(config::CommandError::CasMismatch)))
                 } else {
                     let created = before.is_none();
                     let published = config::Response::Published { created, md5: publish.md5 };
                     (Some(serial), Ok(Response::Config(published)))
                 }
             }
-            Command::Config(_) | Command::Registry(_) => {
+            Command::Config(_) | Command::Registry(_) | Command::Lock(_) | Command::Auth(_) => {
                 let existed = before.is_some();
                 (None, Ok(Response::Config(config::Response::Removed { existed })))
             }
@@ -185,32 +184,36 @@ impl Ledger {
     }
 
     /// The durability scan: each acknowledged write is there or was overwritten by a later one.
-    pub(crate) fn scan(&self, states: &[Final<'_>]) -> Check {
+    pub(crate) fn scan(&self, states: &[Final<'_>]) -> Result<(), Broken> {
         let positions = self.acknowledged.iter().filter_map(|serial| self.serials.get(serial));
         let newest = positions.max().copied().unwrap_or(0);
         for Final { node, shared, applied } in states {
             if *applied < newest {
-                return Err(format!("{node} ends at {applied}, {newest} was acknowledged"));
+                let what = format!("{node} ends at {applied}, {newest} was acknowledged");
+                return Err(Broken { what, about: Subject::Entry(newest) });
             }
-            let store = shared.configs.borrow();
+            let store = read(&shared.configs);
             for key in self.keys.keys() {
                 let (namespace, group) = (key.namespace.as_str(), key.group.as_str());
                 let config = store.get(namespace, group, key.data_id.as_str());
                 let found = config.map(|config| serial_of(&config.content).unwrap_or(0));
                 let expected = self.latest(key);
                 if found != expected {
-                    return Err(format!("{node} ends with {found:?} for {expected:?} at {key:?}"));
+                    let what = format!("{node} ends with {found:?} for {expected:?} at {key:?}");
+                    return Err(Broken { what, about: Subject::Key(key.clone()) });
                 }
             }
             store.invariants();
-            shared.registry.borrow().invariants();
+            read(&shared.registry).invariants();
         }
         let mut lists = states.iter().map(|state| (state.node, persistent(state.shared)));
         let Some((first, list)) = lists.next() else { return Ok(()) };
         match lists.find(|(_, other)| *other != list) {
             None => Ok(()),
             Some((node, other)) => {
-                Err(format!("{first} has the persistent instances {list:?}, {node} has {other:?}"))
+                let what =
+                    format!("{first} has the persistent instances {list:?}, {node} has {other:?}");
+                Err(Broken { what, about: Subject::Cluster })
             }
         }
     }
@@ -218,13 +221,7 @@ impl Ledger {
 
 /// Ports of the instances that stand in the log.
 fn persistent(shared: &Shared) -> Vec<u16> {
-    let registry = shared.registry.borrow();
+    let registry = read(&shared.registry);
     let instances = registry.all_services().flat_map(|service| service.instances());
     instances.filter(|instance| !instance.ephemeral()).map(|instance| instance.port()).collect()
-}
-
-/// The content that a client writes under a serial.
-pub(crate) fn content_of(serial: u64) -> String {
-    let filler = usize::try_from(serial % 7).unwrap_or(0);
-    format!("{serial} {}", "x".repeat(filler * filler * 4 + 1))
 }

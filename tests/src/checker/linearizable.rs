@@ -1,59 +1,19 @@
-//! P2: writes, compare-and-set, removals and confirmed reads of one key could have happened one after
-//! another, each between its call and its answer. The search is that of Wing and Gong with the memory
-//! of Lowe: depth first over all orders, never twice from the same set of operations and value.
+//! P2: writes, compare-and-set, removals and confirmed reads of one key could have happened one
+//! after another, each between its call and its answer. The search is that of Wing and Gong with
+//! the memory of Lowe: depth first over all orders, never twice from the same set of operations and
+//! value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use nacolet_model::ConfigKey;
 
-use super::Check;
 use super::acknowledged::Ledger;
+use super::check::Broken;
+use crate::operation::{Action, End};
+use crate::subject::Subject;
 
 /// Positions that a search looks at before it gives up.
 const STEPS_MAX: usize = 300_000;
-
-/// What a client asks of a key. Values are serials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Write this.
-    Write(u64),
-    /// Write `new` where `expected` is.
-    Cas {
-        /// What must be there.
-        expected: Option<u64>,
-        /// What is to be there.
-        new: u64,
-    },
-    /// Remove it; the number is the operation's own.
-    Remove(u64),
-    /// Read it.
-    Read,
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Written; whether nothing was there before.
-    Written {
-        /// Nothing was there before.
-        created: bool,
-    },
-    /// Compare-and-set found something else.
-    Mismatch,
-    /// It took effect; that is all that was said.
-    Done,
-    /// Removed; whether something was there.
-    Removed {
-        /// Something was there.
-        existed: bool,
-    },
-    /// What was read.
-    Read(Option<u64>),
-    /// It certainly had no effect and says nothing.
-    Void,
-    /// Nobody knows: it may take effect at any time from its call on, or never.
-    Unknown,
-}
 
 /// One operation of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +30,8 @@ pub struct Op {
 
 /// Names an operation under way.
 #[derive(Clone, Debug)]
-pub struct OpId {
-    key: ConfigKey,
+pub struct OpId<K> {
+    key: K,
     at: usize,
 }
 
@@ -92,12 +52,12 @@ fn take_effect(value: Option<u64>, op: &Op) -> Option<Option<u64>> {
         (Action::Write(new), End::Written { created }) => (Some(new), created == value.is_none()),
         (Action::Write(new), End::Done | End::Unknown) => (Some(new), true),
         (Action::Cas { expected, new }, End::Written { created }) => {
-            (Some(new), value == expected && !created)
+            (Some(new), may_replace(value, expected) && created == value.is_none())
         }
-        (Action::Cas { expected, new }, End::Done) => (Some(new), value == expected),
-        (Action::Cas { expected, .. }, End::Mismatch) => (value, value != expected),
+        (Action::Cas { expected, new }, End::Done) => (Some(new), may_replace(value, expected)),
+        (Action::Cas { expected, .. }, End::Mismatch) => (value, !may_replace(value, expected)),
         (Action::Cas { expected, new }, End::Unknown) => {
-            (if value == expected { Some(new) } else { value }, true)
+            (if may_replace(value, expected) { Some(new) } else { value }, true)
         }
         (Action::Remove(_), End::Removed { existed }) => (None, existed == value.is_some()),
         (Action::Remove(_), End::Done | End::Unknown) => (None, true),
@@ -105,6 +65,11 @@ fn take_effect(value: Option<u64>, op: &Op) -> Option<Option<u64>> {
         _ => (value, false),
     };
     fits.then_some(after)
+}
+
+/// What is not there is written whatever was expected of it.
+fn may_replace(value: Option<u64>, expected: Option<u64>) -> bool {
+    value.is_none() || value == expected
 }
 
 /// A set of operations by their number.
@@ -152,8 +117,8 @@ pub fn check(history: &[Op], guess: impl Fn(&Op) -> u64) -> Verdict {
         let mut next: Vec<(&Op, Done, Option<u64>)> = next
             .filter_map(|(at, op)| Some((op, with(&done, at), take_effect(value, op)?)))
             .collect();
-        // What changes nothing may as well come first, whenever it comes in another order; but for what
-        // could have changed something later, and did not say which.
+        // What changes nothing may as well come first, whenever it comes in another order; but for
+        // what could have changed something later, and did not say which.
         if let Some(at) = next.iter().position(|(op, _, after)| {
             op.answer != u64::MAX && op.end != End::Done && *after == value
         }) {
@@ -167,21 +132,29 @@ pub fn check(history: &[Op], guess: impl Fn(&Op) -> u64) -> Verdict {
 }
 
 /// The histories of all keys.
-#[derive(Default)]
-pub(crate) struct Histories {
+#[derive(Clone, Debug)]
+pub struct Histories<K> {
     clock: u64,
-    keys: BTreeMap<ConfigKey, Vec<Op>>,
+    keys: BTreeMap<K, Vec<Op>>,
 }
 
-impl Histories {
-    pub(crate) fn begin(&mut self, key: &ConfigKey, action: Action) -> OpId {
+impl<K> Default for Histories<K> {
+    fn default() -> Self {
+        Self { clock: 0, keys: BTreeMap::new() }
+    }
+}
+
+impl<K: Clone + Ord> Histories<K> {
+    /// A client asks.
+    pub fn begin(&mut self, key: &K, action: Action) -> OpId<K> {
         self.clock += 1;
         let ops = self.keys.entry(key.clone()).or_default();
         ops.push(Op { call: self.clock, answer: u64::MAX, action, end: End::Unknown });
         OpId { key: key.clone(), at: ops.len() - 1 }
     }
 
-    pub(crate) fn end(&mut self, id: &OpId, end: End) {
+    /// A client is answered, or gives up.
+    pub fn end(&mut self, id: &OpId<K>, end: End) {
         self.clock += 1;
         let Some(op) = self.keys.get_mut(&id.key).and_then(|ops| ops.get_mut(id.at)) else {
             return;
@@ -192,12 +165,19 @@ impl Histories {
         }
     }
 
+    /// The history of every key so far.
+    pub fn all(&self) -> impl Iterator<Item = (&K, &[Op])> {
+        self.keys.iter().map(|(key, ops)| (key, ops.as_slice()))
+    }
+}
+
+impl Histories<ConfigKey> {
     pub(crate) fn operations(&self, key: &ConfigKey) -> usize {
         self.keys.get(key).map_or(0, Vec::len)
     }
 
     /// Checks every key. What nobody knows and the ledger does not hold never took effect.
-    pub(crate) fn check(&self, ledger: &Ledger, undecided: &mut u64) -> Check {
+    pub(crate) fn check(&self, ledger: &Ledger, undecided: &mut u64) -> Result<(), Broken> {
         for (key, ops) in &self.keys {
             let matters = |op: &&Op| match (op.action, op.end) {
                 (_, End::Void) | (Action::Read, End::Unknown) => false,
@@ -221,7 +201,8 @@ impl Histories {
                 Verdict::Linearizable => {}
                 Verdict::Undecided => *undecided += 1,
                 Verdict::Not => {
-                    return Err(format!("the history of {key:?} is not linearizable: {history:?}"));
+                    let what = format!("the history of {key:?} is not linearizable: {history:?}");
+                    return Err(Broken { what, about: Subject::Key(key.clone()) });
                 }
             }
         }

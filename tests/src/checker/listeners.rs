@@ -1,14 +1,16 @@
-//! P5: every listener hears the last change, at most once per version on one connection, and never an
-//! older one after a newer one. Versions in between may be left out. A connection is one life of one
-//! node; whoever moves to another node may find it behind.
+//! P5: every listener hears the last change, at most once per version on one connection, and never
+//! an older one after a newer one. Versions in between may be left out. A connection is one life of
+//! one node; whoever moves to another node may find it behind.
 
 use std::collections::BTreeMap;
 
 use nacolet_model::{ConfigKey, NodeId};
 
-use super::Check;
-use super::acknowledged::{Ledger, serial_of};
+use super::acknowledged::Ledger;
+use super::check::{Broken, Check};
 use crate::inbox::ReadAnswer;
+use crate::operation::serial_of;
+use crate::subject::Subject;
 
 /// What a listener learnt of one key.
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +59,15 @@ impl Listeners {
     }
 
     /// Everybody holds the last version.
-    pub(crate) fn finish(&self, ledger: &Ledger) -> Check {
+    pub(crate) fn finish(&self, ledger: &Ledger) -> Result<(), Broken> {
         for ((listener, key), held) in &self.0 {
             let latest = ledger.latest(key);
             if held.serial != latest {
                 let serial = held.serial;
-                return Err(format!(
+                let what = format!(
                     "listener {listener} holds {serial:?} of {key:?} and never heard of {latest:?}"
-                ));
+                );
+                return Err(Broken { what, about: Subject::Key(key.clone()) });
             }
         }
         Ok(())

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use nacolet_model::{ConfigKey, NodeId};
 
-use super::Check;
-use super::acknowledged::{Ledger, serial_of};
+use super::acknowledged::Ledger;
+use super::check::Check;
 use crate::inbox::ReadAnswer;
+use crate::operation::serial_of;
 
 /// The newest state that each node has shown.
 #[derive(Default)]

@@ -1,27 +1,28 @@
 //! P6 and P7: who lives is listed, who is gone is not, and our own trouble is no reason.
 //!
 //! During faults (P7), at every look:
-//! - *Hearing*: a node lists whoever beat there within 13 s (of 15 until it is unhealthy), and whoever
-//!   has a connection open there, unless somebody deregistered it.
-//! - *Elsewhere*: a client is steady while it beats somewhere at least every 12 s, or is back on another
-//!   connection within 15 s. A steady client is on the list of every ready node that was in contact
-//!   with all whom it is in contact with, directly or not, without a lost message, for 40 s or since
-//!   10 s before the client came. Deaths, restarts and pauses of nodes are no excuse.
-//!   At least one of those nodes must have lived all the time: instances are nowhere but in memory.
+//! - *Hearing*: a node lists whoever beat there within 13 s (of 15 until it is unhealthy), and
+//!   whoever has a connection open there, unless somebody deregistered it.
+//! - *Elsewhere*: a client is steady while it beats somewhere at least every 12 s, or is back on
+//!   another connection within 15 s. A steady client is on the list of every ready node that was in
+//!   contact with all whom it is in contact with, directly or not, without a lost message, for 40 s
+//!   or since 10 s before the client came. Deaths, restarts and pauses of nodes are no excuse. At
+//!   least one of those nodes must have lived all the time: instances are nowhere but in memory.
 //! - *Alone*: a node that hears nobody removes nobody of itself.
-//! - *Gone*: who deregistered 8 s ago is listed by no node that was in contact in that sense, if one of
-//!   those nodes lived and was awake all the time since: there is no other memory of it.
+//! - *Gone*: who deregistered 8 s ago is listed by no node that was in contact in that sense, if
+//!   one of those nodes lived and was awake all the time since: there is no other memory of it.
 //!
-//! After healing (P6): see [`Registrations::difference`]. Reference times never go back on one node,
-//! over all its lives, and another list of one life has a higher one.
+//! After healing (P6): see [`Registrations::difference`]. Reference times never go back on one
+//! node, over all its lives, and another list of one life has a higher one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use nacolet_model::{Duration, Instant, NodeId};
 
-use super::Check;
+use super::check::{Broken, Check};
 use crate::inbox::ListAnswer;
-use crate::post::Journal;
+use crate::journal::Journal;
+use crate::subject::Subject;
 
 const HEARING: Duration = Duration::from_secs(13);
 const STEADY_BEATS: Duration = Duration::from_secs(12);
@@ -32,8 +33,8 @@ const CONTACT: Duration = Duration::from_secs(40);
 const BEFORE: Duration = Duration::from_secs(10);
 /// A new client is known everywhere after this long.
 const KNOWN_AFTER: Duration = Duration::from_secs(6);
-/// Whoever was away for longer than the others' patience has been told what it missed: it pings within
-/// one second, its digest is answered within another one, and so is what it asks for.
+/// Whoever was away for longer than the others' patience has been told what it missed: it pings
+/// within one second, its digest is answered within another one, and so is what it asks for.
 const TOLD_AFTER: Duration = Duration::from_secs(3);
 const GONE_AFTER: Duration = Duration::from_secs(8);
 /// Whoever started has put right by digests what the full copy lacked: it may come from a node that
@@ -144,8 +145,8 @@ impl Registrations {
         client.closed.clear();
     }
 
-    /// Its connection broke, or its publishing over one was not answered: the node takes the instance
-    /// out when it hears of that.
+    /// Its connection broke, or its publishing over one was not answered: the node takes the
+    /// instance out when it hears of that.
     pub(crate) fn broken(&mut self, now: Instant, port: u16, home: Home) {
         self.asked.insert((home.0, port), now);
         let client = self.client(port);
@@ -181,19 +182,21 @@ impl Registrations {
     }
 
     /// Looks at all nodes.
-    pub(crate) fn look(&mut self, census: &Census<'_>) -> Check {
+    pub(crate) fn look(&mut self, census: &Census<'_>) -> Result<(), Broken> {
         self.age(census);
         for look in census.nodes {
             if look.paused || look.ready.is_none() {
                 continue;
             }
-            self.check_ref_times(look)?;
-            self.check_alone(census, look)?;
+            let of_node = |what| Broken { what, about: Subject::Node(look.node) };
+            self.check_ref_times(look).map_err(of_node)?;
+            self.check_alone(census, look).map_err(of_node)?;
             for (port, client) in &self.clients {
-                match look.listed.get(port) {
-                    None => client.check_missing(census, look, *port)?,
-                    Some(_) => client.check_listed(census, look, *port)?,
-                }
+                let finding = match look.listed.get(port) {
+                    None => client.check_missing(census, look, *port),
+                    Some(_) => client.check_listed(census, look, *port),
+                };
+                finding.map_err(|what| Broken { what, about: Subject::Port(*port) })?;
             }
         }
         self.before.clear();
@@ -268,26 +271,30 @@ impl Registrations {
 
     /// What differs between what every member should list and what it does, if anything; without
     /// `all`, only who lives and is missing counts.
-    pub(crate) fn difference(&self, looks: &[NodeLook], all: bool) -> Option<String> {
+    pub(crate) fn difference(&self, looks: &[NodeLook], all: bool) -> Option<Broken> {
         for (port, client) in &self.clients {
+            let broken = |what| Some(Broken { what, about: Subject::Port(*port) });
             let Some(lives) = client.settled else {
-                return Some(format!("{port} finds no node that serves it"));
+                return broken(format!("{port} finds no node that serves it"));
             };
             for look in looks {
                 let node = look.node;
                 match look.listed.get(port) {
-                    None if lives => return Some(format!("{node} does not list {port}")),
+                    None if lives => return broken(format!("{node} does not list {port}")),
                     Some(listed) if lives && all && !listed.healthy => {
-                        return Some(format!("{node} calls {port} unhealthy"));
+                        return broken(format!("{node} calls {port} unhealthy"));
                     }
-                    Some(_) if !lives && all => return Some(format!("{node} still lists {port}")),
+                    Some(_) if !lives && all => {
+                        return broken(format!("{node} still lists {port}"));
+                    }
                     None | Some(_) => {}
                 }
             }
         }
         let first = looks.first()?;
         let other = looks.iter().find(|look| all && look.listed != first.listed)?;
-        Some(format!("{} and {} know different owners", first.node, other.node))
+        let what = format!("{} and {} know different owners", first.node, other.node);
+        Some(Broken { what, about: Subject::Node(other.node) })
     }
 
     /// A subscriber was told.
@@ -379,8 +386,8 @@ impl Census<'_> {
         near.any(|other| is_old(other) && is_awake(other))
     }
 
-    /// All with whom `node` was in contact since `from`, directly or not, if nothing between them was
-    /// lost and all agree who the members are.
+    /// All with whom `node` was in contact since `from`, directly or not, if nothing between them
+    /// was lost and all agree who the members are.
     fn company(&self, node: NodeId, from: Instant) -> Option<BTreeSet<NodeId>> {
         let views = self.nodes.iter().filter_map(|look| self.views.get(&look.node));
         let everybody: BTreeSet<NodeId> =

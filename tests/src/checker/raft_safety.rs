@@ -1,6 +1,6 @@
 //! The properties of Raft paper figure 3 and what surrounds them, after every event: one leader per
-//! term, log matching, leader completeness, what a leader commits is of its own term and on the disks
-//! of a majority, nothing goes back, no promise leaves a node before its disk has it.
+//! term, log matching, leader completeness, what a leader commits is of its own term and on the
+//! disks of a majority, nothing goes back, no promise leaves a node before its disk has it.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,9 @@ use nacolet_raft::{
     SnapshotMeta, Term,
 };
 
-use super::Check;
-use crate::disk::{Disk, LogView};
+use super::check::Check;
+use super::hash::hash;
+use crate::log::{DurableLog, LogView};
 
 /// What was seen of the whole cluster so far.
 #[derive(Default)]
@@ -33,12 +34,11 @@ pub(crate) struct Safety {
 }
 
 fn fingerprint(entry: &Entry) -> u64 {
-    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     match &entry.payload {
         EntryPayload::Blank => 1,
-        EntryPayload::Command(bytes) => bytes.iter().fold(2, mix),
+        EntryPayload::Command(bytes) => hash(2, bytes),
         EntryPayload::Membership(membership) => {
-            postcard::to_allocvec(membership).unwrap_or_default().iter().fold(3, mix)
+            hash(3, &postcard::to_allocvec(membership).unwrap_or_default())
         }
     }
 }
@@ -152,8 +152,8 @@ impl Safety {
         Ok(())
     }
 
-    /// A leader tells how much is committed. Beyond what it knew when it was elected, that ends with
-    /// an entry of its own term (Raft paper §5.4.2).
+    /// A leader tells how much is committed. Beyond what it knew when it was elected, that ends
+    /// with an entry of its own term (Raft paper §5.4.2).
     fn tells_commit(
         &mut self,
         node: NodeId,
@@ -175,7 +175,7 @@ impl Safety {
         &mut self,
         life: u64,
         metrics: &Metrics,
-        disks: &[(NodeId, Disk)],
+        logs: &[(NodeId, DurableLog)],
     ) -> Check {
         let node = metrics.id;
         let before = self.last.get(&node).filter(|(known, _)| *known == life).map(|(_, last)| last);
@@ -195,7 +195,7 @@ impl Safety {
             ensure(applied >= before.applied_index, || format!("{node} applies backwards"))?;
         }
         if metrics.role == RoleKind::Leader {
-            self.leads(metrics, before.as_ref(), disks)?;
+            self.leads(metrics, before.as_ref(), logs)?;
         }
         Ok(())
     }
@@ -204,7 +204,7 @@ impl Safety {
         &mut self,
         metrics: &Metrics,
         before: Option<&Metrics>,
-        disks: &[(NodeId, Disk)],
+        logs: &[(NodeId, DurableLog)],
     ) -> Check {
         let (node, term, commit) = (metrics.id, metrics.term, metrics.commit_index);
         let leader = *self.leaders.entry(term).or_insert(node);
@@ -212,6 +212,9 @@ impl Safety {
         let led = before.filter(|before| before.role == RoleKind::Leader && before.term == term);
         let Some(led) = led else {
             let (known, known_term) = self.committed;
+            ensure(metrics.membership.is_voter(node), || {
+                format!("{node} leads in {term:?} without a vote in {:?}", metrics.membership)
+            })?;
             return ensure(term <= known_term || metrics.last_log.index >= known, || {
                 format!("{node} leads in {term:?} and lacks what is committed up to {known:?}")
             });
@@ -220,13 +223,15 @@ impl Safety {
             return Ok(());
         }
         self.committed = self.committed.max((commit, term));
-        let Some(id) = disks.iter().find(|(id, _)| *id == node).and_then(|(_, disk)| {
-            disk.with_durable(|log| log.entries.get(&commit.0).map(|entry| entry.id))
-        }) else {
+        let Some(id) = logs
+            .iter()
+            .find(|(id, _)| *id == node)
+            .and_then(|(_, log)| log.with(|log| log.entries.get(&commit.0).map(|entry| entry.id)))
+        else {
             return Ok(());
         };
         let holds = |voter: &NodeId| {
-            disks.iter().any(|(of, disk)| of == voter && disk.with_durable(|log| held(log, id)))
+            logs.iter().any(|(of, log)| of == voter && log.with(|log| held(log, id)))
         };
         let quorum = |membership: &Membership| {
             [&membership.voters, &membership.outgoing].into_iter().all(|side| {

@@ -1,5 +1,5 @@
-//! Crowds at the door: strangers who connect and say nothing, as many as like, and again as soon as they
-//! are sent away. Members find each other all the same.
+//! Crowds at the door: strangers who connect and say nothing, as many as like, and again as soon as
+//! they are sent away. Members find each other all the same.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nacolet_model::{NodeId, limits};
 use nacolet_transport::handshake::HELLO_BYTES;
-use nacolet_transport::{Call, Patience, Reply, Settings};
+use nacolet_transport::{Call, LinkSettings, Patience, Reply};
 use smol::io::AsyncWriteExt;
 use smol::net::TcpStream;
 use smol::{Async, LocalExecutor};
@@ -41,7 +41,7 @@ async fn loiter(from: IpAddr, to: String, says: Vec<u8>) {
 
 /// Members that have just started, with the patience of the product.
 async fn member(executor: &LocalExecutor<'_>, node: u64) -> Rc<Node> {
-    let settings = Settings { patience: Patience::default(), ..settings(node, "") };
+    let settings = LinkSettings { patience: Patience::default(), ..settings(node, "") };
     start_at(executor, "127.0.0.1:0", settings).await
 }
 

@@ -2,6 +2,7 @@
 //! after it broke.
 
 mod crowd;
+mod moved;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,8 +17,8 @@ use nacolet_registry as registry;
 use nacolet_transport::handshake::{self, Identity};
 use nacolet_transport::message::Kind;
 use nacolet_transport::{
-    Call, CallError, ClusterId, ClusterKey, Counters, Handler, LocalFuture, Patience, Reply,
-    Settings, Transport,
+    Call, CallError, ClusterId, ClusterKey, Counters, Handler, LinkSettings, LocalFuture, Patience,
+    Reply, Transport,
 };
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::{TcpListener, TcpStream};
@@ -58,7 +59,11 @@ impl Handler for Recorder {
                 | Call::Change(_)
                 | Call::Transfer(_)
                 | Call::Progress
-                | Call::StateDigest(_) => Reply::Done,
+                | Call::StateDigest(_)
+                | Call::Connections
+                | Call::Found { .. }
+                | Call::Shift { .. }
+                | Call::Who(_) => Reply::Done,
             }
         })
     }
@@ -84,7 +89,7 @@ fn key(byte: u8) -> ClusterKey {
     ClusterKey::new(&[byte; 32]).expect("it is long enough")
 }
 
-fn settings(node: u64, address: &str) -> Settings {
+fn settings(node: u64, address: &str) -> LinkSettings {
     let patience = Patience {
         handshake: Duration::from_millis(500),
         stall: Duration::from_millis(300),
@@ -93,13 +98,13 @@ fn settings(node: u64, address: &str) -> Settings {
     };
     let node = NodeId(node);
     let address = address.to_owned();
-    Settings { node, key: key(KEY), cluster: Some(CLUSTER), address, seed: node.0, patience }
+    LinkSettings { node, key: key(KEY), cluster: Some(CLUSTER), address, seed: node.0, patience }
 }
 
-async fn start_at(executor: &LocalExecutor<'_>, address: &str, settings: Settings) -> Rc<Node> {
+async fn start_at(executor: &LocalExecutor<'_>, address: &str, settings: LinkSettings) -> Rc<Node> {
     let listener = TcpListener::bind(address).await.expect("a free port");
     let address = listener.local_addr().expect("it is bound").to_string();
-    let (transport, runner) = Transport::new(Settings { address: address.clone(), ..settings });
+    let (transport, runner) = Transport::new(LinkSettings { address: address.clone(), ..settings });
     let inbox = Rc::<Inbox>::default();
     let task = executor.spawn(runner.run(listener, Rc::new(Recorder(Rc::clone(&inbox)))));
     Rc::new(Node { transport, inbox, address, task: RefCell::new(Some(task)) })
@@ -278,12 +283,12 @@ fn a_chunk_is_acknowledged_and_heartbeats_pass_a_call_that_hangs() {
 #[test]
 fn a_caller_without_the_key_or_of_another_cluster_is_refused_and_counted() {
     with_two(|executor, a, b| async move {
-        let other = Settings { key: key(6), ..settings(3, "") };
+        let other = LinkSettings { key: key(6), ..settings(3, "") };
         let thief = start_at(&executor, "127.0.0.1:0", other).await;
         let error = thief.transport.visit(&b.address, Call::Promote).await.unwrap_err();
         assert!(error.to_string().contains("cluster key"), "{error}");
         until(counted(&b, |counters| counters.refused_key)).await;
-        let other = Settings { cluster: Some(ClusterId(8)), ..settings(4, "") };
+        let other = LinkSettings { cluster: Some(ClusterId(8)), ..settings(4, "") };
         let foreign = start_at(&executor, "127.0.0.1:0", other).await;
         let called = foreign.transport.call(NodeId(2), &b.address, Call::Promote).await;
         assert_eq!(called, Err(CallError::Unreachable));
@@ -379,7 +384,7 @@ fn a_frame_of_a_later_version_is_skipped() {
 #[test]
 fn a_guest_may_join_and_nothing_else() {
     with_two(|executor, _a, b| async move {
-        let guest = Settings { cluster: None, ..settings(3, "") };
+        let guest = LinkSettings { cluster: None, ..settings(3, "") };
         let guest = start_at(&executor, "127.0.0.1:0", guest).await;
         let join = Call::Join { address: guest.address.clone(), learner: false };
         let answer = guest.transport.visit(&b.address, join.clone()).await.unwrap();

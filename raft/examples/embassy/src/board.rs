@@ -1,5 +1,5 @@
-//! The network: one bounded channel into each member, as a bus between boards would be. What is sent
-//! is bytes, so that no memory is shared between members, and what does not fit is lost.
+//! The network: one bounded channel into each member, as a bus between boards would be. What is
+//! sent is bytes, so that no memory is shared between members, and what does not fit is lost.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -16,7 +16,7 @@ use nacolet_raft::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::member::{Member, Node};
+use crate::node::{Member, Node};
 
 pub const MEMBERS: usize = 3;
 /// Frames that wait for one member.

@@ -1,7 +1,8 @@
 //! Three members of one Raft group as embassy tasks on a Cortex-M4: they elect a leader, replicate
 //! 1,000 commands, lose the leader, go on without it, take it back behind a snapshot and agree. The
 //! crate is the one that runs on servers; only its surroundings are written here: `board` is the
-//! network, `member` one task, `tally` the application, `hardware` the clock and the memory.
+//! network, `member` one task, `node` what it runs, `tally` the application, `hardware` the clock
+//! and the memory.
 //!
 //! `cargo run --release` in this folder starts it under QEMU; it ends with exit code 0 or a panic.
 #![no_std]
@@ -12,6 +13,7 @@ extern crate alloc;
 mod board;
 mod hardware;
 mod member;
+mod node;
 mod tally;
 
 use alloc::boxed::Box;
@@ -21,7 +23,7 @@ use embassy_executor::Spawner;
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 
 use crate::board::{Board, MEMBERS};
-use crate::member::Node;
+use crate::node::Node;
 use crate::tally::Reading;
 
 /// Commands before the leader is lost.

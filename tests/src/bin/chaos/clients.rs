@@ -1,5 +1,5 @@
-//! The clients: writers that publish, compare and set and read on any member, one writer whose values
-//! only grow, and a listener and a reader on every member that watch it.
+//! The clients: writers that publish, compare and set and read on any member, one writer whose
+//! values only grow, and a listener and a reader on every member that watch it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nacolet_config::Md5;
 use nacolet_model::Prng;
-use nacolet_tests::checker::linearizable::{Action, End};
+use nacolet_tests::operation::{Action, End};
 
 use crate::history::History;
 use crate::http::Http;
@@ -153,7 +153,9 @@ impl Link<'_> {
 }
 
 fn is_refusal(text: &str) -> bool {
-    ["nothing was written", "overloaded", "is stopping"].iter().any(|words| text.contains(words))
+    ["nothing was written", "overloaded", "is stopping", "is STARTING"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// The value that only grows, and what everybody has seen of it.
@@ -167,8 +169,8 @@ pub(crate) struct Growing {
     stop_writing: AtomicBool,
 }
 
-/// The key that is written at present, and its value. After a write whose outcome nobody knows the next
-/// one goes to another key, so that values of one key never come late.
+/// The key that is written at present, and its value. After a write whose outcome nobody knows the
+/// next one goes to another key, so that values of one key never come late.
 #[derive(Clone, Default)]
 pub(crate) struct Newest {
     pub(crate) key: u64,

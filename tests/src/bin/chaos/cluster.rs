@@ -45,8 +45,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts members on these disks and waits until all of them vote. Where plugs can be pulled, that
-    /// happens to each of them in its first moments.
+    /// Starts members on these disks and waits until all of them vote. Where plugs can be pulled,
+    /// that happens to each of them in its first moments.
     pub(crate) fn start(
         binary: &Path,
         folder: &Path,

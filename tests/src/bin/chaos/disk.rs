@@ -1,9 +1,9 @@
-//! Where a member keeps its data: a plain folder, a file system on a loop image whose plug can be pulled,
-//! or one that is small enough to be filled. The last two need root; mounts live in a mount namespace of
-//! this process and end with it.
+//! Where a member keeps its data: a plain folder, a file system on a loop image whose plug can be
+//! pulled, or one that is small enough to be filled. The last two need root; mounts live in a mount
+//! namespace of this process and end with it.
 //!
-//! A power cut, without a kernel module: the process is killed and the image copied before the kernel
-//! writes what is only in its cache; the copy is what the disk would hold.
+//! A power cut, without a kernel module: the process is killed and the image copied before the
+//! kernel writes what is only in its cache; the copy is what the disk would hold.
 
 use std::fs::{self, File};
 use std::io::{Error, Result, Write};

@@ -1,5 +1,6 @@
-//! How long writes pause when the leader goes: killed, stopped in order, or asked to hand over. Two clients
-//! per surviving member write all the time; the pause is the longest time in which nobody got an answer.
+//! How long writes pause when the leader goes: killed, stopped in order, or asked to hand over. Two
+//! clients per surviving member write all the time; the pause is the longest time in which nobody
+//! got an answer.
 
 use std::env;
 use std::fs;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nacolet_tests::checker::linearizable::{Action, End};
+use nacolet_tests::operation::{Action, End};
 
 use crate::clients::{Link, Load};
 use nacolet_model::Prng;

@@ -1,11 +1,11 @@
-//! `cargo ci chaos`: real processes under faults, and the promises P1 to P5 and P8 of the test programme
-//! checked on everything that clients saw.
+//! `cargo ci chaos`: real processes under faults, and the promises P1 to P5 and P8 of the test
+//! programme checked on everything that clients saw.
 //!
 //! ```text
 //! cycle = load on all members ── fault ── mended ── healed (P8) ── more load ── stop
 //!         ── read every key everywhere (P1, P4) ── judge every history (P2)
-//! meanwhile, for the whole run: a value that only grows, watched by a reader (P3) and a listener (P5)
-//! on every member
+//! meanwhile, for the whole run: a value that only grows, watched by a reader (P3) and a listener
+//! (P5) on every member
 //! ```
 //!
 //! Read `faults` first, then `clients`; `net` and `relay` are the network, `disk` the power plug.

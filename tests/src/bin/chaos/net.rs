@@ -1,6 +1,6 @@
-//! Where members run. Without root all share the loopback: each listens on 127.0.0.1 and is known as
-//! 127.0.1.N. With root each has a network namespace of its own and a cable to this process, which may
-//! be pulled:
+//! Where members run. Without root all share the loopback: each listens on 127.0.0.1 and is known
+//! as 127.0.1.N. With root each has a network namespace of its own and a cable to this process,
+//! which may be pulled:
 //!
 //! ```text
 //! this process                      namespace of member N
@@ -83,7 +83,8 @@ impl Net {
         }
     }
 
-    /// A port that is free on all addresses here that members need; never one that the system hands out.
+    /// A port that is free on all addresses here that members need; never one that the system hands
+    /// out.
     pub(crate) fn free_port(&self, seed: &mut u16) -> u16 {
         loop {
             *seed = if *seed >= 31_000 { 10_000 } else { *seed + 1 };

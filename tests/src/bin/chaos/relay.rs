@@ -1,6 +1,6 @@
-//! The lines between members. Where a member is known to be a relay waits; it reads who calls from the
-//! hello, which is not secret, and treats every directed pair on its own. A member calls each peer on a connection of its own, so a cut line is a
-//! one-way partition.
+//! The lines between members. Where a member is known to be a relay waits; it reads who calls from
+//! the hello, which is not secret, and treats every directed pair on its own. A member calls each
+//! peer on a connection of its own, so a cut line is a one-way partition.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Result, Write};

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nacolet_model::Prng;
-use nacolet_tests::checker::linearizable::{Action, End};
+use nacolet_tests::operation::{Action, End};
 
 use crate::clients::{Growing, Link, Load};
 use crate::cluster::Cluster;
@@ -51,7 +51,8 @@ struct Outcome {
 /// Values that every key had at the end of its cycle.
 type Kept = Vec<(String, Option<u64>)>;
 
-/// Runs a plan and tells what came of it; true when every promise was kept and every fault happened.
+/// Runs a plan and tells what came of it; true when every promise was kept and every fault
+/// happened.
 pub(crate) fn run(plan: &Plan) -> Result<bool> {
     let folder = env::temp_dir().join(format!("nacolet-chaos-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
@@ -200,7 +201,8 @@ fn shows(address: SocketAddr, key: &str, wanted: Option<u64>) -> Option<Option<u
     }
 }
 
-/// P1 over the whole run: what every key had at the end of its cycle is still there, on each member.
+/// P1 over the whole run: what every key had at the end of its cycle is still there, on each
+/// member.
 fn read_again(cluster: &Cluster, kept: &Kept, outcome: &mut Outcome) {
     for address in addresses(cluster) {
         for (key, value) in kept {

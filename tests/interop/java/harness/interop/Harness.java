@@ -24,8 +24,8 @@ final class Harness {
 
     static {
         if (System.getenv("NACOS_USERNAME") != null) {
-            // By itself the library lets a process send five HTTP requests a second, logins included,
-            // and a client that could not log in goes on without a token.
+            // By itself the library lets a process send five HTTP requests a second, logins
+            // included, and a client that could not log in goes on without a token.
             System.setProperty("limitTime", "1000");
         }
     }
@@ -60,7 +60,8 @@ final class Harness {
 
     /** Runs the cases, or only the named ones; true if none failed. */
     boolean run(List<String> wanted) throws Exception {
-        ExecutorService threads = Executors.newFixedThreadPool(12);
+        ExecutorService threads = Executors.newFixedThreadPool(
+                Integer.getInteger("interop.threads", 12));
         List<Future<Boolean>> results = new ArrayList<>();
         for (Map.Entry<String, Case> entry : together.entrySet()) {
             if (wanted.isEmpty() || wanted.contains(entry.getKey())) {

@@ -216,9 +216,11 @@ final class NamingCases {
         found = client.queryService(service);
         equal(found.getProtectThreshold(), 0.25f, "threshold after the update");
         equal(found.getMetadata(), Map.of("a", "b"), "metadata after the update");
-        naming.registerInstance(service, "10.4.0.1", 1);
-        settle(server);
+        // A service that was made by hand takes persistent instances.
         Instance changed = instance(1);
+        changed.setEphemeral(false);
+        naming.registerInstance(service, changed);
+        settle(server);
         changed.setWeight(7);
         changed.setEnabled(false);
         client.updateInstance(service, changed);
@@ -229,7 +231,7 @@ final class NamingCases {
         settle(server);
         equal(ports(list(naming, service)), List.of(1), "an enabled instance");
         equal(list(naming, service).get(0).getWeight(), 7.0, "weight after the update");
-        naming.deregisterInstance(service, "10.4.0.1", 1);
+        naming.deregisterInstance(service, changed);
         settle(server);
         check(client.deleteService(service), "delete");
     }

@@ -23,8 +23,8 @@ public final class Main {
         String server = base.replaceAll("http://", "").replaceFirst("/+$", "");
         List<String> wanted = Arrays.asList(arguments).subList(Math.min(1, arguments.length),
                 arguments.length);
-        // The library's first look for its plug-ins is not safe from several threads: one of them may
-        // see half of what there is ("No server list provider found").
+        // The library's first look for its plug-ins is not safe from several threads: one of them
+        // may see half of what there is ("No server list provider found").
         NacosFactory.createConfigService(Harness.properties(server)).shutDown();
         NacosFactory.createNamingService(Harness.properties(server)).shutDown();
         Harness harness = new Harness();

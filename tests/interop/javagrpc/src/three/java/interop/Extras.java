@@ -45,6 +45,7 @@ final class Extras {
         harness.add("a-lock-is-held-by-one", this::lockIsHeldByOne);
         harness.add("a-lock-expires", this::lockExpires);
         harness.addAlone("fuzzy-watch-and-locks-after-a-restart", this::afterRestart);
+        new MaintainCases(server).addTo(harness);
     }
 
     /** Collects what a config watcher is told. */
@@ -151,7 +152,8 @@ final class Extras {
         HttpClient http = HttpClient.newHttpClient();
         equal(http.send(remove.build(), BodyHandlers.ofString()).statusCode(), 200,
                 "the service is removed");
-        // A node that hears of the removal before it hears that the service is empty waits the minute.
+        // A node that hears of the removal before it hears that the service is empty waits the
+        // minute.
         watcher.expect(70_000, "DELETE_SERVICE " + stem + "-new");
         client.shutDown();
         other.shutDown();

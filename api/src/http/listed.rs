@@ -1,0 +1,113 @@
+//! Long JSON that is counted while it is made, in chunks of one size: what there is no room for is
+//! not made to its end, and nothing is copied as it grows.
+
+use std::io::{self, Write};
+
+use hyper::body::Bytes;
+use serde::Serialize;
+
+use crate::http::answer::{Envelope, HttpAnswer, JSON};
+use crate::http::failure::Failure;
+use crate::http::pieces::Pieces;
+use crate::http::room::{Room, Unpacking};
+
+/// A chunk; what is shorter is not counted here.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// A JSON value. Its bytes are to be counted by whoever sends it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// One at least, unless it is empty.
+    pub(crate) chunks: Vec<Bytes>,
+    pub(crate) bytes: usize,
+}
+
+impl Listed {
+    /// Makes a value.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn new(room: &Room, value: &impl Serialize) -> Result<Self, Failure> {
+        let counted = room.hold_answer();
+        let mut making = Making { done: Vec::new(), open: Vec::new(), bytes: 0, counted };
+        // No map in an answer has keys that are not texts.
+        serde_json::to_writer(&mut making, value)
+            .map_err(|_full| Failure::unavailable("too many bytes wait for clients"))?;
+        let Making { done: mut chunks, open, bytes, .. } = making;
+        if !open.is_empty() {
+            chunks.push(open.into());
+        }
+        Ok(Self { chunks, bytes })
+    }
+
+    /// An answer that counts as long as it is being sent.
+    pub(crate) fn answer(self) -> HttpAnswer {
+        let Self { chunks, bytes } = self;
+        let mut chunks = chunks.into_iter();
+        let answer = HttpAnswer::new(JSON, chunks.next().unwrap_or_default());
+        if chunks.len() == 0 {
+            return answer;
+        }
+        let rest: Pieces = Box::new(chunks.map(Ok));
+        HttpAnswer { rest: Some(rest), pinned: bytes, length: Some(bytes), ..answer }
+    }
+}
+
+/// Status 200 with a value as JSON that may be long.
+///
+/// # Errors
+/// There is no room for it.
+pub(crate) fn long(room: &Room, value: &impl Serialize) -> Result<HttpAnswer, Failure> {
+    Listed::new(room, value).map(Listed::answer)
+}
+
+/// As [`long`], in the envelope of v2 and v3.
+///
+/// # Errors
+/// There is no room for it.
+pub(crate) fn long_result(room: &Room, data: &impl Serialize) -> Result<HttpAnswer, Failure> {
+    long(room, &Envelope { code: 0, message: Some("success"), data })
+}
+
+/// A value that is being made.
+struct Making {
+    done: Vec<Bytes>,
+    open: Vec<u8>,
+    bytes: usize,
+    counted: Unpacking,
+}
+
+impl Write for Making {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.open.len() == CHUNK_BYTES {
+            let next = Vec::with_capacity(CHUNK_BYTES);
+            self.done.push(std::mem::replace(&mut self.open, next).into());
+            self.counted.grow(CHUNK_BYTES).map_err(|_full| io::ErrorKind::OutOfMemory)?;
+        }
+        let part = bytes.get(..CHUNK_BYTES - self.open.len()).unwrap_or(bytes);
+        self.open.extend_from_slice(part);
+        self.bytes += part.len();
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_the_value_however_long_it_is() {
+        for length in [0, 1, CHUNK_BYTES - 2, CHUNK_BYTES - 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 7] {
+            let text = "é".repeat(length);
+            let listed = Listed::new(&Room::default(), &text).expect("there is room");
+            let all = serde_json::to_vec(&text).expect("a text");
+            assert_eq!(listed.chunks.concat(), all);
+            assert_eq!(listed.bytes, all.len());
+            assert!(listed.chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES));
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! Services and instances as a console lists them: with counts, disabled instances included.
+
+use std::collections::BTreeMap;
+
+use hyper::{Method, StatusCode};
+use nacolet_model::{ClusterName, ServiceKey, limits};
+use nacolet_registry::{ClusterMeta, Instance, Registry, Service, ServiceMeta, ServiceQuery};
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+use serde_json::{Value, json};
+
+use crate::access::about;
+use crate::access::about::Whole;
+use crate::access::rule::Permission;
+use crate::http::answer::HttpAnswer;
+use crate::http::failure::{Code, Failure};
+use crate::http::listed::{long, long_result};
+use crate::http::paging;
+use crate::http::paging::PageOf;
+use crate::http::params::{Field, field};
+use crate::naming::words::dialect::find;
+use crate::naming::words::refused;
+use crate::naming::words::shapes::{CheckerShape, Grouped, Host, Map, SelectorShape};
+use crate::route::ask::Ask;
+use crate::route::table::Routes;
+use crate::state::State;
+
+pub(crate) fn routes(routes: &mut Routes) {
+    let (read, grouped) = (Permission::NamingRead, about::service_grouped);
+    routes.at("/v1/ns/catalog/services").now(Method::GET, read, about::services, services_v1);
+    routes.at("/v1/ns/catalog/instances").now(Method::GET, read, grouped, instances_v1).now(
+        Method::POST,
+        read,
+        grouped,
+        instances_v1,
+    );
+    routes.at("/v1/ns/catalog/service").now(Method::GET, read, grouped, service_v1);
+    // As beat and patch of v2, it kept the grouped name.
+    routes.at("/v2/ns/catalog/instances").now(Method::GET, read, grouped, instances_v2);
+    for path in ["/v3/admin/ns/service/list", "/v3/console/ns/service/list"] {
+        routes.at(path).now(Method::GET, read, about::services, services_v3);
+    }
+    let apart = about::service_apart;
+    routes.at("/v3/admin/ns/instance/list").now(Method::GET, read, apart, instances_v3);
+    routes.at("/v3/console/ns/instance/list").now(Method::GET, read, apart, instances_console);
+}
+
+/// One line of a list of services (Nacos `ServiceView`).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceLine<'a> {
+    name: &'a str,
+    group_name: &'a str,
+    cluster_count: usize,
+    ip_count: usize,
+    healthy_instance_count: usize,
+    /// A text, and "true" when protection has begun.
+    trigger_flag: &'static str,
+}
+
+/// A page of them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceLines<'a> {
+    count: usize,
+    service_list: Vec<ServiceLine<'a>>,
+}
+
+impl<'a> ServiceLine<'a> {
+    fn new(service: &'a Service) -> Self {
+        let instances = service.instances().count();
+        let healthy = service.healthy_count();
+        let triggered = match (u32::try_from(healthy), u32::try_from(instances)) {
+            (Ok(healthy), Ok(all)) => {
+                f64::from(healthy) <= service.protect_threshold() * f64::from(all)
+            }
+            _ => false,
+        };
+        // An empty service has nothing to protect.
+        let triggered = triggered && instances > 0;
+        Self {
+            name: service.key().name.as_str(),
+            group_name: service.key().group.as_str(),
+            cluster_count: service.clusters().len(),
+            ip_count: instances,
+            healthy_instance_count: healthy,
+            trigger_flag: if triggered { "true" } else { "false" },
+        }
+    }
+}
+
+/// Which services a console asks for.
+fn query(ask: &Ask<Whole>, with_instances: Field) -> Result<ServiceQuery<'_>, Failure> {
+    let params = &ask.params;
+    Ok(ServiceQuery {
+        group_part: params.text(field::GROUP_NAME_PARAM).unwrap_or_default(),
+        name_part: params.text(field::SERVICE_NAME_PARAM).unwrap_or_default(),
+        with_instances: params.boolean(with_instances)?.unwrap_or(false),
+        instance_part: params.text(field::INSTANCE).unwrap_or_default(),
+        ..ServiceQuery::all(ask.about.namespace.as_str())
+    })
+}
+
+fn services_v1(state: &State, ask: &Ask<Whole>) -> Result<HttpAnswer, Failure> {
+    let params = &ask.params;
+    let query = query(ask, field::HAS_IP_COUNT)?;
+    let page = params.page(limits::HISTORY_PAGE_MAX, limits::SERVICES_MAX)?;
+    let registry = state.registry();
+    let (count, services) = paging::page(registry.services(&query), page);
+    if params.boolean(field::WITH_INSTANCES)?.unwrap_or(false) {
+        let details = services.into_iter().map(|service| WithHosts { service, is_v3: false });
+        return long(&ask.room, &details.collect::<Vec<_>>());
+    }
+    let service_list = services.into_iter().map(ServiceLine::new).collect();
+    long(&ask.room, &ServiceLines { count, service_list })
+}
+
+fn services_v3(state: &State, ask: &Ask<Whole>) -> Result<HttpAnswer, Failure> {
+    let params = &ask.params;
+    let query = query(ask, field::IGNORE_EMPTY_SERVICE)?;
+    let page = params.page_v3(100, limits::HISTORY_PAGE_MAX)?;
+    let registry = state.registry();
+    let (total, items) = paging::page(registry.services(&query), page);
+    let items = items.into_iter();
+    if params.boolean(field::WITH_INSTANCES)?.unwrap_or(false) {
+        let items = items.map(|service| WithHosts { service, is_v3: true });
+        return long_result(&ask.room, &PageOf::asked(total, page, items));
+    }
+    let items = items.map(ServiceLine::new);
+    long_result(&ask.room, &PageOf::asked(total, page, items))
+}
+
+/// A service with the instances of its clusters (Nacos `pageListServiceDetail`). What that does not
+/// look up it says is null.
+struct WithHosts<'a> {
+    service: &'a Service,
+    is_v3: bool,
+}
+
+impl Serialize for WithHosts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { service, is_v3 } = *self;
+        let unsaid = ServiceMeta::default();
+        let meta = service.meta().unwrap_or(&unsaid);
+        let mut clusters: BTreeMap<&str, InCluster<'_>> = BTreeMap::new();
+        for instance in service.instances() {
+            let cluster = instance.cluster();
+            let of = clusters.entry(cluster).or_insert_with(|| InCluster {
+                service,
+                cluster,
+                instances: Vec::new(),
+                is_v3,
+            });
+            of.instances.push(instance);
+        }
+        let mut shown = serializer.serialize_map(None)?;
+        shown.serialize_entry("clusterMap", &clusters)?;
+        shown.serialize_entry("ephemeral", &())?;
+        shown.serialize_entry("groupName", &service.key().group)?;
+        shown.serialize_entry("metadata", &Map(&meta.metadata))?;
+        shown.serialize_entry(if is_v3 { "namespaceId" } else { "namespace" }, &())?;
+        shown.serialize_entry("protectThreshold", &meta.protect_threshold)?;
+        shown.serialize_entry("selector", &())?;
+        shown.serialize_entry("serviceName", &service.key().name)?;
+        shown.end()
+    }
+}
+
+/// The instances of a service that are in one of its clusters.
+struct InCluster<'a> {
+    service: &'a Service,
+    cluster: &'a str,
+    instances: Vec<&'a Instance>,
+    is_v3: bool,
+}
+
+impl Serialize for InCluster<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { service, cluster, is_v3, .. } = *self;
+        let unsaid = ClusterMeta::default();
+        let meta = service.cluster_meta(cluster).unwrap_or(&unsaid);
+        let mut shown = serializer.serialize_map(None)?;
+        shown.serialize_entry("clusterName", &())?;
+        shown.serialize_entry("healthChecker", &())?;
+        if is_v3 {
+            shown.serialize_entry("healthyCheckPort", &meta.check_port)?;
+        }
+        shown.serialize_entry("hosts", &HostsOf(self))?;
+        shown.serialize_entry("metadata", &())?;
+        if is_v3 {
+            shown.serialize_entry("useInstancePortForCheck", &meta.use_instance_port)?;
+        }
+        shown.end()
+    }
+}
+
+struct HostsOf<'a>(&'a InCluster<'a>);
+
+impl Serialize for HostsOf<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let InCluster { service, instances, is_v3, .. } = self.0;
+        let name = Grouped::of(service.key());
+        let instances = instances.iter().copied();
+        if *is_v3 {
+            return serializer
+                .collect_seq(instances.map(|instance| Host::nameless(instance, name)));
+        }
+        serializer.collect_seq(instances.map(|instance| HostV1 {
+            enabled: instance.enabled(),
+            ip: instance.ip(),
+            metadata: Map(instance.metadata()),
+            port: instance.port(),
+            valid: instance.healthy(),
+            weight: instance.weight(),
+        }))
+    }
+}
+
+/// An instance as a service of v1 shows it.
+#[derive(Serialize)]
+struct HostV1<'a> {
+    enabled: bool,
+    ip: &'a str,
+    metadata: Map<'a>,
+    port: u16,
+    valid: bool,
+    weight: f64,
+}
+
+fn service_gone(name: Grouped<'_>) -> Failure {
+    refused::nothing_here(format!("service {name} is not found!"))
+}
+
+fn instances_v1(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
+    let params = &ask.params;
+    let cluster = params.present(field::CLUSTER_NAME)?.trim();
+    params.required(field::PAGE_NO)?;
+    params.required(field::PAGE_SIZE)?;
+    let page = params.page(limits::HISTORY_PAGE_MAX, limits::INSTANCES_PER_SERVICE_MAX)?;
+    let registry = state.registry();
+    let name = Grouped::of(&ask.about);
+    let service = find(&registry, &ask.about).ok_or_else(|| service_gone(name))?;
+    let in_cluster = service.instances().filter(|instance| instance.cluster() == cluster);
+    let (count, instances) = paging::page(in_cluster, page);
+    if count == 0 && service.cluster_meta(cluster).is_none() {
+        return Err(refused::nothing_here(format!("cluster {cluster} is not found!")));
+    }
+    let list = instances.into_iter().map(|instance| Host::plain(instance, name)).collect();
+    long(&ask.room, &HostList { count, list })
+}
+
+/// The cluster that a call of v3 lists, the default one where none is named.
+struct Listed<'a> {
+    name: Grouped<'a>,
+    service: &'a Service,
+    cluster: &'a str,
+}
+
+impl<'a> Listed<'a> {
+    fn of(registry: &'a Registry, ask: &'a Ask<ServiceKey>) -> Result<Self, Failure> {
+        let cluster = ask.params.text_or(field::CLUSTER_NAME, ClusterName::DEFAULT);
+        ClusterName::check(cluster)?;
+        let name = Grouped::of(&ask.about);
+        let service = find(registry, &ask.about)
+            .ok_or_else(|| gone_v3(format!("service {name} is not found!")))?;
+        let listed = Self { name, service, cluster };
+        if listed.instances().next().is_none() && service.cluster_meta(cluster).is_none() {
+            return Err(gone_v3(format!("cluster {cluster} is not found!")));
+        }
+        Ok(listed)
+    }
+
+    /// The disabled ones too, each with its own health.
+    fn instances(&self) -> impl Iterator<Item = &'a Instance> + use<'a> {
+        let cluster = self.cluster;
+        self.service.instances().filter(move |instance| instance.cluster() == cluster)
+    }
+}
+
+fn gone_v3(words: String) -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, Code::SERVER_ERROR, words)
+}
+
+fn instances_v3(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
+    let healthy_only = ask.params.boolean(field::HEALTHY_ONLY)?.unwrap_or(false);
+    let registry = state.registry();
+    refused::check_readable(state, &registry)?;
+    let listed = Listed::of(&registry, ask)?;
+    let shown = listed.instances().filter(|instance| instance.healthy() || !healthy_only);
+    let hosts: Vec<Host<'_>> =
+        shown.map(|instance| Host::nameless(instance, listed.name)).collect();
+    long_result(&ask.room, &hosts)
+}
+
+fn instances_console(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
+    let page = ask.params.page_v3(100, limits::HISTORY_PAGE_MAX)?;
+    let registry = state.registry();
+    refused::check_readable(state, &registry)?;
+    let listed = Listed::of(&registry, ask)?;
+    let (total, shown) = paging::page(listed.instances(), page);
+    let hosts = shown.into_iter().map(|instance| Host::nameless(instance, listed.name));
+    long_result(&ask.room, &PageOf::asked(total, page, hosts))
+}
+
+fn instances_v2(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
+    let params = &ask.params;
+    params.required(field::PAGE_NO)?;
+    params.required(field::PAGE_SIZE)?;
+    let page = params.page(limits::HISTORY_PAGE_MAX, limits::INSTANCES_PER_SERVICE_MAX)?;
+    let healthy = params.boolean(field::HEALTHY_ONLY)?;
+    let enabled = params.boolean(field::ENABLED_ONLY)?;
+    let registry = state.registry();
+    let service = find(&registry, &ask.about);
+    let instances = service.into_iter().flat_map(Service::instances).filter(|instance| {
+        healthy.is_none_or(|healthy| healthy == instance.healthy())
+            && enabled.is_none_or(|enabled| enabled == instance.enabled())
+    });
+    let (count, instances) = paging::page(instances, page);
+    let name = Grouped::of(&ask.about);
+    let instances = instances.into_iter().map(|instance| Host::nameless(instance, name)).collect();
+    long_result(&ask.room, &HostPage { count, instances })
+}
+
+/// A page of instances as v1 tells it.
+#[derive(Serialize)]
+struct HostList<'a> {
+    count: usize,
+    list: Vec<Host<'a>>,
+}
+
+/// And as v2 does.
+#[derive(Serialize)]
+struct HostPage<'a> {
+    count: usize,
+    instances: Vec<Host<'a>>,
+}
+
+fn service_v1(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
+    let registry = state.registry();
+    let name = Grouped::of(&ask.about);
+    let service = find(&registry, &ask.about).ok_or_else(|| service_gone(name))?;
+    let unsaid = (ServiceMeta::default(), ClusterMeta::default());
+    let meta = service.meta().unwrap_or(&unsaid.0);
+    let clusters: Vec<Value> = service
+        .clusters()
+        .into_iter()
+        .map(|(cluster, meta)| {
+            let meta = meta.unwrap_or(&unsaid.1);
+            json!({
+                "serviceName": name,
+                "name": cluster,
+                "healthChecker": CheckerShape(&meta.health_checker),
+                "defaultPort": 80,
+                "defaultCheckPort": meta.check_port,
+                "useIPPort4Check": meta.use_instance_port,
+                "metadata": Map(&meta.metadata),
+            })
+        })
+        .collect();
+    Ok(HttpAnswer::json(&json!({
+        "service": {
+            "name": ask.about.name,
+            "groupName": ask.about.group,
+            "protectThreshold": meta.protect_threshold,
+            "selector": SelectorShape(&meta.selector),
+            "metadata": Map(&meta.metadata),
+        },
+        "clusters": clusters,
+    })))
+}

@@ -1,0 +1,6 @@
+package interop;
+
+/** What one application offers to the other. */
+public interface Greeter {
+    String greet(String name);
+}
