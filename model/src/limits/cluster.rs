@@ -11,6 +11,8 @@ use super::server::CONTENT_BYTES_MAX;
 pub const RAFT_TURN_MESSAGES_MAX: usize = 256;
 /// Slots of the RaftMsg channel. Beyond: the handle answers `Overloaded`.
 pub const RAFT_QUEUE_MAX: usize = 1_024;
+/// Bytes of commands in that channel; one goes alone. Same answer.
+pub const RAFT_QUEUE_BYTES_MAX: usize = RAFT_UNCOMMITTED_BYTES_MAX;
 /// Uncommitted bytes a leader holds. Beyond: proposals are refused.
 pub const RAFT_UNCOMMITTED_BYTES_MAX: usize = 16 << 20;
 /// Entries of one AppendEntries message.
@@ -19,6 +21,8 @@ pub const RAFT_APPEND_ENTRIES_MAX: usize = 256;
 pub const RAFT_APPEND_BYTES_MAX: usize = 1 << 20;
 /// AppendEntries messages in flight to one follower.
 pub const RAFT_INFLIGHT_MAX: usize = 64;
+/// Bytes of them; the message that reaches it is the last for now.
+pub const RAFT_INFLIGHT_BYTES_MAX: usize = 8 << 20;
 /// Callers of each kind that wait at a node: reads for an index to be applied, watchers of its
 /// metrics, and those who asked for a Raft snapshot. More are refused.
 pub const RAFT_WAITERS_MAX: usize = 1_024;
@@ -47,6 +51,13 @@ pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 256 << 10;
 /// Slots of the queue of messages from peers, allocated at start: 26 KB. Beyond: the message is
 /// dropped, as messages may be.
 pub const RAFT_RECEIVE_QUEUE_MAX: usize = 256;
+/// Bytes of entries and chunks in that queue: a window of one leader. One goes alone. Same answer.
+pub const RAFT_RECEIVE_QUEUE_BYTES_MAX: usize = 2 * RAFT_INFLIGHT_BYTES_MAX;
+/// Bytes of entries in the queue to one peer. Beyond: the oldest gives way.
+pub const RAFT_SEND_QUEUE_BYTES_MAX: usize = 2 * RAFT_INFLIGHT_BYTES_MAX;
+/// Bytes of snapshot chunks that wait for the state machine while it installs one: as many as fit.
+/// Beyond: the sender is told to come again.
+pub const RAFT_CHUNKS_BYTES_MAX: usize = 4 * SNAPSHOT_CHUNK_BYTES_MAX;
 /// First pause before a record that a full disk refused is written again; doubles up to the next.
 pub const RAFT_FULL_RETRY_MIN: Duration = Duration::from_millis(100);
 /// Longest pause before a record that a full disk refused is written again.

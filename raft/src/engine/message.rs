@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::log::entry_bytes;
 use crate::types::{Entry, LogId, LogIndex, Term};
 
 /// A message and the term of its sender.
@@ -85,6 +86,12 @@ pub enum MessageBody {
 }
 
 impl Message {
+    /// What the entries in it cost in memory, bytes.
+    pub(crate) fn entries_bytes(&self) -> usize {
+        let MessageBody::AppendEntries { entries, .. } = &self.body else { return 0 };
+        entries.iter().map(entry_bytes).sum()
+    }
+
     /// Whether an honest peer can have sent it, as far as it alone tells: every term and index is
     /// one, and every entry can be written and applied.
     #[must_use]

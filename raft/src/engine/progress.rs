@@ -11,6 +11,8 @@
 
 use alloc::collections::VecDeque;
 
+use nacolet_model::limits;
+
 use crate::types::LogIndex;
 
 /// How a follower is being fed.
@@ -36,8 +38,8 @@ pub(super) struct FollowerProgress {
     paused: bool,
     /// Snapshot: where the one on its way ends.
     pending_snapshot: LogIndex,
-    /// Replicate: last index of each message that is not acknowledged.
-    inflight: VecDeque<LogIndex>,
+    /// Replicate: last index and bytes of each message that is not acknowledged.
+    inflight: VecDeque<(LogIndex, usize)>,
     /// An empty message is due although the window is full: perhaps everything in it was lost.
     poked: bool,
     /// Highest commit index the follower was told with an AppendEntries.
@@ -145,10 +147,15 @@ impl FollowerProgress {
             ReplicationState::Snapshot => Allowance::Nothing,
             ReplicationState::Probe if self.paused => Allowance::Nothing,
             ReplicationState::Probe => Allowance::Entries,
-            ReplicationState::Replicate if self.inflight.len() < inflight_max => Allowance::Entries,
+            ReplicationState::Replicate if self.has_room(inflight_max) => Allowance::Entries,
             ReplicationState::Replicate if self.poked => Allowance::Empty,
             ReplicationState::Replicate => Allowance::Nothing,
         }
+    }
+
+    fn has_room(&self, inflight_max: usize) -> bool {
+        let bytes: usize = self.inflight.iter().map(|(_, bytes)| bytes).sum();
+        self.inflight.len() < inflight_max && bytes < limits::RAFT_INFLIGHT_BYTES_MAX
     }
 
     /// Whether even a message without entries and without news is due.
@@ -158,14 +165,14 @@ impl FollowerProgress {
     }
 
     /// A message with entries up to `last` (none when `last` is before `next_index`) went out.
-    pub(super) fn sent(&mut self, last: LogIndex, commit_index: LogIndex) {
+    pub(super) fn sent(&mut self, last: LogIndex, bytes: usize, commit_index: LogIndex) {
         self.poked = false;
         self.told_commit = self.told_commit.max(commit_index);
         match self.state {
             ReplicationState::Probe => self.paused = true,
             ReplicationState::Replicate if last >= self.next_index => {
                 self.next_index = last.next();
-                self.inflight.push_back(last);
+                self.inflight.push_back((last, bytes));
             }
             ReplicationState::Replicate | ReplicationState::Snapshot => {}
         }
@@ -177,7 +184,7 @@ impl FollowerProgress {
         let news = index > self.match_index;
         self.match_index = self.match_index.max(index);
         self.next_index = self.next_index.max(index.next());
-        while self.inflight.front().is_some_and(|last| *last <= index) {
+        while self.inflight.front().is_some_and(|(last, _)| *last <= index) {
             self.inflight.pop_front();
         }
         match self.state {

@@ -8,7 +8,7 @@ use nacolet_model::NodeId;
 
 use super::config::Config;
 use super::io::Output;
-use super::log::LogTail;
+use super::log::{LogTail, entry_bytes};
 use super::message::{AppendResult, Message, MessageBody};
 use super::progress::{Allowance, FollowerProgress, ReplicationState};
 use super::quorum::reached;
@@ -302,7 +302,8 @@ impl Feed<'_> {
         if !news && !probing && !progress.wants_empty(self.log.last().index) {
             return NextSend::Nothing;
         }
-        progress.sent(entries.last().map_or(previous, |entry| entry.id.index), commit_index);
+        let last = entries.last().map_or(previous, |entry| entry.id.index);
+        progress.sent(last, entries.iter().map(entry_bytes).sum(), commit_index);
         let previous = LogId { term, index: previous };
         let body = MessageBody::AppendEntries { previous, entries, commit_index };
         NextSend::Message(Message { term: self.term, body })

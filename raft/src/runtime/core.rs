@@ -19,9 +19,9 @@ use nacolet_model::{Duration, Instant, limits};
 use super::callers::{Callers, Proposer, Question};
 use super::error::{Cause, Fatal, ReceiveChunkError};
 use super::log_writer::LogWriter;
-use super::messages::{Durable, FromPeer, Notice, RaftMsg, WorkerOrder};
+use super::messages::{Durable, FromPeer, Notice, RaftMsg, WorkerOrder, WriteChunk};
 use super::metrics::{Metrics, SharedMetrics};
-use super::queue::{Inbox, Outbox, until};
+use super::queue::{Inbox, Outbox, SendError, until};
 use super::replication::Peers;
 use super::snapshot_requests::SnapshotRequests;
 use super::traits::{
@@ -64,6 +64,15 @@ impl<S: RaftStateMachine> WorkerHandle<S> {
     pub(crate) fn order(&self, order: WorkerOrder<S>) {
         // A worker that is gone says so in a notice of its own.
         let _ = self.0.send(order);
+    }
+
+    /// Hands a piece of a snapshot over, unless too many wait already.
+    fn write_chunk(&self, chunk: Box<WriteChunk>) {
+        if let Err(SendError::Full(WorkerOrder::WriteChunk(chunk))) =
+            self.0.send(WorkerOrder::WriteChunk(chunk))
+        {
+            let _ = chunk.answer.send(Err(ReceiveChunkError::Busy));
+        }
     }
 }
 
@@ -334,7 +343,7 @@ where
                 {
                     let _ = chunk.answer.send(Err(ReceiveChunkError::Impossible));
                 } else {
-                    self.worker.order(WorkerOrder::WriteChunk(chunk));
+                    self.worker.write_chunk(chunk);
                 }
             }
         }

@@ -29,6 +29,22 @@ pub(crate) enum RaftMsg<S: RaftStateMachine> {
     WatchMetrics { version: u64, answer: Sender<Result<Metrics, RequestError>> },
 }
 
+impl<S: RaftStateMachine> RaftMsg<S> {
+    /// What it keeps in memory beside itself.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Write { command, .. } => command.len(),
+            Self::Initialize { .. }
+            | Self::Change { .. }
+            | Self::ReadIndex { .. }
+            | Self::Transfer { .. }
+            | Self::TriggerSnapshot { .. }
+            | Self::Inspect { .. }
+            | Self::WatchMetrics { .. } => 0,
+        }
+    }
+}
+
 /// What a peer says.
 pub(crate) enum FromPeer {
     Message {
@@ -37,6 +53,16 @@ pub(crate) enum FromPeer {
     },
     /// Boxed: the queue is allocated for as many as it holds, and nearly all are messages.
     Chunk(Box<WriteChunk>),
+}
+
+impl FromPeer {
+    /// What it keeps in memory beside itself.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Message { message, .. } => message.entries_bytes(),
+            Self::Chunk(chunk) => chunk.chunk.bytes.len(),
+        }
+    }
 }
 
 /// What the node's own parts report. Their queue has no bound of its own: each notice answers an
@@ -74,6 +100,22 @@ pub(crate) enum WorkerOrder<S: RaftStateMachine> {
     Install(SnapshotMeta),
     /// Forget the received snapshot.
     Discard(SnapshotMeta),
+}
+
+impl<S: RaftStateMachine> WorkerOrder<S> {
+    /// What it keeps in memory beside itself. Entries are those of the log, which bounds them, and
+    /// there is one at a time of everything else but pieces that peers send: they wait while a
+    /// snapshot is installed.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::WriteChunk(chunk) => chunk.chunk.bytes.len(),
+            Self::Apply { .. }
+            | Self::Build
+            | Self::ReadChunk(_)
+            | Self::Install(_)
+            | Self::Discard(_) => 0,
+        }
+    }
 }
 
 /// A piece of a snapshot that a ReplicationCore wants to send.

@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::{Future, poll_fn};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
@@ -16,12 +17,45 @@ use concurrent_queue::{ConcurrentQueue, PushError};
 struct Channel<T> {
     items: ConcurrentQueue<Box<T>>,
     waker: Arc<AtomicWaker>,
+    weight: Weight<T>,
+    /// Bytes of what is inside.
+    bytes: AtomicUsize,
+}
+
+/// What the items of a queue may weigh together.
+pub(crate) struct Weight<T> {
+    pub(crate) bytes_max: usize,
+    /// Of one item, which never changes.
+    pub(crate) of: fn(&T) -> usize,
+}
+
+impl<T> Weight<T> {
+    /// Items that are small, or held elsewhere.
+    pub(crate) const NONE: Self = Self { bytes_max: 0, of: |_| 0 };
+}
+
+impl<T> Channel<T> {
+    /// Makes room for so many bytes. There always is for one item, however large.
+    fn claim(&self, bytes: usize) -> bool {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before == 0 || before.saturating_add(bytes) <= self.weight.bytes_max;
+        if !fits && bytes > 0 {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits || bytes == 0
+    }
+
+    fn pop(&self) -> Option<T> {
+        let item = *self.items.pop().ok()?;
+        self.bytes.fetch_sub((self.weight.of)(&item), Ordering::Relaxed);
+        Some(item)
+    }
 }
 
 /// Why an item was not taken; the item comes back.
 #[derive(Debug)]
 pub(crate) enum SendError<T> {
-    /// No slot is free.
+    /// No slot is free, or there are too many bytes inside.
     Full(T),
     /// The receiver is gone.
     Closed(T),
@@ -35,9 +69,19 @@ pub(crate) struct Inbox<T>(Arc<Channel<T>>);
 
 /// A queue of `slots` items, or one that is bounded by its use when `slots` is `None`.
 pub(crate) fn queue<T>(slots: Option<usize>, waker: &Arc<AtomicWaker>) -> (Outbox<T>, Inbox<T>) {
+    weighed(slots, Weight::NONE, waker)
+}
+
+/// The same, bounded by bytes as well.
+pub(crate) fn weighed<T>(
+    slots: Option<usize>,
+    weight: Weight<T>,
+    waker: &Arc<AtomicWaker>,
+) -> (Outbox<T>, Inbox<T>) {
     let items = slots
         .map_or_else(ConcurrentQueue::unbounded, |slots| ConcurrentQueue::bounded(slots.max(1)));
-    let shared = Arc::new(Channel { items, waker: Arc::clone(waker) });
+    let bytes = AtomicUsize::new(0);
+    let shared = Arc::new(Channel { items, waker: Arc::clone(waker), weight, bytes });
     (Outbox(Arc::clone(&shared)), Inbox(shared))
 }
 
@@ -50,24 +94,35 @@ impl<T> Clone for Outbox<T> {
 impl<T> Outbox<T> {
     /// Appends `item` and wakes the receiver; never waits.
     pub(crate) fn send(&self, item: T) -> Result<(), SendError<T>> {
-        match self.0.items.push(Box::new(item)) {
+        let bytes = (self.0.weight.of)(&item);
+        if !self.0.claim(bytes) {
+            return Err(SendError::Full(item));
+        }
+        let refused = match self.0.items.push(Box::new(item)) {
             Ok(()) => {
                 self.0.waker.wake();
-                Ok(())
+                return Ok(());
             }
-            Err(PushError::Full(item)) => Err(SendError::Full(*item)),
-            Err(PushError::Closed(item)) => Err(SendError::Closed(*item)),
-        }
+            Err(PushError::Full(item)) => SendError::Full(*item),
+            Err(PushError::Closed(item)) => SendError::Closed(*item),
+        };
+        self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Err(refused)
     }
 
-    /// Appends `item`; a full queue gives up its oldest item, which is returned.
-    pub(crate) fn force_send(&self, item: T) -> Option<T> {
-        let displaced = match self.0.items.force_push(Box::new(item)) {
-            Ok(displaced) => displaced,
-            Err(refused) => Some(refused.0),
-        };
-        self.0.waker.wake();
-        displaced.map(|item| *item)
+    /// Appends `item`; a full queue gives up its oldest items. Returns how many are lost, that one
+    /// among them if the receiver is gone.
+    pub(crate) fn force_send(&self, item: T) -> u64 {
+        let mut lost = 0;
+        let mut item = item;
+        loop {
+            item = match self.send(item) {
+                Ok(()) => return lost,
+                Err(SendError::Closed(_)) => return lost + 1,
+                Err(SendError::Full(item)) => item,
+            };
+            lost += u64::from(self.0.pop().is_some());
+        }
     }
 
     /// Takes no more items; the receiver still gets those inside.
@@ -80,7 +135,7 @@ impl<T> Outbox<T> {
 impl<T> Inbox<T> {
     /// The oldest item, if there is one.
     pub(crate) fn take(&self) -> Option<T> {
-        self.0.items.pop().ok().map(|item| *item)
+        self.0.pop()
     }
 
     /// Whether nothing is inside.
@@ -124,8 +179,26 @@ mod tests {
         let (outbox, inbox) = queue(Some(1), &Arc::default());
         assert!(outbox.send(1).is_ok());
         assert!(matches!(outbox.send(2), Err(SendError::Full(2))));
-        assert_eq!(outbox.force_send(3), Some(1));
+        assert_eq!(outbox.force_send(3), 1);
         assert_eq!(inbox.take(), Some(3));
+        drop(inbox);
+        assert_eq!(outbox.force_send(4), 1);
+    }
+
+    #[test]
+    fn a_queue_holds_no_more_bytes_than_it_may_and_any_one_item() {
+        let weight = Weight { bytes_max: 10, of: |item: &usize| *item };
+        let (outbox, inbox) = weighed(Some(8), weight, &Arc::default());
+        assert!(outbox.send(20).is_ok(), "one goes alone");
+        assert!(matches!(outbox.send(1), Err(SendError::Full(1))));
+        assert!(outbox.send(0).is_ok(), "what weighs nothing always finds room");
+        assert_eq!((inbox.take(), inbox.take()), (Some(20), Some(0)));
+        for item in [4, 3, 3] {
+            assert!(outbox.send(item).is_ok());
+        }
+        assert!(matches!(outbox.send(1), Err(SendError::Full(1))));
+        assert_eq!(outbox.force_send(5), 2, "as many give way as it takes");
+        assert_eq!((inbox.take(), inbox.take(), inbox.take()), (Some(3), Some(5), None));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use futures_lite::future::or;
 use nacolet_model::{Instant, NodeId, limits};
 
 use super::messages::{Notice, ReadChunk, WorkerOrder};
-use super::queue::{Inbox, Outbox, queue, until};
+use super::queue::{Inbox, Outbox, Weight, until, weighed};
 use super::traits::{
     LocalBoxFuture, RaftNetwork, RaftNetworkFactory, RaftStateMachine, SnapshotChunk,
     SnapshotError, Timer,
@@ -34,6 +34,16 @@ enum ToPeer {
     Message(Message),
     /// Boxed: the queue is allocated for as many as it holds, and nearly all are messages.
     Snapshot(Box<SnapshotTransfer>),
+}
+
+impl ToPeer {
+    /// What it keeps in memory.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Message(message) => message.entries_bytes(),
+            Self::Snapshot(_) => 0,
+        }
+    }
 }
 
 /// RaftCore's end of one ReplicationCore. Dropping it ends that core at once, hung or not.
@@ -164,9 +174,7 @@ where
             self.connect(to);
         }
         let Some(handle) = self.handles.get(&to) else { return };
-        if handle.outbox.force_send(outgoing).is_some() {
-            self.dropped += 1;
-        }
+        self.dropped += handle.outbox.force_send(outgoing);
     }
 
     fn connect(&mut self, to: NodeId) {
@@ -177,7 +185,8 @@ where
         }
         let address = self.addresses.get(&to).cloned().unwrap_or_default();
         let waker = Arc::<AtomicWaker>::default();
-        let (outbox, inbox) = queue(Some(self.queue_max), &waker);
+        let weight = Weight { bytes_max: limits::RAFT_SEND_QUEUE_BYTES_MAX, of: ToPeer::bytes };
+        let (outbox, inbox) = weighed(Some(self.queue_max), weight, &waker);
         let closed = Rc::<Closed>::default();
         let core = ReplicationCore {
             peer: to,
@@ -379,6 +388,7 @@ impl<S: RaftStateMachine, C: RaftNetwork, T: Timer> ReplicationCore<S, C, T> {
 #[cfg(test)]
 mod tests {
     use super::super::lone::NoNetwork;
+    use super::super::queue::queue;
     use super::*;
     use crate::testing::{Ledger, ManualTimer};
 

@@ -13,8 +13,9 @@ use super::callers::Callers;
 use super::core::{Publisher, RaftCore, WorkerHandle};
 use super::error::{Fatal, StartError};
 use super::log_writer::LogWriter;
+use super::messages::{FromPeer, RaftMsg, WorkerOrder};
 use super::metrics::Metrics;
-use super::queue::queue;
+use super::queue::{Weight, queue, weighed};
 use super::raft::{Raft, RaftHandle};
 use super::replication::{Peers, PeersStart};
 use super::snapshot_requests::SnapshotRequests;
@@ -128,10 +129,14 @@ impl<S: RaftStateMachine + 'static> Raft<S> {
         let metrics = Arc::clone(&publisher.shared);
         let waker = Arc::<AtomicWaker>::default();
         let (notices, notices_in) = queue(None, &waker);
-        let (peers, from_peers) = queue(Some(config.receive_max), &waker);
-        let (requests, requests_in) = queue(Some(config.requests_max), &waker);
+        let weight =
+            Weight { bytes_max: limits::RAFT_RECEIVE_QUEUE_BYTES_MAX, of: FromPeer::bytes };
+        let (peers, from_peers) = weighed(Some(config.receive_max), weight, &waker);
+        let weight = Weight { bytes_max: limits::RAFT_QUEUE_BYTES_MAX, of: RaftMsg::bytes };
+        let (requests, requests_in) = weighed(Some(config.requests_max), weight, &waker);
         let worker_waker = Arc::<AtomicWaker>::default();
-        let (orders, orders_in) = queue(None, &worker_waker);
+        let weight = Weight { bytes_max: limits::RAFT_CHUNKS_BYTES_MAX, of: WorkerOrder::bytes };
+        let (orders, orders_in) = weighed(None, weight, &worker_waker);
         let worker = Worker::new(WorkerStart {
             state_machine,
             orders: orders_in,

@@ -1,7 +1,7 @@
 //! Log and commit: docs/raft-traps.md, traps 17 to 31, Raft paper §5.3 and §5.4, and what a turn
 //! costs.
 
-use nacolet_model::RequestId;
+use nacolet_model::{RequestId, limits};
 use nacolet_raft::engine::{
     AppendResult, Input, Message, MessageBody, Output, PersistId, Refusal, ReplicationState,
     RoleKind,
@@ -298,6 +298,24 @@ fn the_window_bounds_what_is_in_flight() {
         })
         .sum();
     assert_eq!(rest, 7, "what waited goes in one message");
+}
+
+#[test]
+fn the_window_bounds_the_bytes_in_flight() {
+    let mut rig = Rig::with(membership(&[1, 2, 3], &[], &[]), &[], |config| {
+        config.uncommitted_bytes_max = 4 * limits::RAFT_INFLIGHT_BYTES_MAX;
+    });
+    let term = rig.lead();
+    rig.all_match(term);
+    let large = limits::RAFT_INFLIGHT_BYTES_MAX / 2;
+    let mut messages = 0;
+    for request in 0..5 {
+        messages += bodies(&rig.turn(&[propose(request, large)]), 2).len();
+        rig.persist();
+    }
+    assert_eq!(messages, 2, "each reaches more than a half with its head");
+    let out = rig.receive_settled(2, term, matched(2));
+    assert_eq!(bodies(&out, 2).len(), 1, "one is acknowledged, another goes");
 }
 
 #[test]

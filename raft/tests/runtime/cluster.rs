@@ -4,8 +4,9 @@
 use nacolet_model::{Duration, NodeId, limits};
 use nacolet_raft::testing::{Ledger, MemoryLog, WriteMode};
 use nacolet_raft::{
-    Cause, ClientWriteError, LogId, LogIndex, Membership, MembershipChange, Message, MessageBody,
-    Outcome, RaftStateMachine, ReceiveChunkError, SnapshotChunk, SnapshotMeta, Term,
+    Cause, ClientWriteError, Entry, EntryPayload, LogId, LogIndex, Membership, MembershipChange,
+    Message, MessageBody, Outcome, Raft, RaftStateMachine, ReceiveChunkError, SnapshotChunk,
+    SnapshotMeta, Term,
 };
 
 use crate::rig::{Cluster, PATIENCE};
@@ -490,6 +491,49 @@ fn a_piece_of_a_snapshot_that_no_leader_sends_is_not_stored() {
     cluster.restart(to);
     cluster.must_write(3);
     cluster.assert_alike();
+}
+
+#[test]
+fn what_peers_send_is_bounded_by_bytes_too() {
+    let mut cluster = Cluster::default();
+    let (id, leader) = (NodeId(9), NodeId(1));
+    let wires = cluster.board.wires(id);
+    let (log, ledger) = (MemoryLog::default(), Ledger::default());
+    let (raft, tasks) =
+        Raft::new(cluster.settings(id), log, ledger, wires, cluster.timer.clone()).unwrap();
+    let place = |index| LogId { term: Term(1), index: LogIndex(index) };
+    // Entries, before RaftCore takes them.
+    let bytes = limits::RAFT_RECEIVE_QUEUE_BYTES_MAX / 4;
+    let append = |index| {
+        let payload = EntryPayload::Command(vec![0; bytes].into());
+        let entries = vec![Entry { id: place(index + 1), payload }];
+        let (previous, commit_index) = (place(index), LogIndex::ZERO);
+        let body = MessageBody::AppendEntries { previous, entries, commit_index };
+        raft.receive(leader, Message { term: Term(1), body })
+    };
+    let taken = (1..=9).take_while(|index| append(*index).is_ok()).count();
+    assert_eq!(taken, 3, "a little more than a quarter each");
+    let body = MessageBody::Heartbeat { commit_index: LogIndex::ZERO, read: 0 };
+    assert!(raft.receive(leader, Message { term: Term(1), body }).is_ok(), "it weighs nothing");
+    // Pieces of a snapshot, while the worker is busy with something else.
+    let core = cluster.crew.spawn(tasks.core);
+    let membership = Membership::of_voters([(leader, "node-1".into())]);
+    let meta = SnapshotMeta { last: place(9), membership, id: 9 };
+    let waiting: Vec<_> = (0..9)
+        .map(|_| {
+            let (raft, meta) = (raft.clone(), meta.clone());
+            let bytes = vec![1; limits::SNAPSHOT_CHUNK_BYTES_MAX];
+            let chunk = SnapshotChunk { bytes, last: false };
+            cluster
+                .crew
+                .spawn(async move { raft.receive_chunk(leader, Term(1), meta, 0, chunk).await })
+        })
+        .collect();
+    cluster.crew.run();
+    let busy = waiting.iter().filter(|chunk| chunk.take() == Some(Err(ReceiveChunkError::Busy)));
+    let most = limits::RAFT_CHUNKS_BYTES_MAX / limits::SNAPSHOT_CHUNK_BYTES_MAX;
+    assert_eq!(busy.count(), 9 - most);
+    cluster.crew.kill(&core);
 }
 
 #[test]
