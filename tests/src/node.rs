@@ -307,8 +307,16 @@ impl Shell {
         let (raft, shared, life) = (self.raft.clone(), self.shared.clone(), self.life);
         let trusts_itself =
             self.planted == Some(Planted::ReadWithoutConfirming) && raft.is_leader();
+        let (checkers, before) = (self.checkers.clone(), self.checkers.newest());
         self.kernel.spawn(self.group, async move {
-            let confirmed = trusts_itself || raft.read_index().await.is_ok();
+            let confirmed = trusts_itself
+                || match raft.read_index().await {
+                    Ok(index) => {
+                        checkers.confirmed(raft.id(), index.0, before);
+                        true
+                    }
+                    Err(_) => false,
+                };
             drop(answer.send(confirmed.then(|| show(&shared, life, &key))));
         });
     }

@@ -21,6 +21,8 @@ pub enum Planted {
     ApplyTwice,
     /// Raft's time, the leader's lease above all, is the wall clock's.
     LeaseByWallClock,
+    /// Whoever hears a leader votes for another one all the same.
+    VoteUnderLease,
     /// A change that comes together with a poll wakes nobody.
     DropListenerWake,
     /// A snapshot is renamed and its directory is not synced.
@@ -45,7 +47,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AnswerBeforeSync,
         Self::SkipUndecodable,
         Self::IgnoreLogGap,
@@ -54,6 +56,7 @@ impl Planted {
         Self::SnapshotWithoutMembership,
         Self::ApplyTwice,
         Self::LeaseByWallClock,
+        Self::VoteUnderLease,
         Self::DropListenerWake,
         Self::RenameWithoutSync,
         Self::ReadWithoutConfirming,
@@ -78,6 +81,7 @@ impl Planted {
             Self::SnapshotWithoutMembership => "snapshot-without-membership",
             Self::ApplyTwice => "apply-twice",
             Self::LeaseByWallClock => "lease-by-wall-clock",
+            Self::VoteUnderLease => "vote-under-lease",
             Self::DropListenerWake => "drop-listener-wake",
             Self::RenameWithoutSync => "rename-without-sync",
             Self::ReadWithoutConfirming => "read-without-confirming",

@@ -313,6 +313,7 @@ impl World {
         engine.append_entries_max = plan.append_entries;
         engine.uncommitted_bytes_max = plan.uncommitted_bytes;
         engine.lease_reads = plan.lease_reads;
+        engine.check_quorum = self.planted != Some(Planted::VoteUnderLease);
         let mut config = Config::new(engine);
         config.chunk_bytes = plan.chunk_bytes;
         if id.0 <= plan.voters {

@@ -55,6 +55,11 @@ fn a_lease_by_the_wall_clock_is_found() {
 }
 
 #[test]
+fn a_vote_against_a_leader_that_is_heard_is_found() {
+    is_found(Planted::VoteUnderLease);
+}
+
+#[test]
 fn a_lost_wake_of_a_listener_is_found() {
     is_found(Planted::DropListenerWake);
 }

@@ -30,6 +30,8 @@ pub(crate) struct Ledger {
     keys: BTreeMap<ConfigKey, Versions>,
     serials: BTreeMap<u64, u64>,
     acknowledged: BTreeSet<u64>,
+    /// The highest log index of those.
+    newest: u64,
     refused: BTreeSet<u64>,
     /// How far each node has applied.
     cursors: BTreeMap<NodeId, u64>,
@@ -167,11 +169,16 @@ impl Ledger {
     /// A client was told that its write is done.
     pub(crate) fn acknowledged(&mut self, serial: u64) -> Check {
         self.acknowledged.insert(serial);
-        if self.has(serial) {
-            Ok(())
-        } else {
-            Err(format!("write {serial} was acknowledged before anybody applied it"))
-        }
+        let Some(index) = self.place(serial) else {
+            return Err(format!("write {serial} was acknowledged before anybody applied it"));
+        };
+        self.newest = self.newest.max(index);
+        Ok(())
+    }
+
+    /// What a linearizable read that is asked for now must see.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
     }
 
     /// A client was told that its write had no effect.
@@ -185,8 +192,7 @@ impl Ledger {
 
     /// The durability scan: each acknowledged write is there or was overwritten by a later one.
     pub(crate) fn scan(&self, states: &[Final<'_>]) -> Result<(), Broken> {
-        let positions = self.acknowledged.iter().filter_map(|serial| self.serials.get(serial));
-        let newest = positions.max().copied().unwrap_or(0);
+        let newest = self.newest;
         for Final { node, shared, applied } in states {
             if *applied < newest {
                 let what = format!("{node} ends at {applied}, {newest} was acknowledged");

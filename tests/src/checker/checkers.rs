@@ -195,6 +195,17 @@ impl Checkers {
         self.check("P3", || Subject::Node(node), |book| book.reads.shows(node, applied));
     }
 
+    /// The newest acknowledged write, by log index.
+    pub(crate) fn newest(&self) -> u64 {
+        self.book.borrow().ledger.newest()
+    }
+
+    /// A node confirmed a linearizable read at this index, which was asked for when `before` was
+    /// the newest acknowledged write.
+    pub(crate) fn confirmed(&self, node: NodeId, index: u64, before: u64) {
+        self.check("P2", || Subject::Entry(before), |_| LocalReads::confirmed(node, index, before));
+    }
+
     /// A leader's snapshot replaced the state of a running node.
     pub(crate) fn installed(&self) {
         self.tally_mut().installs += 1;

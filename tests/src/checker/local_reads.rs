@@ -25,6 +25,15 @@ impl LocalReads {
         Ok(())
     }
 
+    /// A node confirmed a linearizable read, under its lease or by asking: no write that was
+    /// acknowledged before the read was asked for is missing.
+    pub(crate) fn confirmed(node: NodeId, index: u64, before: u64) -> Check {
+        if index >= before {
+            return Ok(());
+        }
+        Err(format!("{node} confirms a read at {index}, and {before} was acknowledged before"))
+    }
+
     /// A client got an answer.
     pub(crate) fn read(
         node: NodeId,
