@@ -42,6 +42,7 @@ mod routes;
 mod server;
 mod state;
 
+pub use access::proof::{OperatorKey, PROOF_HEADER, Proved};
 pub use access::rule::Permission;
 pub use access::{PasswordError, hash as hash_password, random_password};
 pub use bounds::origin::{Network, NetworkError};

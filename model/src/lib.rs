@@ -16,6 +16,7 @@ extern crate alloc;
 pub mod id;
 pub mod limits;
 pub mod prng;
+pub mod repeats;
 pub mod replicated;
 pub mod time;
 
@@ -24,5 +25,6 @@ pub use id::{
     ServiceName,
 };
 pub use prng::Prng;
+pub use repeats::Repeats;
 pub use replicated::ApplyError;
 pub use time::{Duration, Instant, WallTime};

@@ -60,6 +60,35 @@ fn all_members_know_the_same_users_and_take_each_others_tokens() {
 }
 
 #[test]
+fn the_log_tells_who_changed_users_and_who_failed_to_log_in() {
+    let site = Site::new("told");
+    let a = site.start("a", &["--auth"]);
+    let password = std::fs::read_to_string(site.path("a").join("admin-password"));
+    let password = password.expect("it is there");
+    let token = login(&a, "nacos", password.trim()).expect("the first user");
+    for _ in 0..3 {
+        assert!(login(&a, "nacos", "wrong+horse").is_none());
+    }
+    assert!(login(&a, "a%0Ab", "wrong+horse").is_none());
+    let user = "username=u&password=battery+staple";
+    assert_eq!(post(&a, "/nacos/v3/auth/user", user, &token).0, 200);
+    assert_eq!(post(&a, "/nacos/v3/auth/role", "role=r&username=u", &token).0, 200);
+    let log = a.terminate();
+    let lines = |part: &str| log.lines().filter(|line| line.contains(part)).count();
+    for (part, times) in [
+        (r#"a login failed: user "nacos" from 127.0.0.1"#, 1),
+        (r#"a login failed: user "a\nb" from 127.0.0.1"#, 1),
+        (r#"the user u is made by="nacos" address=127.0.0.1"#, 1),
+        ("the user u gets the role r", 1),
+        ("horse", 0),
+        ("battery", 0),
+        (password.trim(), 0),
+    ] {
+        assert_eq!(lines(part), times, "{part}: {log}");
+    }
+}
+
+#[test]
 fn the_password_of_the_first_user_may_be_given() {
     let site = Site::new("given");
     let file = site.path("password");

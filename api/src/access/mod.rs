@@ -8,14 +8,16 @@ pub(crate) mod about;
 pub(crate) mod denied;
 mod headers;
 pub(crate) mod password;
+pub(crate) mod proof;
 pub(crate) mod rule;
 pub(crate) mod token;
 
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use hyper::header::HeaderMap;
 use nacolet_auth::{Action, Resource, Users};
-use nacolet_model::{Duration, Instant, WallTime};
+use nacolet_model::repeats::Due;
+use nacolet_model::{Duration, Instant, Repeats, WallTime, limits};
 use nacolet_registry::By;
 
 use crate::access::about::About;
@@ -35,6 +37,8 @@ pub(crate) struct Access {
     on: bool,
     clock: token::Clock,
     gate: password::Gate,
+    /// Who failed to log in, as the log has it.
+    failures: Mutex<Repeats>,
 }
 
 /// Somebody who has shown a token.
@@ -67,6 +71,7 @@ impl Access {
             on: port.auth,
             clock: token::Clock::new((port.clock)()),
             gate: password::Gate::new(login_delay),
+            failures: Mutex::default(),
         }
     }
 
@@ -77,7 +82,7 @@ impl Access {
 
     /// The users, for reading. Never held across an await.
     pub(crate) fn users(&self) -> RwLockReadGuard<'_, Users> {
-        self.users.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.users.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this caller may do this with what the call is about; with authentication off
@@ -188,8 +193,36 @@ impl Access {
     ) -> Result<Arc<Login>, Denied> {
         let known = self.users().user(name).cloned();
         let since = known.as_ref().map_or(0, |user| user.since);
-        self.gate.verify(now.0, name, known, password, ip).await?;
+        if let Err(denied) = self.gate.verify(now.0, name, known, password, ip).await {
+            self.note_failure(now.0, name, ip, denied);
+            return Err(denied);
+        }
         Ok(Arc::new(Login { name: name.into(), since, exp: self.clock.expiry(now) }))
+    }
+
+    fn note_failure(&self, now: Instant, name: &str, ip: &str, denied: Denied) {
+        let what = match denied {
+            _ if self.gate.is_shut(now, name, ip) => "logins are locked after too many failures",
+            BAD_PASSWORD => "a login failed",
+            // Too much at once: a limit, and nobody's mistake.
+            Denied::Unknown(_) | Denied::Forbidden | Denied::TooMany => return,
+        };
+        let line = failure_line(what, name, ip);
+        if let Some(Due { line, times }) = self.told().note(now, &line, 1) {
+            tracing::warn!(times, "{line}");
+        }
+    }
+
+    /// Says in the log who fails to log in again and again.
+    pub(crate) fn tell(&self, now: Instant) {
+        let mut told = self.told();
+        while let Some(Due { line, times }) = told.due(now) {
+            tracing::warn!(times, "{line}");
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Repeats> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A token for whoever has just shown the password.
@@ -237,5 +270,25 @@ impl Access {
         let (user, users) = (user.ok_or(NO_USER)?, self.users());
         let permits = |action, asked: &Resource<'_>| users.permits(&user.name, action, asked);
         if about.is_permitted(action, &permits) { Ok(()) } else { Err(Denied::Forbidden) }
+    }
+}
+
+/// One line, whatever was sent as a name.
+fn failure_line(what: &str, name: &str, ip: &str) -> String {
+    let name: String = name.chars().take(limits::USER_NAME_CHARS_MAX).collect();
+    format!("{what}: user {name:?} from {}", password::source(ip))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_short_line_whatever_the_name_is() {
+        assert_eq!(failure_line("no", "u", "10.0.0.1"), "no: user \"u\" from 10.0.0.1");
+        let name = format!("a\nb\u{1b}[31m\u{202e}\"{}", "c".repeat(10_000));
+        let line = failure_line("no", &name, "fe80::1:2:3:4");
+        assert!(line.starts_with("no: user \"a\\nb\\u{1b}[31m\\u{202e}\\\"cc"), "{line}");
+        assert!(line.ends_with("c\" from fe80::") && line.len() < 2 * limits::USER_NAME_CHARS_MAX);
     }
 }

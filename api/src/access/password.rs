@@ -150,6 +150,11 @@ impl Gate {
         }
     }
 
+    /// Whether this user has no more tries from there.
+    pub(super) fn is_shut(&self, now: Instant, name: &str, ip: &str) -> bool {
+        locked(&self.failures).tries(now, name, &source(ip)).is_none()
+    }
+
     /// Waits until no other password is looked at, unless too many wait already.
     pub(super) async fn turn(
         &self,
@@ -245,7 +250,7 @@ impl Drop for Place<'_> {
 
 /// Where tries come from: an address, or of IPv6 the network of it, in which anybody has as many
 /// addresses as he likes.
-fn source(ip: &str) -> Box<str> {
+pub(super) fn source(ip: &str) -> Box<str> {
     match ip.parse::<Ipv6Addr>() {
         Ok(ip) => {
             let [a, b, c, d, ..] = ip.segments();

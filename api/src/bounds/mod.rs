@@ -7,3 +7,4 @@ pub(crate) mod count;
 pub(crate) mod origin;
 pub(crate) mod places;
 pub(crate) mod pool;
+pub(crate) mod reached;

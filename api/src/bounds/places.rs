@@ -368,22 +368,6 @@ impl Places {
     }
 }
 
-/// A log line that a crowd of strangers causes once a minute.
-#[derive(Debug, Default)]
-pub(crate) struct Mention(AtomicU64);
-
-impl Mention {
-    /// Whether it is time to say it again.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        let last = self.0.load(Ordering::Relaxed);
-        let millis = now.as_millis().saturating_add(1);
-        let every = u64::try_from(limits::MENTION_EVERY.as_millis()).unwrap_or(u64::MAX);
-        let is_due = last == 0 || millis >= last.saturating_add(every);
-        let swap = (Ordering::Relaxed, Ordering::Relaxed);
-        is_due && self.0.compare_exchange(last, millis, swap.0, swap.1).is_ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -534,14 +518,5 @@ mod tests {
         assert!(is_crowded(&places, "10.0.0.1", 0));
         drop(seat);
         assert!(places.lock().by_origin.is_empty());
-    }
-
-    #[test]
-    fn a_mistake_is_mentioned_once_a_minute() {
-        let mention = Mention::default();
-        assert!(mention.is_due(at(0)));
-        assert!(!mention.is_due(at(59_999)));
-        assert!(mention.is_due(at(60_000)));
-        assert!(!mention.is_due(at(60_001)));
     }
 }

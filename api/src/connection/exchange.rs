@@ -83,11 +83,7 @@ pub(super) async fn exchange(
             is_last = true;
             watch.linger();
             if refusal.0 == StatusCode::SERVICE_UNAVAILABLE {
-                state.mention(
-                    &state.mentions.short,
-                    "a body is refused: bytes are short",
-                    &call.ip,
-                );
+                state.mention("a body is refused: bytes are short", &call.ip);
             }
             (refuse(&zone, refusal, call.path()), None)
         }

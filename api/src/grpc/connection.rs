@@ -135,7 +135,7 @@ async fn unary(
         Err(status) => {
             if status == Status::OVERLOADED {
                 let words = "a gRPC message is refused: bytes are short";
-                state.mention(&state.mentions.short, words, &client.ip);
+                state.mention(words, &client.ip);
             }
             return only_status(respond, &status);
         }

@@ -11,6 +11,7 @@ use nacolet_lock as lock;
 use nacolet_model::{IdError, WallTime, limits};
 use serde::Serialize;
 
+use crate::bounds::reached;
 use crate::http::answer::{Envelope, HttpAnswer};
 use crate::port::logs::NoLevel;
 use crate::port::request::WriteError;
@@ -260,8 +261,22 @@ impl Failure {
         self.status
     }
 
+    /// Counts it, if there was too much of something.
+    fn note(&self) {
+        let is_limit =
+            matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+                || self.code == Code::OVER_CLUSTER_QUOTA;
+        if is_limit {
+            reached::note(match &self.words {
+                FailureWords::Text(Cow::Borrowed(words)) => words,
+                _ => self.code.1,
+            });
+        }
+    }
+
     /// Tells the failure in the style of its path.
     pub(crate) fn answer(&self, style: Style, path: &str, now: WallTime) -> HttpAnswer {
+        self.note();
         let spring = |message: &str| spring_error(self.status, message, path, now);
         let answer = match (style, &self.words) {
             (_, FailureWords::Unserved(words)) => spring(words),

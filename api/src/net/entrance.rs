@@ -89,9 +89,7 @@ pub(crate) async fn accept<E: Entrance>(
             Err(error) if is_by_the_client(&error) => {}
             Err(error) => {
                 // A crowd of strangers can cause it.
-                if state.mentions.descriptors.is_due(state.now().0) {
-                    tracing::info!(%error, "cannot accept a connection; this is told once a minute");
-                }
+                state.mention("cannot accept a connection", error);
                 Timer::after(ACCEPT_PAUSE).await;
             }
         }
@@ -142,6 +140,7 @@ pub(crate) async fn sweep<E: Entrance>(zone: Rc<E>) {
         let now = state.now().0;
         state.ticker.tick(now);
         state.pool.tick(now);
+        state.tell(now);
         // A check wakes tasks and runs none of them, so nobody comes or goes meanwhile.
         zone.check(now);
     }

@@ -1,6 +1,6 @@
 //! `/v3/admin/nacolet/cluster`: the members of the cluster for operators, and changes of them.
-//! Served to administrators, and where nobody has to log in to the node's own host only: whoever
-//! is on it could as well stop the process. A page in a browser there cannot call it, because it
+//! Served to administrators, and where nobody has to log in to the node's own host and to whoever
+//! proves the cluster key: both could as well be members. A page in a browser there cannot call it, because it
 //! cannot send the header that every change needs, and no name can be turned to this host to make
 //! it the page's own.
 
@@ -30,6 +30,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     let (admin, nothing) = (Permission::Admin, about::nothing);
     let (get, post) = (Method::GET, Method::POST);
     routes.at("/v3/admin/nacolet/cluster").later(get.clone(), admin, nothing, status);
+    routes.at("/v3/admin/nacolet/cluster/nonce").now(get.clone(), admin, nothing, nonce);
     routes.at("/v3/admin/nacolet/cluster/state-hash").later(get, admin, nothing, state_hash);
     routes.at("/v3/admin/nacolet/cluster/add").later(post.clone(), admin, nothing, add);
     routes.at("/v3/admin/nacolet/cluster/remove").later(post.clone(), admin, nothing, remove);
@@ -42,7 +43,10 @@ pub(crate) fn check_local<T>(settings: &Settings, ask: &Ask<T>) -> Result<(), Fa
     if is_own_host(settings, ask) {
         return Ok(());
     }
-    Err(refused(StatusCode::FORBIDDEN, "the cluster is administered from the node's own host only"))
+    Err(refused(
+        StatusCode::FORBIDDEN,
+        "the cluster is administered from the node's own host, or with --cluster-key-file",
+    ))
 }
 
 /// Whether it comes from this host, and from no proxy.
@@ -51,9 +55,18 @@ pub(crate) fn is_own_host<T>(settings: &Settings, ask: &Ask<T>) -> bool {
 }
 
 /// Whoever looks at the cluster is an administrator, as the route says; where nobody has to log in,
-/// somebody on this host.
+/// somebody on this host, or with the key of the cluster.
 fn check_look(state: &State, ask: &Ask<()>) -> Result<(), Failure> {
-    if state.access.is_on() { Ok(()) } else { check_local(&state.settings, ask) }
+    let is_known = state.access.is_on() || ask.is_proved;
+    if is_known { Ok(()) } else { check_local(&state.settings, ask) }
+}
+
+/// For one proof of the cluster key; anybody may have one.
+fn nonce(state: &State, _: &Ask<()>) -> Result<HttpAnswer, Failure> {
+    let nonce = state.proofs.nonce(state.now().0).filter(|_| !state.access.is_on());
+    let nonce =
+        nonce.ok_or_else(|| refused(StatusCode::FORBIDDEN, "no cluster key is asked for"))?;
+    Ok(HttpAnswer::result(&json!({ "nonce": nonce })))
 }
 
 fn check_change(state: &State, ask: &Ask<()>) -> Result<(), Failure> {
@@ -93,7 +106,7 @@ fn node_id(ask: &Ask<()>) -> Result<Option<NodeId>, Failure> {
 async fn status(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
     check_look(&state, &ask)?;
     let told = put(&state, Question::Status).await?;
-    Ok(tell(&told))
+    Ok(tell_status(&told, state.port.stage.waits_for(false)))
 }
 
 /// The hash over all config commands up to this log index: the same on every member that came so
@@ -130,6 +143,11 @@ async fn snapshot(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure
 }
 
 fn tell(told: &Told) -> HttpAnswer {
+    tell_status(told, None)
+}
+
+/// With what the node waits for, in the words of its readiness.
+fn tell_status(told: &Told, waits_for: Option<String>) -> HttpAnswer {
     let id = |node: &NodeId| node.to_string();
     match told {
         Told::Done => HttpAnswer::result("ok"),
@@ -147,14 +165,18 @@ fn tell(told: &Told) -> HttpAnswer {
                     "state": member.state,
                 })
             };
-            HttpAnswer::result(&json!({
+            let mut told = json!({
                 "node_id": id(&status.node),
                 "leader": status.leader.as_ref().map(id),
                 "term": status.term,
                 "commit_index": status.commit_index,
                 "applied_index": status.applied_index,
                 "members": status.members.iter().map(member).collect::<Vec<_>>(),
-            }))
+            });
+            if let Some(what) = waits_for {
+                told["waits_for"] = what.into();
+            }
+            HttpAnswer::result(&told)
         }
     }
 }
@@ -177,6 +199,7 @@ mod tests {
             headers: named,
             ip,
             is_same_address: false,
+            is_proved: false,
             user: None,
             is_v3: true,
             room: Room::default(),

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use hyper::Method;
-use nacolet_auth::{Actions, Command, CommandError, Name, Pattern, Permission, What};
+use nacolet_auth::{Actions, Begin, Command, CommandError, Name, Pattern, Permission, What};
 use nacolet_config::like;
 use serde::Serialize;
 
 use crate::access;
+use crate::access::Login;
 use crate::access::about::About;
 use crate::access::rule::Permission as Needs;
 use crate::access::token::random_key;
@@ -145,17 +146,65 @@ async fn change(state: Arc<State>, ask: Ask<Change>) -> Result<HttpAnswer, Failu
     check_changer(&state, &ask)?;
     let Change(command, words) = ask.about;
     if let Some(command) = command {
-        make(&state, command).await?;
+        make(&state, &By { user: ask.user, ip: ask.ip }, command).await?;
     }
     Ok(done(ask.is_v3, &words))
 }
 
-async fn make(state: &State, command: Command) -> Result<(), Failure> {
+/// Who changes something.
+pub(crate) struct By {
+    pub(crate) user: Option<Arc<Login>>,
+    pub(crate) ip: Arc<str>,
+}
+
+/// Changes something, and says in the log of this node who did.
+pub(crate) async fn write(
+    state: &State,
+    by: &By,
+    command: Command,
+) -> Result<(), WriteError<CommandError>> {
+    let what = told(&command);
+    state.write_auth(command).await?;
+    let user = by.user.as_deref().map_or("nobody", Login::name);
+    tracing::info!(by = user, address = %by.ip, "{what}");
+    Ok(())
+}
+
+/// What a command does, without hashes and keys.
+fn told(command: &Command) -> String {
+    match command {
+        Command::Begin(Begin { user, .. }) => {
+            format!("the administrator {} is made", user.as_str())
+        }
+        Command::CreateUser { user, .. } => format!("the user {} is made", user.as_str()),
+        Command::SetPassword { user, .. } => {
+            format!("the user {} has another password", user.as_str())
+        }
+        Command::RemoveUser { user } => format!("the user {} is removed", user.as_str()),
+        Command::AddRole { role, user } => {
+            format!("the user {} gets the role {}", user.as_str(), role.as_str())
+        }
+        Command::RemoveRole { role, user } => {
+            let user = user.as_ref().map_or("everybody", Name::as_str);
+            format!("the role {} is taken from {user}", role.as_str())
+        }
+        Command::Permit { role, resource, actions } => {
+            format!("the role {} may {} {}", role.as_str(), actions.as_str(), resource.as_str())
+        }
+        Command::Forbid { role, resource, actions } => {
+            let (role, actions) = (role.as_str(), actions.as_str());
+            format!("the role {role} may {actions} {} no more", resource.as_str())
+        }
+        Command::Open { .. } => "tokens can be made".to_owned(),
+    }
+}
+
+async fn make(state: &State, by: &By, command: Command) -> Result<(), Failure> {
     let is_removal = matches!(
         command,
         Command::RemoveUser { .. } | Command::RemoveRole { .. } | Command::Forbid { .. }
     );
-    match state.write_auth(command).await {
+    match write(state, by, command).await {
         Err(WriteError::Refused(CommandError::Unknown(_))) if is_removal => Ok(()),
         Err(WriteError::Refused(CommandError::Exists(What::Permission))) => Ok(()),
         outcome => Ok(outcome?),
@@ -184,13 +233,14 @@ async fn create_user(state: Arc<State>, ask: Ask<Name>) -> Result<HttpAnswer, Fa
     check_changer(&state, &ask)?;
     let password = ask.params.present(field::PASSWORD)?.to_owned();
     let (user, is_v3) = (ask.about, ask.is_v3);
+    let by = By { user: ask.user, ip: ask.ip };
     let access = &state.access;
     let hash = access.hash(user.as_str(), password).await?;
     // Where nobody has to log in there may be users before anybody administers.
     if !access.is_on() && access.users().is_empty() {
-        state.write_auth(Command::Open { key: random_key()? }).await?;
+        write(&state, &by, Command::Open { key: random_key()? }).await?;
     }
-    state.write_auth(Command::CreateUser { user, hash }).await?;
+    write(&state, &by, Command::CreateUser { user, hash }).await?;
     Ok(done(is_v3, "create user ok!"))
 }
 
@@ -201,7 +251,7 @@ async fn remove_user(state: Arc<State>, ask: Ask<Name>) -> Result<HttpAnswer, Fa
     if state.access.users().is_admin(user.as_str()) {
         return Err(Failure::invalid(format!("cannot delete admin: {}", user.as_str())));
     }
-    make(&state, Command::RemoveUser { user }).await?;
+    make(&state, &By { user: ask.user, ip: ask.ip }, Command::RemoveUser { user }).await?;
     Ok(done(is_v3, "delete user ok!"))
 }
 
@@ -223,7 +273,8 @@ async fn set_password(state: Arc<State>, ask: Ask<Name>) -> Result<HttpAnswer, F
     }
     let (user, is_v3) = (ask.about, ask.is_v3);
     let hash = access.hash(user.as_str(), password).await?;
-    state.write_auth(Command::SetPassword { user, hash }).await?;
+    let by = By { user: ask.user, ip: ask.ip };
+    write(&state, &by, Command::SetPassword { user, hash }).await?;
     Ok(done(is_v3, "update user ok!"))
 }
 
@@ -419,6 +470,39 @@ impl From<CommandError> for Failure {
             Error::Unknown(_) | Error::Exists(_) | Error::LastAdministrator => Self::invalid(words),
             Error::NotBegun => Self::conflict(Code::RESOURCE_CONFLICT, words),
             Error::TooMany(_) => Self::conflict(Code::OVER_CLUSTER_QUOTA, words),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_what_changed_and_no_secret() {
+        let name = |text| Name::new(text).expect("a name");
+        let (user, role, hash) = (name("u"), name("r"), "a hash");
+        let resource = Pattern::new("public:*:*").expect("a pattern");
+        let actions = Actions::parse("rw").expect("actions");
+        let cases = [
+            (Command::CreateUser { user: user.clone(), hash: hash.into() }, "the user u is made"),
+            (
+                Command::SetPassword { user: user.clone(), hash: hash.into() },
+                "the user u has another password",
+            ),
+            (
+                Command::AddRole { role: role.clone(), user: user.clone() },
+                "the user u gets the role r",
+            ),
+            (
+                Command::RemoveRole { role: role.clone(), user: None },
+                "the role r is taken from everybody",
+            ),
+            (Command::Permit { role, resource, actions }, "the role r may rw public:*:*"),
+            (Command::Open { key: [7; 32] }, "tokens can be made"),
+        ];
+        for (command, words) in cases {
+            assert_eq!(told(&command), words);
         }
     }
 }

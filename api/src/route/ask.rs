@@ -26,6 +26,8 @@ pub(crate) struct Ask<T> {
     pub(crate) ip: Arc<str>,
     /// See [`crate::http::call::Call::is_same_address`].
     pub(crate) is_same_address: bool,
+    /// Whether it proves that the caller has the cluster key.
+    pub(crate) is_proved: bool,
     /// Who calls; with authentication off nobody is known.
     pub(crate) user: Option<Arc<Login>>,
     /// Whether its path is one of `/v3`.
@@ -40,14 +42,29 @@ impl<T> Ask<T> {
         self,
         make: impl FnOnce(T) -> Result<U, Failure>,
     ) -> Result<Ask<U>, Failure> {
-        let Self { about, params, headers, ip, is_same_address, user, is_v3, room } = self;
-        Ok(Ask { about: make(about)?, params, headers, ip, is_same_address, user, is_v3, room })
+        let Self { about, params, headers, ip, is_same_address, is_proved, user, is_v3, room } =
+            self;
+        Ok(Ask {
+            about: make(about)?,
+            params,
+            headers,
+            ip,
+            is_same_address,
+            is_proved,
+            user,
+            is_v3,
+            room,
+        })
     }
 
     /// What the call is about, and the rest of it.
     pub(crate) fn apart(self) -> (T, Ask<()>) {
-        let Self { about, params, headers, ip, is_same_address, user, is_v3, room } = self;
-        (about, Ask { about: (), params, headers, ip, is_same_address, user, is_v3, room })
+        let Self { about, params, headers, ip, is_same_address, is_proved, user, is_v3, room } =
+            self;
+        (
+            about,
+            Ask { about: (), params, headers, ip, is_same_address, is_proved, user, is_v3, room },
+        )
     }
 
     /// The name of the user, where one is known.

@@ -24,6 +24,7 @@ use nacolet_model::limits;
 
 use crate::access::Login;
 use crate::access::about::About;
+use crate::access::proof::{PROOF_HEADER, Proved};
 use crate::access::rule::Permission;
 use crate::http::answer::HttpAnswer;
 use crate::http::browser;
@@ -67,6 +68,7 @@ pub(crate) struct Read {
     call: Call,
     fields: Fields,
     user: Option<Arc<Login>>,
+    is_proved: bool,
     /// It is longer than what is decoded where it came in.
     is_large: bool,
 }
@@ -101,12 +103,16 @@ pub(crate) fn serve<T: About>(decode: Decode<T>, handler: Handler<T>) -> Serve {
 
 fn decoded<T>(decode: Decode<T>, read: Read) -> Result<Ask<T>, Failure> {
     let Read {
-        call: Call { uri, headers, ip, is_same_address, body, room, .. }, fields, user, ..
+        call: Call { uri, headers, ip, is_same_address, body, room, .. },
+        fields,
+        user,
+        is_proved,
+        ..
     } = read;
     let parts = Parts { fields: &fields, uri: &uri, headers: &headers, body: &body, room: &room };
     let about = decode(&parts)?;
     let is_v3 = uri.path().contains("/v3/");
-    Ok(Ask { about, params: fields, headers, ip, is_same_address, user, is_v3, room })
+    Ok(Ask { about, params: fields, headers, ip, is_same_address, is_proved, user, is_v3, room })
 }
 
 impl<T: About> Handler<T> {
@@ -176,6 +182,11 @@ impl Route {
         if needs_user {
             user = access.user_of_headers(state.now(), &call.headers)?;
         }
+        let is_proved = call.headers.get(PROOF_HEADER).is_some_and(|shown| {
+            let target = call.uri.path_and_query().map_or("", |target| target.as_str());
+            let proved = Proved { method: call.method.as_str(), target, body: &call.body };
+            state.proofs.proves(state.now().0, shown.as_bytes(), proved)
+        });
         let is_large = call.body.len() > limits::INLINE_BYTES_MAX;
         let form = call.take_form();
         let is_multipart = matches!(form, Form::Multipart(..));
@@ -197,7 +208,11 @@ impl Route {
         } else if access.is_on() && user.is_none() {
             user = access.shown(state.now(), &call.headers, &fields);
         }
-        match (self.serve)(state, self.permission, Read { call, fields, user, is_large })? {
+        match (self.serve)(
+            state,
+            self.permission,
+            Read { call, fields, user, is_proved, is_large },
+        )? {
             Begun::Answered(outcome) => outcome,
             Begun::Waits(pending) if self.is_long => pending.await,
             Begun::Waits(pending) => {
@@ -212,7 +227,12 @@ impl Route {
     /// Whether it is served before the node serves anything else: what tells of the node only, to
     /// those of whom nothing needs to be known, since users are part of the state.
     fn is_early(&self, state: &State) -> bool {
-        const EARLY: [&str; 3] = ["/metrics", "/actuator/prometheus", "/v3/admin/nacolet/cluster"];
+        const EARLY: [&str; 4] = [
+            "/metrics",
+            "/actuator/prometheus",
+            "/v3/admin/nacolet/cluster",
+            "/v3/admin/nacolet/cluster/nonce",
+        ];
         let is_open = self.permission == Permission::Open;
         let is_open = is_open || (!state.access.is_on() && EARLY.contains(&self.path));
         self.method == Method::GET && is_open

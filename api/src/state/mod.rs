@@ -14,20 +14,23 @@ pub(crate) mod who;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::ops::ControlFlow;
-use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
 
 use futures_channel::oneshot;
 use nacolet_auth as auth;
 use nacolet_config::{self as config, KeyRef};
 use nacolet_lock as lock;
-use nacolet_model::{Instant, WallTime, limits};
+use nacolet_model::repeats::Due;
+use nacolet_model::{Instant, Repeats, WallTime, limits};
 use nacolet_registry as registry;
 use smol::Async;
 
 use crate::access::Access;
+use crate::access::proof::Proofs;
 use crate::bounds::count::Count;
-use crate::bounds::places::{Crowd, Hall, Mention, Place, PlaceLimits, Places};
+use crate::bounds::places::{Crowd, Hall, Place, PlaceLimits, Places};
 use crate::bounds::pool::{Held, Hold, Pool};
+use crate::bounds::reached;
 use crate::http::failure::Failure;
 use crate::port::Port;
 use crate::port::operate::{Question, Told};
@@ -52,6 +55,7 @@ pub(crate) struct State {
     pub(crate) port: Arc<Port>,
     pub(crate) settings: Settings,
     pub(crate) access: Access,
+    pub(crate) proofs: Proofs,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) lists: Shelf,
     pub(crate) leases: Leases,
@@ -66,7 +70,8 @@ pub(crate) struct State {
     pub(crate) places: Arc<Places>,
     /// Bytes of bodies and answers.
     pub(crate) pool: Arc<Pool>,
-    pub(crate) mentions: Mentions,
+    /// Limits that are reached, as the log has them.
+    limits: Mutex<Repeats>,
     /// Connections of the HTTP port that speak HTTP/2, for whichever thread serves gRPC next.
     pub(crate) handed_over: (async_channel::Sender<Handed>, async_channel::Receiver<Handed>),
     /// Closed when the server stops; nothing is ever sent.
@@ -85,6 +90,7 @@ impl State {
         };
         Self {
             access,
+            proofs: Proofs::new(settings.operator_key.clone()),
             port,
             ticker: Arc::default(),
             lists: Shelf::default(),
@@ -97,7 +103,7 @@ impl State {
             connections: Arc::default(),
             places: Arc::new(Places::new(place_limits)),
             pool: Arc::new(Pool::new(settings.bodies_bytes_max, settings.bodies_reserve_bytes)),
-            mentions: Mentions::default(),
+            limits: Mutex::default(),
             settings,
             handed_over: async_channel::bounded(limits::GRPC_HANDED_OVER_MAX),
             stop: async_channel::bounded(1),
@@ -318,20 +324,36 @@ impl State {
 
     /// Says in the log that a connection found no place.
     pub(crate) fn mention_refused(&self, refused: NoSeat, ip: IpAddr) {
-        let Mentions { crowded, full, .. } = &self.mentions;
-        match refused {
-            NoSeat::Full => self.mention(full, "all connections are taken", ip),
-            NoSeat::Crowded => {
-                self.mention(crowded, "an address has as many connections as it may", ip);
-            }
+        let words = match refused {
+            NoSeat::Full => "all connections are taken",
+            NoSeat::Crowded => "an address has as many connections as it may",
+        };
+        self.mention(words, ip);
+    }
+
+    /// Says in the log, at once and then once a minute, that something is refused; `about` is the
+    /// address of the first to whom, or why.
+    pub(crate) fn mention(&self, words: &str, about: impl Display) {
+        if self.told().note(self.now().0, words, 1).is_some() {
+            tracing::info!("a limit is reached: {words}: {about}");
         }
     }
 
-    /// Says in the log, once a minute, that a client was refused.
-    pub(crate) fn mention(&self, mention: &Mention, words: &str, ip: impl Display) {
-        if mention.is_due(self.now().0) {
-            tracing::info!(%ip, "{words}; this is told once a minute");
+    /// Says in the log which limits are reached, and how often.
+    pub(crate) fn tell(&self, now: Instant) {
+        let reached = reached::take();
+        let mut told = self.told();
+        let new: Vec<Due> =
+            reached.iter().filter_map(|(words, times)| told.note(now, words, *times)).collect();
+        let again = std::iter::from_fn(|| told.due(now));
+        for Due { line, times } in new.into_iter().chain(again) {
+            tracing::info!(times, "a limit is reached: {line}");
         }
+        self.access.tell(now);
+    }
+
+    fn told(&self) -> MutexGuard<'_, Repeats> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request in, as long as the permit lives; nothing when there are too many.
@@ -368,13 +390,4 @@ impl State {
             WriteError::Stopping => Failure::unavailable("the server is stopping"),
         })
     }
-}
-
-/// What is said in the log once a minute.
-#[derive(Debug, Default)]
-pub(crate) struct Mentions {
-    pub(crate) crowded: Mention,
-    pub(crate) full: Mention,
-    pub(crate) short: Mention,
-    pub(crate) descriptors: Mention,
 }

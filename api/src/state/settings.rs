@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nacolet_model::limits;
 
+use crate::access::proof::OperatorKey;
 use crate::bounds::origin::Network;
 
 /// The limits of a server. The defaults are those of `model::limits`; tests shorten them.
@@ -31,6 +32,8 @@ pub struct Settings {
     pub connections_per_address: usize,
     /// Networks whose addresses stand for many clients: no limit by address.
     pub trusted_proxies: Vec<Network>,
+    /// What an administrator on another host proves, where nobody has to log in.
+    pub operator_key: Option<OperatorKey>,
     /// Connections of all threads together, long polls apart.
     pub connections_max: usize,
     /// Requests waiting for the core thread, without long polls.
@@ -81,6 +84,7 @@ impl Default for Settings {
             bodies_reserve_bytes: limits::BODIES_RESERVE_BYTES,
             connections_per_address: limits::CONNECTIONS_PER_ADDRESS_MAX,
             trusted_proxies: Vec::new(),
+            operator_key: None,
             connections_max: limits::CONNECTIONS_MAX,
             requests_max: limits::REQUESTS_MAX,
             long_polls_max: limits::LONG_POLLS_MAX,

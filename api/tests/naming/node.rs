@@ -1,8 +1,10 @@
 //! The node as a whole: health, members, switches, numbers, clients, Prometheus.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use nacolet_api::{Call, OperatorKey, PROOF_HEADER, Proved, Server, Settings};
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -294,4 +296,57 @@ fn the_numbers_of_the_node_are_in_the_format_of_prometheus() {
         let value = line.rsplit_once(' ').and_then(|(_, value)| value.parse::<f64>().ok());
         assert!(is_comment || value.is_some(), "{line}");
     }
+}
+
+#[test]
+fn the_cluster_is_administered_from_elsewhere_with_a_proof_of_its_key_for_each_call() {
+    const CLUSTER: &str = "/nacos/v3/admin/nacolet/cluster";
+    let (key, other) = (OperatorKey([7; 32]), OperatorKey([8; 32]));
+    let mut world = World::new();
+    let settings = Settings { operator_key: Some(key.clone()), ..Settings::default() };
+    world.server = Server::new(Arc::clone(&world.port), settings);
+    let mut ask = |method: &str, path: &str, form: &str, proof: Option<&str>| {
+        let mut call = Call {
+            method: method.parse().expect("a method"),
+            uri: format!("{CLUSTER}{path}").parse().expect("a target"),
+            ip: "10.0.0.1".into(),
+            body: form.to_owned().into(),
+            ..Call::default()
+        };
+        let form_type = "application/x-www-form-urlencoded";
+        let headers = [("nacolet-admin", Some("1")), ("content-type", Some(form_type))];
+        for (name, value) in headers.into_iter().chain([(PROOF_HEADER, proof)]) {
+            if let Some(value) = value {
+                call.headers.insert(name, value.parse().expect("a header"));
+            }
+        }
+        let answer = world.serve(call);
+        let body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        (answer.status.as_u16(), body["data"]["nonce"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(ask("GET", "/state-hash", "", None).0, 403);
+    let mut nonce = || ask("GET", "/nonce", "", None).1;
+    let [first, second, third] = [nonce(), nonce(), nonce()];
+    let proof = |key: &OperatorKey, nonce: &str, method, path: &str, body: &str| {
+        let target = format!("{CLUSTER}{path}");
+        let call = Proved { method, target: &target, body: body.as_bytes() };
+        key.proof(nonce, call).expect("a nonce of the server")
+    };
+    let look = proof(&key, &first, "GET", "/state-hash", "");
+    assert_eq!(ask("GET", "/state-hash?a=b", "", Some(&look)).0, 403, "another target");
+    let wrong = proof(&other, &first, "GET", "/state-hash", "");
+    assert_eq!(ask("GET", "/state-hash", "", Some(&wrong)).0, 403, "another key");
+    assert_eq!(ask("GET", "/state-hash", "", Some(&look)).0, 200);
+    assert_eq!(ask("GET", "/state-hash", "", Some(&look)).0, 403, "said again");
+    // What may be asked is told what is wrong with it.
+    let change = proof(&key, &second, "POST", "/add", "node=1");
+    assert_eq!(ask("POST", "/add", "node=2", Some(&change)).0, 403, "another body");
+    assert_eq!(ask("POST", "/remove", "node=1", Some(&change)).0, 403, "another path");
+    assert_eq!(ask("POST", "/add", "node=1", Some(&change)).0, 400);
+    // It opens nothing else.
+    let forged = Proved { method: "POST", target: "/nacos/v3/auth/user", body: b"" };
+    let forged = key.proof(&third, forged).expect("a nonce");
+    let headers = [(PROOF_HEADER, forged.as_str()), ("x-forwarded-for", "10.0.0.1")];
+    let user = "/v3/auth/user?username=u&password=battery";
+    assert_eq!(world.call_as("POST", user, "", &headers).0, 403);
 }

@@ -271,6 +271,10 @@ pub const LOGIN_FAILURES_PER_USER_MAX: u32 = 50;
 pub const LOGIN_DELAY: Duration = Duration::from_secs(1);
 /// See `LOGIN_DELAY`.
 pub const LOGIN_DELAYS_MAX: u32 = 5;
+/// How long a nonce for a proof of the cluster key is good.
+pub const PROOF_LIFE: Duration = Duration::from_secs(30);
+/// Proofs that are taken within that time, and remembered. Beyond: 403.
+pub const PROOFS_MAX: usize = 64;
 /// Tries that wait at once. Beyond: 429.
 pub const LOGINS_WAITING_MAX: usize = 32;
 /// How long wrong passwords count.
@@ -373,6 +377,9 @@ pub const SEATS_WAITING_MAX: usize = 512;
 pub const TRUSTED_PROXIES_MAX: usize = 64;
 /// Mistakes of strangers are told in the log once in this time, each kind.
 pub const MENTION_EVERY: Duration = Duration::from_secs(60);
+/// Lines that are told with how often it happened, such as who failed to log in from where. Beyond:
+/// they are counted together.
+pub const REPEATS_MAX: usize = 32;
 /// Requests in progress, long polls apart. Beyond: 503 with a retry hint.
 pub const REQUESTS_MAX: usize = 256;
 /// A refused connection is still read from for this long, so that the refusal is not overtaken by a

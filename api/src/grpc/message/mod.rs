@@ -15,6 +15,7 @@ use nacolet_model::limits;
 use serde::{Deserialize, Serialize};
 use smol::future::yield_now;
 
+use crate::bounds::reached;
 use crate::grpc::client::{Client, ConnectionOrder};
 use crate::http::failure::Failure;
 use crate::http::listed::Listed;
@@ -129,6 +130,7 @@ pub(crate) fn failed(
     error: &Refusal,
     body: impl Serialize,
 ) -> Bytes {
+    error.note();
     let Refusal { code: error_code, message, is_thrown } = error;
     let (result_code, error_code, success) = (500, *error_code, false);
     if *is_thrown {
@@ -172,6 +174,15 @@ impl Refusal {
 
     const fn known(code: u16, message: &'static str) -> Self {
         Self { code, message: Cow::Borrowed(message), is_thrown: false }
+    }
+
+    /// Counts it, if there was too much of something.
+    fn note(&self) {
+        if matches!(self.code, 429 | 503 | 50310 | 50311)
+            && let Cow::Borrowed(words) = self.message
+        {
+            reached::note(words);
+        }
     }
 
     pub(crate) fn undecodable(error: &serde_json::Error) -> Self {
