@@ -20,6 +20,7 @@ mod run;
 mod seen;
 mod settings;
 mod signals;
+mod stall;
 mod tail;
 mod udp;
 mod users;

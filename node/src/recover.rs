@@ -167,7 +167,7 @@ fn said(remains: &Remains, me: NodeId) -> String {
 }
 
 /// Asks at every address whether a member of the old cluster is there. The answer to a hello comes
-/// before any proof, so the key is not needed for that.
+/// before any proof, so the key is not needed for that, and none is shown.
 async fn nobody_answers(
     me: NodeId,
     cluster: ClusterId,
@@ -178,14 +178,14 @@ async fn nobody_answers(
     for address in addresses {
         let asked = async {
             let mut stream = TcpStream::connect(*address).await?;
-            handshake::call(&mut stream, &identity, None, true).await
+            handshake::ask(&mut stream, &identity).await
         };
         let late = async {
             smol::Timer::after(limits::PEER_HANDSHAKE_TIMEOUT).await;
             Err(HandshakeError::Timeout)
         };
         let answers = match future::or(asked, late).await {
-            Ok(_) | Err(HandshakeError::Key) => true,
+            Ok(_) => true,
             Err(HandshakeError::RefusedBy(refusal) | HandshakeError::Refused(refusal)) => {
                 refusal != Refusal::Cluster
             }

@@ -32,6 +32,7 @@ use crate::proposer::Proposer;
 use crate::ref_time::{RefTime, RefTimeRecord};
 use crate::seen::Seen;
 use crate::settings::Settings;
+use crate::stall::Stall;
 use crate::tail::Tail;
 use crate::udp::Udp;
 use crate::users::First;
@@ -275,10 +276,11 @@ impl RunningNode<'_> {
 
     /// Tells what happens to the node for as long as it runs.
     async fn tell<T>(&self) -> T {
-        let mut seen = Seen::new(&self.settings.data_dir);
+        let (mut seen, mut stall) = (Seen::new(&self.settings.data_dir), Stall::default());
         loop {
             smol::Timer::after(limits::LEADER_LOOK_EVERY).await;
             seen.look(&self.raft.metrics());
+            stall.look(&self.raft, self.cluster.as_ref()).await;
         }
     }
 
@@ -380,6 +382,7 @@ impl RunningNode<'_> {
         let limits = nacolet_api::Settings {
             connections_per_address: self.settings.connections_per_address,
             trusted_proxies: self.settings.trusted_proxies.clone(),
+            operator_key: self.cluster.as_ref().map(|cluster| cluster.operator_key()),
             ..nacolet_api::Settings::default()
         };
         let server = Server::new(Arc::clone(&self.port), limits);

@@ -120,6 +120,35 @@ fn a_new_node_never_begins_a_cluster_beside_one_that_it_cannot_reach() {
 }
 
 #[test]
+fn members_of_a_cluster_of_which_nothing_is_left_are_told_the_way_back() {
+    let site = Site::new("adopted");
+    let peers = [(); 3].map(|()| free_port());
+    let line = ["--join", &list(&peers), "--expect", "3"];
+    let names = ["a", "b", "c"];
+    let start = || [0, 1, 2].map(|number| site.spawn(names[number], peers[number], &line));
+    let three = start();
+    is_one_cluster(&three);
+    let ids = three.each_ref().map(Member::id);
+    drop(three);
+    // As if the one that began had lost its disk before anything had reached the others.
+    let founder = (0..3).min_by_key(|number| &ids[*number]).expect("three");
+    for (number, name) in names.iter().enumerate() {
+        let path = site.path(name);
+        let lost = if number == founder { path } else { path.join("log") };
+        std::fs::remove_dir_all(lost).expect("it is there");
+    }
+    let three = start();
+    let adopter = names[(founder + 1) % 3];
+    let is_told = || site.log_of(adopter).contains("give each an empty data directory");
+    eventually("it tells the way back", is_told);
+    drop(three);
+    for name in names {
+        std::fs::remove_dir_all(site.path(name)).expect("it is there");
+    }
+    is_one_cluster(&start());
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "how long it takes is what is looked at")]
 fn members_at_new_addresses_find_each_other_by_the_command_line() {
     for moved in [2, 3] {
@@ -163,6 +192,9 @@ fn ports_of_another_kind_are_named_and_so_is_who_does_not_answer() {
     assert!(log.contains(&format!("{nobody} (Connection refused")), "{log}");
     let (status, words) = member.http().get(CONFIGS);
     assert!(status == 503 && words.contains("it waits for"), "{status} {words}");
+    let status = member.ok(&["status"]);
+    assert!(status.contains("waits for a member of the cluster to join: "), "{status}");
+    assert!(status.contains(&nobody), "{status}");
 }
 
 #[test]
@@ -218,8 +250,10 @@ fn one_member_that_is_left_becomes_a_cluster_of_its_own_and_the_others_are_none_
     let (done, words) = recover(&site, "a", &["--yes"]);
     assert!(!done && words.contains("another process uses"), "{words}");
     let lost = [a.id(), b.id()];
-    a.kill();
-    b.kill();
+    for member in [a, b] {
+        let log = member.terminate();
+        assert!(!log.contains("was refused"), "nobody did anything wrong: {log}");
+    }
     let (done, words) = recover(&site, "c", &[]);
     assert!(!done && words.contains("add --yes") && words.contains(&lost[0]), "{words}");
     let (done, words) = recover(&site, "c", &["--yes"]);

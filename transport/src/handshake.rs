@@ -65,6 +65,12 @@ impl ClusterKey {
         HmacSha256::new_from_slice(bytes).map(Self).ok().ok_or(short)
     }
 
+    /// Another key made of this one, for those who administer and are no members.
+    #[must_use]
+    pub fn of_operators(&self) -> [u8; 32] {
+        self.over("nacolet operators", &[], &[]).finalize().into_bytes().into()
+    }
+
     fn over(&self, label: &str, hello: &[u8], answer: &[u8]) -> HmacSha256 {
         let mut mac = self.0.clone();
         mac.update(label.as_bytes());
@@ -251,6 +257,44 @@ pub async fn call<S: AsyncRead + AsyncWrite + Unpin>(
     target: Option<NodeId>,
     visit: bool,
 ) -> Result<Session, HandshakeError> {
+    let (hello, bytes, answer) = greet(stream, me, target, visit).await?;
+    let key = &me.key;
+    let proof = key.over(CALLER_PROOF, &hello, &bytes).finalize().into_bytes();
+    stream.write_all(&proof).await?;
+    let mut proof = [0; PROOF_BYTES];
+    // Whoever does not like our proof closes without a word.
+    stream.read_exact(&mut proof).await.ok().ok_or(HandshakeError::Key)?;
+    let expected = key.over(CALLED_PROOF, &hello, &bytes);
+    expected.verify_slice(&proof).ok().ok_or(HandshakeError::Key)?;
+    Ok(Session {
+        node: NodeId(answer.from),
+        cluster: cluster_of(answer.cluster),
+        visit,
+        sealer: Sealer::new(frame_key(key.over(CALLER_FRAMES, &hello, &bytes))?),
+        opener: Opener::new(frame_key(key.over(CALLED_FRAMES, &hello, &bytes))?),
+    })
+}
+
+/// Hears who listens, and proves nothing: for one that has no key, and goes then.
+///
+/// # Errors
+/// See [`HandshakeError`].
+pub async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    me: &Identity,
+) -> Result<NodeId, HandshakeError> {
+    greet(stream, me, None, true).await.map(|(_, _, answer)| NodeId(answer.from))
+}
+
+/// What both sides said first, and what the other one's means.
+type Greeting = ([u8; HELLO_BYTES], [u8; HELLO_BYTES], Hello);
+
+async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    me: &Identity,
+    target: Option<NodeId>,
+    visit: bool,
+) -> Result<Greeting, HandshakeError> {
     let hello = Hello {
         answer: false,
         version: PROTOCOL_VERSION,
@@ -269,21 +313,7 @@ pub async fn call<S: AsyncRead + AsyncWrite + Unpin>(
         return Err(HandshakeError::RefusedBy(refusal));
     }
     check_answer(&answer, me, target).map_err(HandshakeError::Refused)?;
-    let key = &me.key;
-    let proof = key.over(CALLER_PROOF, &hello, &bytes).finalize().into_bytes();
-    stream.write_all(&proof).await?;
-    let mut proof = [0; PROOF_BYTES];
-    // Whoever does not like our proof closes without a word.
-    stream.read_exact(&mut proof).await.ok().ok_or(HandshakeError::Key)?;
-    let expected = key.over(CALLED_PROOF, &hello, &bytes);
-    expected.verify_slice(&proof).ok().ok_or(HandshakeError::Key)?;
-    Ok(Session {
-        node: NodeId(answer.from),
-        cluster: cluster_of(answer.cluster),
-        visit,
-        sealer: Sealer::new(frame_key(key.over(CALLER_FRAMES, &hello, &bytes))?),
-        opener: Opener::new(frame_key(key.over(CALLED_FRAMES, &hello, &bytes))?),
-    })
+    Ok((hello, bytes, answer))
 }
 
 /// Reads the answer to a hello. Servers of other protocols say less than that: who they are shows

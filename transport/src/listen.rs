@@ -69,7 +69,7 @@ pub(crate) async fn serve(
     };
     if let Err(error) = link.run(stream, session, replaced).await {
         shared.counters(|counters| counters.broken_frames += 1);
-        shared.warn_once("frame", &format!("a link from {node} was closed: {error}"));
+        shared.warn("frame", format!("a link from {node} was closed: {error}"));
     }
 }
 

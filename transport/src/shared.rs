@@ -141,7 +141,30 @@ pub(crate) struct LinkTable {
     pub(crate) connections: Rc<Cell<usize>>,
     pub(crate) counters: Cell<Counters>,
     pub(crate) unreachable: Unreachable,
-    pub(crate) warned: RefCell<BTreeSet<&'static str>>,
+    pub(crate) warned: RefCell<Warned>,
+}
+
+/// Troubles that were told, by kind: how often each happened since, and how last.
+#[derive(Debug, Default)]
+pub(crate) struct Warned(BTreeMap<&'static str, (u64, String)>);
+
+impl Warned {
+    /// It happened; true when it is to be told now.
+    fn note(&mut self, kind: &'static str, what: &str) -> bool {
+        let is_new = !self.0.contains_key(kind);
+        let (times, last) = self.0.entry(kind).or_default();
+        if !is_new {
+            *times += 1;
+            what.clone_into(last);
+        }
+        is_new
+    }
+
+    /// A minute is over: what happened meanwhile. What did not is told at once when it does.
+    fn turn(&mut self) -> Vec<(u64, String)> {
+        self.0.retain(|_, (times, _)| *times > 0);
+        self.0.values_mut().map(|(times, last)| (std::mem::take(times), last.clone())).collect()
+    }
 }
 
 /// A place that is counted until it is dropped.
@@ -202,10 +225,22 @@ impl LinkTable {
         self.counters.set(counters);
     }
 
-    /// Once for each kind of trouble: whoever knocks all day must not fill the log.
-    pub(crate) fn warn_once(&self, kind: &'static str, what: &str) {
-        if self.warned.borrow_mut().insert(kind) {
-            tracing::warn!("{what} (further ones like this are only counted)");
+    /// At once for each kind of trouble, and then once a minute: whoever knocks all day must not
+    /// fill the log.
+    pub(crate) fn warn(&self, kind: &'static str, what: String) {
+        if self.warned.borrow_mut().note(kind, &what) {
+            tracing::warn!("{what}");
+        }
+    }
+
+    /// Tells once a minute how often something happened again.
+    pub(crate) async fn warn_again(&self) {
+        loop {
+            smol::Timer::after(limits::MENTION_EVERY).await;
+            let again = self.warned.borrow_mut().turn();
+            for (times, what) in again {
+                tracing::warn!(times, "again: {what}");
+            }
         }
     }
 
@@ -233,7 +268,7 @@ impl LinkTable {
 
     pub(crate) fn refused_full(&self) {
         self.counters(|counters| counters.refused_full += 1);
-        self.warn_once("full", "a peer connection was refused: there are too many");
+        self.warn("full", "a peer connection was refused: there are too many".to_owned());
     }
 
     pub(crate) fn refused(&self, from: IpAddr, error: &HandshakeError) {
@@ -265,7 +300,11 @@ impl LinkTable {
             | HandshakeError::Random
             | HandshakeError::Io(_) => counters.refused_other += 1,
         });
-        self.warn_once(kind, &format!("a peer connection from {from} was refused: {error}"));
+        // Whoever hears who is there and goes, as an operator's tool does, did nothing wrong.
+        let has_left = |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
+        if !matches!(error, HandshakeError::Io(error) if has_left(error)) {
+            self.warn(kind, format!("a peer connection from {from} was refused: {error}"));
+        }
     }
 
     /// `node` missed a message of Distro.
@@ -325,5 +364,23 @@ impl LinkTable {
         };
         let met = socket::within(self.patience.handshake, meeting).await;
         met.unwrap_or(Err(HandshakeError::Timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_told_at_once_and_while_it_goes_on_every_minute_with_a_count() {
+        let mut warned = Warned::default();
+        assert!(warned.note("cluster", "from a"));
+        assert!(!warned.note("cluster", "from b") && !warned.note("cluster", "from c"));
+        assert!(warned.note("key", "from d"), "another kind");
+        assert_eq!(warned.turn(), [(2, "from c".to_owned())]);
+        assert!(!warned.note("cluster", "from e"));
+        assert!(warned.note("key", "from f"), "it had stopped for a while");
+        assert_eq!(warned.turn(), [(1, "from e".to_owned())]);
+        assert_eq!(warned.turn(), []);
     }
 }

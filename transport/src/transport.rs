@@ -83,6 +83,12 @@ impl Transport {
         *self.shared.members.borrow_mut() = peers;
     }
 
+    /// What whoever administers from another host proves.
+    #[must_use]
+    pub fn operator_key(&self) -> [u8; 32] {
+        self.shared.key.of_operators()
+    }
+
     /// Sends a message of Distro to members, encoded once. Whoever may miss it is named by
     /// [`Self::untold`].
     pub fn tell(&self, to: &[NodeId], message: &registry::Message) {
@@ -90,7 +96,8 @@ impl Transport {
             Ok(bytes) if bytes.len() <= limits::PEER_FRAME_BYTES_MAX => bytes.into(),
             Ok(_) | Err(_) => {
                 self.shared.counters(|counters| counters.unsent += 1);
-                return self.shared.warn_once("distro", "a message of Distro does not fit a frame");
+                let what = "a message of Distro does not fit a frame";
+                return self.shared.warn("distro", what.to_owned());
             }
         };
         let members = self.shared.members.borrow();
@@ -236,6 +243,8 @@ impl Runner {
     /// Accepts peers and drives links, for as long as it is polled.
     pub async fn run(self, listener: TcpListener, handler: Rc<dyn Handler>) {
         let mut links = FuturesUnordered::<LocalFuture<()>>::new();
+        let shared = Rc::clone(&self.shared);
+        links.push(Box::pin(async move { shared.warn_again().await }));
         loop {
             let arrival = async {
                 match self.arrivals.recv().await {
@@ -261,7 +270,7 @@ impl Runner {
                     future::yield_now().await;
                 }
                 RunnerEvent::Accepted(Err(error)) => {
-                    self.shared.warn_once("accept", &format!("no peer can be accepted: {error}"));
+                    self.shared.warn("accept", format!("no peer can be accepted: {error}"));
                     smol::Timer::after(ACCEPT_PAUSE).await;
                 }
                 RunnerEvent::Ended => {}

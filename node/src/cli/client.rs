@@ -35,6 +35,11 @@ pub(crate) struct Client {
 /// Parameters of one call, in order.
 pub(crate) type Params<'a> = [(&'a str, &'a str)];
 
+/// Parameters as they are sent.
+pub(crate) fn encoded(params: &Params<'_>) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish()
+}
+
 /// What came back.
 pub(crate) struct HttpAnswer {
     pub(crate) status: StatusCode,
@@ -71,8 +76,7 @@ impl Client {
         params: &Params<'_>,
         headers: &Params<'_>,
     ) -> Result<HttpAnswer, CliError> {
-        let encoded: String =
-            form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
+        let encoded = encoded(params);
         let mut url = self.server.clone();
         url.set_path(path);
         let in_body = matches!(method, Method::Post | Method::Put);

@@ -1,16 +1,20 @@
 //! `nacolet cluster ...`: the members, for operators. The node answers to administrators, and where
-//! nobody has to log in to its own host only.
+//! nobody has to log in to its own host and to whoever proves the cluster key.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use nacolet_api::{OperatorKey, PROOF_HEADER, Proved};
 use serde_json::Value;
+use surf::StatusCode;
 use surf::http::Method;
 
-use super::client::{Client, Params, taken};
+use super::client::{Client, Params, encoded, taken};
 use super::error::CliError;
 use super::login::ServerArgs;
 use super::terminal::{print_json, print_line, print_table};
+use crate::cluster::key::read_key;
 
 const PATH: &str = "/nacos/v3/admin/nacolet/cluster";
 const LOADER: &str = "/nacos/v3/admin/core/loader";
@@ -20,13 +24,24 @@ const DRAIN_LOOK: Duration = Duration::from_millis(500);
 /// Clients that are still there are told again after this.
 const DRAIN_AGAIN: Duration = Duration::from_secs(10);
 
+/// Which node to talk to, and how to prove who asks.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClusterArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// File with the secret of the cluster, to administer it from another host where nobody has to
+    /// log in; it is proved and not sent
+    #[arg(long, env = "NACOLET_CLUSTER_KEY_FILE", value_name = "FILE")]
+    cluster_key_file: Option<PathBuf>,
+}
+
 /// What can be done with the cluster.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
     /// Show the members and how far each one is
     Status {
         #[command(flatten)]
-        server: ServerArgs,
+        server: ClusterArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -40,21 +55,21 @@ pub(crate) enum Verb {
         #[arg(value_name = "HOST:PORT")]
         address: String,
         #[command(flatten)]
-        server: ServerArgs,
+        server: ClusterArgs,
     },
     /// Remove a member for good
     Remove {
         /// Its node id, as `status` shows it
         node_id: String,
         #[command(flatten)]
-        server: ServerArgs,
+        server: ClusterArgs,
     },
     /// Hand leadership to a member, or to the most advanced one
     Transfer {
         /// Its node id, as `status` shows it
         node_id: Option<String>,
         #[command(flatten)]
-        server: ServerArgs,
+        server: ClusterArgs,
     },
     /// Send the gRPC clients of the node that is asked to the other members, and tell how many are
     /// left: some SDKs do not go before the node stops
@@ -63,24 +78,53 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         wait: u64,
         #[command(flatten)]
-        server: ServerArgs,
+        server: ClusterArgs,
     },
     /// Save the state of the node that is asked now, and shorten its log
     Snapshot {
         #[command(flatten)]
-        server: ServerArgs,
+        server: ClusterArgs,
     },
 }
 
 async fn ask(
-    server: &ServerArgs,
+    args: &ClusterArgs,
     method: Method,
     verb: &str,
     params: &Params<'_>,
 ) -> Result<Value, CliError> {
     let path = format!("{PATH}{verb}");
-    let answer = server.client()?.call(method, &path, params, &[("nacolet-admin", "1")]).await?;
+    let client = args.server.client()?;
+    let proof = match &args.cluster_key_file {
+        Some(file) => proof(&client, file, method, &path, params).await?,
+        None => None,
+    };
+    let mut headers = vec![("nacolet-admin", "1")];
+    headers.extend(proof.iter().map(|proof| (PROOF_HEADER, proof.as_str())));
+    let answer = client.call(method, &path, params, &headers).await?;
     Ok(taken(&mut answer.accepted()?.json()?, "data"))
+}
+
+/// The proof that whoever asks has the cluster key, where the node asks for one.
+async fn proof(
+    client: &Client,
+    file: &Path,
+    method: Method,
+    path: &str,
+    params: &Params<'_>,
+) -> Result<Option<String>, CliError> {
+    let key = read_key(file).map_err(|error| CliError::Usage(error.to_string()))?;
+    let answer = client.call(Method::Get, &format!("{PATH}/nonce"), &[], &[]).await?;
+    if answer.status != StatusCode::Ok {
+        return Ok(None);
+    }
+    let told: Value = answer.json()?;
+    let nonce = told["data"]["nonce"].as_str().unwrap_or_default();
+    // Here, changes have a body and questions no parameters.
+    let body = if method == Method::Post { encoded(params) } else { String::new() };
+    let method = method.to_string();
+    let call = Proved { method: &method, target: path, body: body.as_bytes() };
+    Ok(OperatorKey(key.of_operators()).proof(nonce, call))
 }
 
 /// Runs a verb to its end.
@@ -107,7 +151,7 @@ pub(crate) async fn run(verb: Verb) -> Result<(), CliError> {
             let told = ask(&server, Method::Post, "/transfer", &target).await?;
             print_line(&format!("{} leads", text(&told["leader"])))
         }
-        Verb::Drain { wait, server } => drain(&server, Duration::from_secs(wait)).await,
+        Verb::Drain { wait, server } => drain(&server.server, Duration::from_secs(wait)).await,
         Verb::Snapshot { server } => {
             let told = ask(&server, Method::Post, "/snapshot", &[]).await?;
             print_line(&format!("saved up to log index {}", told["snapshot_index"]))
@@ -160,6 +204,9 @@ fn print_status(status: &Value) -> Result<(), CliError> {
     let members = status["members"].as_array().map(Vec::as_slice).unwrap_or_default();
     let rows: Vec<Vec<String>> = members.iter().map(row).collect();
     print_table(&["NODE", "ADDRESS", "ROLE", "MATCH", "STATE", ""], &rows)?;
+    if let Some(what) = status["waits_for"].as_str() {
+        print_line(&format!("{} waits for {what}", text(&status["node_id"])))?;
+    }
     print_line(&format!(
         "term {}, committed {}, applied {}",
         status["term"], status["commit_index"], status["applied_index"]

@@ -47,7 +47,7 @@ impl Cluster {
             }
             // Only one process listens there, and it has another id now: the old member's data
             // directory is gone. Without it no majority gets larger.
-            tracing::warn!(member = %holder, %address, "removed: its address joins anew");
+            self.warn(&format!("the member {holder} is removed: its address {address} joins anew"));
             let removed = self.change_here(MembershipChange::Remove([*holder].into())).await;
             if removed != Reply::Done {
                 return removed;

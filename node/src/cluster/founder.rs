@@ -9,7 +9,6 @@ use nacolet_transport::{Call, ClusterId, Reply};
 
 use super::knock::Round;
 use super::view::Cluster;
-use crate::clock;
 
 impl Cluster {
     /// Whether this node may belong to the first of a new cluster. One that has set its data aside
@@ -26,7 +25,7 @@ impl Cluster {
         if !self.is_new() {
             return Reply::Refused("this node is not new".to_owned());
         }
-        match self.founding.borrow_mut().consents(founder, &nodes, clock::now()) {
+        match self.founding.borrow_mut().promises(founder, &nodes, &self.dir) {
             true => Reply::Done,
             false => Reply::Busy,
         }
@@ -45,7 +44,7 @@ impl Cluster {
             return false;
         }
         // Its own consent counts too: it may have given it to another one a moment ago.
-        if !self.founding.borrow_mut().consents(me, &nodes, clock::now()) {
+        if !self.founding.borrow_mut().promises(me, &nodes, &self.dir) {
             return false;
         }
         let list: Vec<NodeId> = nodes.into_iter().collect();

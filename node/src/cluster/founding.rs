@@ -16,6 +16,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nacolet_model::{Instant, NodeId, limits};
+use nacolet_raft::{StorageError, decode};
+use nacolet_storage::DataDir;
+
+use crate::clock;
+
+/// The name of the small record with a consent: a node that is killed does not forget it.
+const NAME: &str = "consent";
 
 /// What a new node knows of the other new ones.
 #[derive(Debug, Default)]
@@ -26,7 +33,7 @@ pub(crate) struct Founding {
 }
 
 /// Whom a node let found the cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Consent {
     founder: NodeId,
     address: String,
@@ -34,6 +41,52 @@ struct Consent {
 }
 
 impl Founding {
+    /// What the node promised before it was started again. Since when is not known: from now on.
+    ///
+    /// # Errors
+    /// The record is damaged or unreadable.
+    pub(crate) fn load(dir: &DataDir) -> Result<Self, StorageError> {
+        let record = dir.load_small(NAME)?;
+        let consent = record.map(|bytes| {
+            decode(&bytes).map(|(founder, address)| Consent { founder, address, at: clock::now() })
+        });
+        let consent = consent.map(|consent| {
+            consent.ok_or_else(|| StorageError {
+                what: "the record of the founder cannot be read".to_owned(),
+                advice: "start the version that wrote it, or begin with an empty data directory"
+                    .to_owned(),
+                damaged: false,
+            })
+        });
+        Ok(Self { seen: BTreeMap::new(), consent: consent.transpose()? })
+    }
+
+    /// Whether this one may found a cluster of these. The promise is on the disk before it is
+    /// given.
+    pub(super) fn promises(
+        &mut self,
+        founder: NodeId,
+        nodes: &BTreeSet<NodeId>,
+        dir: &DataDir,
+    ) -> bool {
+        let known = self.consent.clone();
+        if !self.consents(founder, nodes, clock::now()) {
+            return false;
+        }
+        let Some(Consent { founder, address, .. }) = &self.consent else { return false };
+        let of = |known: &Consent| (known.founder, known.address.clone());
+        if known.as_ref().map(of).as_ref() == Some(&(*founder, address.clone())) {
+            return true;
+        }
+        let bytes = postcard::to_allocvec(&(founder, address)).unwrap_or_default();
+        let stored = dir.store_small(NAME, &bytes);
+        if let Err(error) = &stored {
+            tracing::warn!(%error, "nobody may begin the cluster: that cannot be noted");
+            self.consent = known;
+        }
+        stored.is_ok()
+    }
+
     /// The founder that this node waits for.
     pub(super) fn founder(&self) -> Option<NodeId> {
         self.consent.as_ref().map(|consent| consent.founder)
@@ -99,6 +152,28 @@ mod tests {
         assert!(!asks(&mut founding, 2, &[1, 2, 3], at_once), "that is for the lowest to do");
         assert!(asks(&mut founding, 1, &[1, 2, 3], at_once));
         assert!(asks(&mut founding, 1, &[1, 2, 3], at_once), "the same one may ask again");
+    }
+
+    #[test]
+    fn a_consent_outlives_the_process() {
+        let path = std::env::temp_dir().join(format!("nacolet-consent-{}", std::process::id()));
+        let dir = DataDir::open(&path, NodeId(2)).expect("a folder");
+        let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect();
+        let mut founding = Founding::load(&dir).expect("nothing is there");
+        founding.seen = seen(&[1, 2, 3]);
+        assert!(founding.promises(NodeId(1), &nodes(&[1, 2, 3]), &dir));
+        let golden = [&[1, 13][..], b"10.0.0.1:7848"].concat();
+        assert_eq!(dir.load_small(NAME), Ok(Some(golden)));
+        // Killed and started again: the first one may have begun the cluster meanwhile.
+        let mut founding = Founding::load(&dir).expect("it is there");
+        assert_eq!(founding.founder(), Some(NodeId(1)));
+        founding.seen = seen(&[0, 2, 3]);
+        assert!(!founding.promises(NodeId(0), &nodes(&[0, 2, 3]), &dir));
+        founding.seen = seen(&[1, 2, 3]);
+        assert!(founding.promises(NodeId(1), &nodes(&[1, 2, 3]), &dir));
+        dir.store_small(NAME, &[]).expect("there is room");
+        assert!(Founding::load(&dir).is_err());
+        std::fs::remove_dir_all(path).expect("it is there");
     }
 
     #[test]

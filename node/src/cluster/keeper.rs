@@ -188,16 +188,23 @@ impl Keeper {
     /// A member without a leader goes from door to door: others may have moved, as it may itself.
     async fn look_for_others(&mut self) {
         let metrics = self.cluster.raft.metrics();
-        if metrics.leader.is_some() || metrics.membership.members().len() < 2 {
+        let members = metrics.membership.members().len();
+        if metrics.leader.is_some() || members == 1 {
             return self.cluster.stage.wait_for(String::new());
         }
         let round = self.cluster.knock(&self.join).await;
         if self.cluster.raft.current_leader().is_none() {
             let voters = metrics.membership.voters.len();
-            let wanted = format!(
-                "a leader, which a majority of the {voters} voters elects (where that is lost for \
-                 good, `nacolet recover --alone` makes a cluster of one member)"
-            );
+            let wanted = match members {
+                0 => "the leader of its cluster, of which this node holds nothing yet (where the \
+                      node that began it has lost its disk and all others wait like this one, \
+                      nothing is lost: give each an empty data directory, and they begin anew)"
+                    .to_owned(),
+                _ => format!(
+                    "a leader, which a majority of the {voters} voters elects (where that is lost \
+                     for good, `nacolet recover --alone` makes a cluster of one member)"
+                ),
+            };
             self.waiting.tell(&self.cluster, &wanted, &round.missed);
         }
     }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use nacolet_api::Stage;
 use nacolet_model::NodeId;
-use nacolet_raft::{LogIndex, Membership, NoNetwork, Raft};
+use nacolet_raft::{LogIndex, Membership, NoNetwork, Raft, StorageError};
 use nacolet_storage::DataDir;
 use nacolet_transport::{ClusterId, LinkSettings, Patience, Runner, Transport};
 
 use super::address::{compose, peer_of};
 use super::digest;
+use super::founding::Founding;
 use super::inbound::Inbound;
 use super::keeper::{Keeper, KeeperError, Memberships};
 use super::key::{KeyError, read_key};
@@ -39,6 +40,8 @@ pub(crate) enum MemberError {
     NoKey,
     #[error(transparent)]
     Keeper(#[from] KeeperError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     #[error(
         "a majority of the members agrees on another state at log index {}; what this one had is \
          set aside, and it gets theirs when it is started again",
@@ -155,7 +158,8 @@ impl Before {
             learner: links.settings.learner,
             moves: Arc::default(),
             stage: Arc::clone(stage),
-            founding: RefCell::default(),
+            founding: Founding::load(dir)?.into(),
+            repeats: RefCell::default(),
             server: OnceCell::new(),
         });
         Ok(Some(Member {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::{Arc, RwLock};
 
 use nacolet_api::moves::Moves;
-use nacolet_api::{Server, Stage};
-use nacolet_model::NodeId;
+use nacolet_api::{OperatorKey, Server, Stage};
+use nacolet_model::{NodeId, Repeats};
 use nacolet_raft::Raft;
 use nacolet_registry::Registry;
 use nacolet_storage::DataDir;
@@ -16,6 +16,7 @@ use super::address;
 use super::founding::Founding;
 use super::mailbox::Mailbox;
 use super::record::Record;
+use crate::clock;
 use crate::machine::Machine;
 use crate::machine::applied::Applied;
 use crate::machine::digests::Digests;
@@ -41,6 +42,8 @@ pub(crate) struct Cluster {
     /// How far this node has come.
     pub(crate) stage: Arc<Stage>,
     pub(crate) founding: RefCell<Founding>,
+    /// What goes on for long, as the log has it.
+    pub(crate) repeats: RefCell<Repeats>,
     /// What serves the clients of this node, once its doors are open.
     pub(crate) server: OnceCell<Server>,
 }
@@ -48,6 +51,19 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn me(&self) -> NodeId {
         self.raft.id()
+    }
+
+    /// What whoever administers from another host proves.
+    pub(crate) fn operator_key(&self) -> OperatorKey {
+        OperatorKey(self.transport.operator_key())
+    }
+
+    /// Says in the log what is tried again and again: at once, and then once a minute.
+    pub(crate) fn warn(&self, line: &str) {
+        let (mut repeats, now) = (self.repeats.borrow_mut(), clock::now());
+        for due in repeats.note(now, line, 1).into_iter().chain(repeats.due(now)) {
+            tracing::warn!(times = due.times, "{}", due.line);
+        }
     }
 
     /// Asks another member.
