@@ -134,8 +134,12 @@ fn members_of_a_cluster_of_which_nothing_is_left_are_told_the_way_back() {
     let founder = (0..3).min_by_key(|number| &ids[*number]).expect("three");
     for (number, name) in names.iter().enumerate() {
         let path = site.path(name);
-        let lost = if number == founder { path } else { path.join("log") };
-        std::fs::remove_dir_all(lost).expect("it is there");
+        if number == founder {
+            std::fs::remove_dir_all(path).expect("it is there");
+        } else {
+            std::fs::remove_dir_all(path.join("log")).expect("it is there");
+            std::fs::remove_file(path.join("durable")).expect("it is there");
+        }
     }
     let three = start();
     let adopter = names[(founder + 1) % 3];

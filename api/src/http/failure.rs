@@ -267,10 +267,12 @@ impl Failure {
             matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
                 || self.code == Code::OVER_CLUSTER_QUOTA;
         if is_limit {
-            reached::note(match &self.words {
-                FailureWords::Text(Cow::Borrowed(words)) => words,
-                _ => self.code.1,
-            });
+            let known = if let FailureWords::Text(Cow::Borrowed(words)) = &self.words {
+                *words
+            } else {
+                self.code.1
+            };
+            reached::note(known);
         }
     }
 
