@@ -12,6 +12,7 @@ use nacolet_raft::StorageError;
 
 use crate::codec;
 use crate::failpoint;
+use crate::space::Admitted;
 
 /// Why a small record was not stored; the old value is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,10 +44,10 @@ pub(crate) fn store_small(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Sm
     let path = record_path(dir, name).ok_or(SmallRecordError::BadName)?;
     let aside = path.with_extension("rec.new");
     let stored = (|| {
-        let mut file = create_file(&aside)?;
+        let mut file = Admitted { file: create_file(&aside)?, dir };
         file.write_all(&codec::encode_small(bytes))?;
         failpoint::hit("small.written");
-        sync_file(&file)?;
+        sync_file(&file.file)?;
         failpoint::hit("small.synced");
         fs::rename(&aside, &path)?;
         failpoint::hit("small.renamed");

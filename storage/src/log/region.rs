@@ -14,7 +14,6 @@
 //! Read `writer.rs` next.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -67,7 +66,7 @@ impl OpenLog {
         files::create_dir(&log_dir).map_err(|e| unusable(&log_dir, &e))?;
         let mut durable = DurableEnd::open(&dir.durable_file())?;
         let scan = recover::scan(&log_dir, durable.seq())?;
-        let engine = open_engine(&log_dir, settings, shared)?;
+        let engine = open_engine(dir, settings, shared)?;
         let state = match engine.get(REGION, STATE_KEY) {
             Some(bytes) => codec::decode_state(&bytes)
                 .ok_or_else(|| damaged(&log_dir, "its state record cannot be read"))?,
@@ -77,6 +76,7 @@ impl OpenLog {
             return Err(damaged(&log_dir, "its files and what the engine makes of them differ"));
         }
         durable.record(state.seq).map_err(|e| unusable(&dir.durable_file(), &e))?;
+        dir.space().log(scan.bytes);
         let log = Self { engine, state, durable, dir: dir.clone(), shared: shared.clone() };
         for path in scan.leftovers {
             // Files before a hole in the numbering: an interrupted purge. Their removal is tried at
@@ -127,14 +127,10 @@ impl OpenLog {
         }
     }
 
-    /// Whether `bytes` more would leave enough space for votes and purging.
+    /// Whether `bytes` more would leave enough space for votes and purging; the reserve is given
+    /// away for them.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        #[cfg(test)]
-        if let Some(free) = self.shared.faults.free.lock().expect("test").as_ref() {
-            return *free >= bytes as u64 + limits::DISK_FREE_BYTES_MIN;
-        }
-        files::free_bytes(&self.dir.log_dir())
-            .is_none_or(|free| free >= bytes as u64 + limits::DISK_FREE_BYTES_MIN)
+        self.dir.space().give(bytes as u64, limits::DISK_LAST_BYTES)
     }
 
     /// Writes the runs, each replacing what is stored from its first index on, and the hard state,
@@ -237,6 +233,7 @@ impl OpenLog {
         self.state = next;
         self.shared.batches.fetch_add(1, Ordering::Relaxed);
         self.shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.dir.space().log(bytes as u64);
         if sync {
             failpoint::hit("log.before-durable");
             self.durable.record(next.seq).map_err(broken)?;
@@ -298,10 +295,11 @@ fn add_entries(
 }
 
 fn open_engine(
-    log_dir: &Path,
+    dir: &DataDir,
     settings: LogSettings,
     shared: &Arc<LogShared>,
 ) -> Result<Engine<LogFileSystem>, StorageError> {
+    let log_dir = &dir.log_dir();
     let Some(path) = log_dir.to_str() else {
         return Err(StorageError {
             what: format!("the path {} is not UTF-8", log_dir.display()),
@@ -321,7 +319,7 @@ fn open_engine(
         prefill_for_recycle: false,
         ..Config::default()
     };
-    let file_system = Arc::new(LogFileSystem { shared: shared.clone() });
+    let file_system = Arc::new(LogFileSystem { shared: shared.clone(), dir: dir.clone() });
     match Engine::open_with_file_system(config, file_system) {
         Ok(engine) => Ok(engine),
         Err(raft_engine::Error::Io(e)) => Err(unusable(log_dir, &e)),

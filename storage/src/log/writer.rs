@@ -30,7 +30,7 @@ use crate::codec::ENTRY_HEAD_BYTES;
 use crate::dir::DataDir;
 use crate::failpoint;
 use crate::fatal::Fatal;
-use crate::files::{self, damaged};
+use crate::files::damaged;
 
 /// The Raft log of one node. Dropping it writes what is queued and waits for the thread.
 pub struct LogStore {
@@ -75,7 +75,7 @@ impl LogStore {
     ) -> Result<Self, StorageError> {
         let open = || apart(dir, || OpenLog::open(dir, settings, &shared));
         let log = match open() {
-            Err(_) if no_space(dir) && dir.release_reserve() => open(),
+            Err(_) if no_space(dir) && dir.space().release_reserve() => open(),
             result => result,
         }?;
         Ok(Self { shared, phase: LogPhase::Opened(Box::new(log)) })
@@ -176,7 +176,7 @@ fn apart<T: Send>(
 }
 
 fn no_space(dir: &DataDir) -> bool {
-    files::free_bytes(dir.path()).is_some_and(|free| free < limits::DISK_FREE_BYTES_MIN)
+    !dir.space().has(0, limits::DISK_FREE_BYTES_MIN)
 }
 
 /// Brings log and snapshot together: a crash may lie between the two.
@@ -232,6 +232,7 @@ fn run(mut log: OpenLog, shared: &LogShared, orders: &Receiver<WriterOrder>) {
         let mut held = None;
         while let Some(order) = held.take().or_else(|| orders.recv().ok()) {
             held = writer.turn(order, orders);
+            writer.log.dir().space().keep_reserve();
         }
     }));
     if ended.is_err() {
@@ -318,7 +319,8 @@ impl Writer<'_> {
             return;
         }
         let has_entries = group.runs.iter().any(|run| !run.is_empty());
-        // Hard state alone may use the last bytes: a node with a full disk can still vote.
+        // Hard state alone may use the last bytes: a node with a full disk can still vote. What is
+        // agreed may use the reserve: it was looked for room for it before it was proposed.
         let result = if has_entries && !self.log.has_room(group.bytes) {
             Err(WriteError::Full)
         } else {
