@@ -21,6 +21,11 @@ impl Stamped {
         Self(command)
     }
 
+    /// What was stamped.
+    pub(crate) fn command(&self) -> &Command {
+        &self.0
+    }
+
     /// The command, which may have been stamped by another member and long ago.
     pub(crate) fn into_command(self) -> Command {
         self.0

@@ -20,9 +20,11 @@ mod run;
 mod seen;
 mod settings;
 mod signals;
+mod space;
 mod tail;
 mod udp;
 mod users;
+mod vestibule;
 
 use std::io::Write;
 use std::process::ExitCode;

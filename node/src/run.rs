@@ -24,7 +24,7 @@ use crate::cluster::address::{http_of, peer_of};
 use crate::cluster::member::{Before, Member, MemberError};
 use crate::cluster::record::Record;
 use crate::core::{Core, CoreParts};
-use crate::doors::{Claim, Doors, ThreadEnd, api_thread, claim};
+use crate::doors::{Claim, Doors, ThreadEnd, api_thread, claim, raise_descriptor_limit};
 use crate::error::RunError;
 use crate::machine::{Aftermath, Machine, Shared, read};
 use crate::probe::Prober;
@@ -32,10 +32,11 @@ use crate::proposer::Proposer;
 use crate::ref_time::{RefTime, RefTimeRecord};
 use crate::seen::Seen;
 use crate::settings::Settings;
+use crate::space::Space;
 use crate::tail::Tail;
 use crate::udp::Udp;
 use crate::users::First;
-use crate::{clock, log, refill, signals};
+use crate::{clock, log, refill, signals, vestibule};
 
 /// Runs a node until it is asked to stop. A member whose data is damaged begins anew, once.
 ///
@@ -73,6 +74,7 @@ struct Opened {
     /// None for a node that is alone.
     member: Option<Member>,
     stage: Arc<Stage>,
+    space: Space,
 }
 
 /// Claims the directory and the addresses, and reads back what is on disk.
@@ -97,19 +99,29 @@ fn open(settings: &Settings) -> Result<Opened, RunError> {
     let Started { raft, tasks, unsettled } =
         start_raft(settings, &dir, seed, &shared, &aftermath, &before)?;
     let stage = Arc::new(Stage::new(unsettled, clock::now));
-    let member = before.complete(&raft, &dir, &aftermath, &shared, &stage)?;
+    let space = Space::new(&dir, &aftermath.freed);
+    let member = before.complete(&raft, &dir, &space, &aftermath, &shared, &stage)?;
     let raft = (raft, tasks);
-    Ok(Opened { dir, http, grpc, ref_time, life, shared, aftermath, raft, member, stage })
+    Ok(Opened { dir, http, grpc, ref_time, life, shared, aftermath, raft, member, stage, space })
 }
 
 fn run(settings: &Settings) -> Result<(), RunError> {
-    let opened = open(settings)?;
-    let Opened { dir, ref_time, life, shared, aftermath, member, stage, .. } = opened;
+    let opened = loop {
+        match open(settings) {
+            Err(why) if why.is_for_want_of_space(&settings.data_dir) => {
+                if vestibule::wait(settings, &why)?.is_break() {
+                    return Ok(());
+                }
+            }
+            outcome => break outcome?,
+        }
+    };
+    let Opened { dir, ref_time, life, shared, aftermath, member, stage, space, .. } = opened;
     let (raft, tasks) = opened.raft;
     // The claims hold these until the node has ended.
     let (address, grpc) = (opened.http.address, opened.grpc.address);
     let cluster = member.as_ref().map(|member| SharedCluster::clone(&member.cluster));
-    let proposer = Proposer::new(raft.clone(), cluster.clone());
+    let proposer = Proposer::new(raft.clone(), cluster.clone(), space.clone());
     let (requests, from_api) = async_channel::bounded(limits::CORE_QUEUE_MAX);
     let probed = Arc::default();
     let port = Arc::new(Port {
@@ -160,6 +172,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         aftermath: caught_up,
         probed,
         first,
+        space,
     };
     smol::block_on(executor.run(node.live(&executor, core, tasks, member)))
 }
@@ -181,6 +194,7 @@ struct RunningNode<'a> {
     probed: Arc<RwLock<ProbeCounts>>,
     /// Where everybody has to log in.
     first: Option<First>,
+    space: Space,
 }
 
 impl RunningNode<'_> {
@@ -242,7 +256,7 @@ impl RunningNode<'_> {
             stop_requested.await;
             Ok(())
         };
-        let told = async { self.tell().await };
+        let told = async { future::or(self.tell(), self.space.keep(&self.raft)).await };
         future::or(told, future::or(self.keep_ready(), stopped)).await?;
         self.close(doors).await
     }
@@ -278,7 +292,8 @@ impl RunningNode<'_> {
         let mut seen = Seen::new(&self.settings.data_dir);
         loop {
             smol::Timer::after(limits::LEADER_LOOK_EVERY).await;
-            seen.look(&self.raft.metrics());
+            let metrics = self.raft.metrics();
+            seen.look(&metrics, self.space.is_full(&metrics));
         }
     }
 
@@ -442,26 +457,6 @@ struct OpenDoors {
     server: Server,
     here: Option<smol::Task<io::Result<()>>>,
     threads: Vec<ThreadEnd>,
-}
-
-/// Asks for as many descriptors as connections and long polls may need; many systems start a
-/// process with 1,024. Where the system allows fewer, connections beyond that wait in its queue.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-
-    const CONNECTIONS: usize = limits::CONNECTIONS_MAX
-        + limits::LONG_POLLS_MAX
-        + limits::GRPC_CONNECTIONS_MAX
-        + 2 * limits::SEATS_WAITING_MAX;
-    const WANTED: u64 = (CONNECTIONS + 256) as u64;
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= WANTED) {
-        return;
-    }
-    limit.current = Some(limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED)));
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open descriptors stays as it is");
-    }
 }
 
 /// A life that no other start of any member has had.

@@ -42,3 +42,4 @@ pub use fatal::{Fatal, abort_process};
 pub use files::SmallRecordError;
 pub use log::{LogSettings, LogStats, LogStore};
 pub use snapshot::{SnapshotReader, SnapshotStore};
+pub use space::free_bytes;

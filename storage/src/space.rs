@@ -45,18 +45,9 @@ impl Space {
         space
     }
 
-    /// Space an unprivileged process can still use, bytes; without an answer of the system there is
-    /// no end.
-    fn free(&self) -> u64 {
-        let free = files::free_bytes(&self.dir).unwrap_or(u64::MAX);
-        #[cfg(any(test, feature = "failpoints"))]
-        let free = free.min(quota::left(&self.dir));
-        free
-    }
-
     /// Whether so many bytes and `floor` are free.
     pub(crate) fn has(&self, bytes: u64, floor: u64) -> bool {
-        self.free() >= bytes.saturating_add(floor)
+        free_bytes(&self.dir) >= bytes.saturating_add(floor)
     }
 
     /// Whether a command of so many bytes leaves room for the next Raft snapshot, which it is part
@@ -69,7 +60,7 @@ impl Space {
     /// Whether [`Self::give`] would find room for the log.
     pub(crate) fn could_give(&self, bytes: u64) -> bool {
         let reserve = limits::RESERVE_BYTES as u64 - self.owed();
-        self.free().saturating_add(reserve) >= bytes + limits::DISK_LAST_BYTES
+        free_bytes(&self.dir).saturating_add(reserve) >= bytes + limits::DISK_LAST_BYTES
     }
 
     /// Makes room for so many bytes above `floor`, with the reserve if it has to be.
@@ -151,6 +142,18 @@ impl Space {
     pub(crate) fn leave(&self, bytes: u64) {
         quota::leave(&self.dir, bytes);
     }
+}
+
+/// Space that this process can still use where the directory is, or will be, bytes; without an
+/// answer of the system there is no end.
+#[must_use]
+pub fn free_bytes(dir: &Path) -> u64 {
+    let parent = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let found = rustix::fs::statvfs(parent);
+    let free = found.map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize));
+    #[cfg(any(test, feature = "failpoints"))]
+    let free = free.min(quota::left(dir));
+    free
 }
 
 /// How many of so many bytes may be written to the data directory, before they are.

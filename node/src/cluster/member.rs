@@ -24,6 +24,7 @@ use super::record::Record;
 use super::view::{Cluster, SharedCluster};
 use crate::machine::{Aftermath, Machine, Shared};
 use crate::settings::ClusterSettings;
+use crate::space::Space;
 
 /// Why a node does not become a member.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +124,7 @@ impl Before {
         self,
         raft: &Raft<Machine>,
         dir: &DataDir,
+        space: &Space,
         aftermath: &Aftermath,
         shared: &Shared,
         stage: &Arc<Stage>,
@@ -151,6 +153,7 @@ impl Before {
             mailbox: Mailbox::default(),
             address: links.address,
             dir: dir.clone(),
+            space: space.clone(),
             record: record.into(),
             learner: links.settings.learner,
             moves: Arc::default(),

@@ -22,6 +22,7 @@ use self::digests::Digests;
 use crate::bell::Bell;
 use crate::clock;
 use crate::command::{Refused, Response, Stamped};
+use crate::space::Freed;
 
 /// What applying made the core task's business; both run on the core thread.
 #[derive(Clone, Default)]
@@ -37,6 +38,8 @@ pub(crate) struct Aftermath {
     pub(crate) in_force: Rc<RefCell<Membership>>,
     /// A membership took effect.
     pub(crate) membership: Bell,
+    /// Something was removed.
+    pub(crate) freed: Freed,
 }
 
 /// What waits for the core task.
@@ -152,7 +155,11 @@ impl RaftStateMachine for Machine {
             return Ok(Response::Lock(false));
         }
         let effects = &mut self.aftermath.pending.borrow_mut().effects;
-        self.state.apply(clock::now(), index.0, command.into_command(), effects)
+        let command = command.into_command();
+        if command.frees() {
+            self.aftermath.freed.set(true);
+        }
+        self.state.apply(clock::now(), index.0, command, effects)
     }
 
     fn end(&mut self, applied: LogIndex) {
