@@ -24,7 +24,7 @@ use crate::cluster::address::{http_of, peer_of};
 use crate::cluster::member::{Before, Member, MemberError};
 use crate::cluster::record::Record;
 use crate::core::{Core, CoreParts};
-use crate::doors::{Claim, Doors, ThreadEnd, api_thread, claim};
+use crate::doors::{Claim, Doors, ThreadEnd, api_thread, claim, raise_descriptor_limit};
 use crate::error::RunError;
 use crate::machine::{Aftermath, Machine, Shared, read};
 use crate::probe::Prober;
@@ -32,6 +32,7 @@ use crate::proposer::Proposer;
 use crate::ref_time::{RefTime, RefTimeRecord};
 use crate::seen::Seen;
 use crate::settings::Settings;
+use crate::stating::Stating;
 use crate::tail::Tail;
 use crate::udp::Udp;
 use crate::users::First;
@@ -132,6 +133,12 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         .auth
         .clone()
         .map(|auth| First::new(auth, dir.clone(), shared.clone(), proposer.clone()));
+    let stating = Stating {
+        room: settings.room,
+        shared: shared.clone(),
+        raft: raft.clone(),
+        proposer: proposer.clone(),
+    };
     let core = Core::new(CoreParts {
         shared,
         raft: raft.clone(),
@@ -160,6 +167,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         aftermath: caught_up,
         probed,
         first,
+        stating,
     };
     smol::block_on(executor.run(node.live(&executor, core, tasks, member)))
 }
@@ -181,6 +189,7 @@ struct RunningNode<'a> {
     probed: Arc<RwLock<ProbeCounts>>,
     /// Where everybody has to log in.
     first: Option<First>,
+    stating: Stating,
 }
 
 impl RunningNode<'_> {
@@ -243,6 +252,7 @@ impl RunningNode<'_> {
             Ok(())
         };
         let told = async { self.tell().await };
+        let told = future::or(told, async { match self.stating.run().await {} });
         future::or(told, future::or(self.keep_ready(), stopped)).await?;
         self.close(doors).await
     }
@@ -341,8 +351,10 @@ impl RunningNode<'_> {
         self.aftermath.caught_up();
     }
 
-    /// Resolves once somebody can log in, where everybody has to.
-    async fn has_users(&self) -> Result<(), RunError> {
+    /// Resolves once somebody can log in, where everybody has to. What memory this node has the
+    /// others know then.
+    async fn is_agreed(&self) -> Result<(), RunError> {
+        self.stating.once().await;
         match &self.first {
             Some(first) => Ok(first.make().await?),
             None => Ok(()),
@@ -355,14 +367,14 @@ impl RunningNode<'_> {
             cluster.caught_up().await;
             // The same: the registry has what other members have.
             let _ = self.loaded.recv().await;
-            return self.has_users().await;
+            return self.is_agreed().await;
         }
         let mut version = 0;
         loop {
             let metrics = self.raft.metrics();
             let leads = metrics.role == engine::RoleKind::Leader;
             if leads && metrics.applied_index >= metrics.last_log.index {
-                return self.has_users().await;
+                return self.is_agreed().await;
             }
             if metrics.membership.members().len() > 1 {
                 return Err(MemberError::NoKey.into());
@@ -377,11 +389,12 @@ impl RunningNode<'_> {
 
     /// Opens the doors.
     fn open<'e>(&self, executor: &LocalExecutor<'e>) -> Result<OpenDoors, RunError> {
-        let limits = nacolet_api::Settings {
+        let mut limits = nacolet_api::Settings {
             connections_per_address: self.settings.connections_per_address,
             trusted_proxies: self.settings.trusted_proxies.clone(),
             ..nacolet_api::Settings::default()
         };
+        self.settings.room.bound_api(&mut limits);
         let server = Server::new(Arc::clone(&self.port), limits);
         if let Some(cluster) = &self.cluster {
             // The doors are opened once.
@@ -444,26 +457,6 @@ struct OpenDoors {
     threads: Vec<ThreadEnd>,
 }
 
-/// Asks for as many descriptors as connections and long polls may need; many systems start a
-/// process with 1,024. Where the system allows fewer, connections beyond that wait in its queue.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-
-    const CONNECTIONS: usize = limits::CONNECTIONS_MAX
-        + limits::LONG_POLLS_MAX
-        + limits::GRPC_CONNECTIONS_MAX
-        + 2 * limits::SEATS_WAITING_MAX;
-    const WANTED: u64 = (CONNECTIONS + 256) as u64;
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= WANTED) {
-        return;
-    }
-    limit.current = Some(limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED)));
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open descriptors stays as it is");
-    }
-}
-
 /// A life that no other start of any member has had.
 fn life() -> Result<Life, RunError> {
     loop {
@@ -500,10 +493,12 @@ fn start_raft(
         LogSettings { file_bytes: settings.log_file_bytes, purge_bytes: settings.log_purge_bytes };
     let snapshots = SnapshotStore::open(dir, abort_process)?;
     let (log, unsettled) = Tail::of(LogStore::open(dir, sizes, abort_process)?);
-    let machine = Machine::new(shared.clone(), snapshots, aftermath.clone());
+    let alone = settings.room.stated().filter(|_| settings.cluster.is_none());
+    let machine = Machine::new(shared.clone(), snapshots, aftermath.clone()).within(alone);
     let me = dir.node_id();
     let mut engine = engine::Config::new(me, seed);
     engine.snapshot_every_entries = settings.snapshot_entries;
+    settings.room.bound_engine(&mut engine);
     let mut config = nacolet_raft::Config::new(engine);
     config.bootstrap = before.first_membership();
     let (raft, tasks) = Raft::new(config, log, machine, before.network(), clock::RaftTimer)?;
