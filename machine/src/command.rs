@@ -42,7 +42,9 @@ impl Command {
         match self {
             Self::Config(command) => matches!(
                 command,
-                config::Command::Remove(_) | config::Command::RemoveNamespace { .. }
+                config::Command::Remove(_)
+                    | config::Command::RemoveNamespace { .. }
+                    | config::Command::Room { .. }
             ),
             Self::Registry(command) => matches!(
                 command,

@@ -16,11 +16,13 @@ mod proposer;
 mod recover;
 mod ref_time;
 mod refill;
+mod room;
 mod run;
 mod seen;
 mod settings;
 mod signals;
 mod space;
+mod stating;
 mod tail;
 mod udp;
 mod users;
@@ -33,7 +35,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use cli::{Cli, CliCommand};
 use recover::RecoverArgs;
-use settings::{Origin, ServeArgs};
+use settings::{MEMORY_MAX, Origin, ServeArgs};
 
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
@@ -81,7 +83,10 @@ type Failure = Box<dyn std::error::Error>;
 fn serve(args: &ServeArgs, matches: &ArgMatches) -> Result<(), Failure> {
     let (settings, lines) = args.resolve(matches)?;
     log::start(settings.log_format);
-    let given = lines.iter().filter(|line| line.origin != Origin::Default);
+    let is_little = settings.room.stated().is_some();
+    let given = lines
+        .iter()
+        .filter(|line| line.origin != Origin::Default || (is_little && line.key == MEMORY_MAX));
     let given: Vec<String> =
         given.map(|line| format!("{}={} ({})", line.key, line.value, line.origin)).collect();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = given.join(" "), "starting");

@@ -33,10 +33,11 @@ use crate::ref_time::{RefTime, RefTimeRecord};
 use crate::seen::Seen;
 use crate::settings::Settings;
 use crate::space::Space;
+use crate::stating::Stating;
 use crate::tail::Tail;
 use crate::udp::Udp;
 use crate::users::First;
-use crate::{clock, log, refill, signals, vestibule};
+use crate::{clock, command, log, refill, signals, vestibule};
 
 /// Runs a node until it is asked to stop. A member whose data is damaged begins anew, once.
 ///
@@ -106,16 +107,7 @@ fn open(settings: &Settings) -> Result<Opened, RunError> {
 }
 
 fn run(settings: &Settings) -> Result<(), RunError> {
-    let opened = loop {
-        match open(settings) {
-            Err(why) if why.is_for_want_of_space(&settings.data_dir) => {
-                if vestibule::wait(settings, &why)?.is_break() {
-                    return Ok(());
-                }
-            }
-            outcome => break outcome?,
-        }
-    };
+    let Some(opened) = vestibule::pass(settings, open)? else { return Ok(()) };
     let Opened { dir, ref_time, life, shared, aftermath, member, stage, space, .. } = opened;
     let (raft, tasks) = opened.raft;
     // The claims hold these until the node has ended.
@@ -144,6 +136,13 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         .auth
         .clone()
         .map(|auth| First::new(auth, dir.clone(), shared.clone(), proposer.clone()));
+    let stating = Stating {
+        room: settings.room,
+        shared: shared.clone(),
+        raft: raft.clone(),
+        proposer: proposer.clone(),
+        space: space.clone(),
+    };
     let core = Core::new(CoreParts {
         shared,
         raft: raft.clone(),
@@ -173,6 +172,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         probed,
         first,
         space,
+        stating,
     };
     smol::block_on(executor.run(node.live(&executor, core, tasks, member)))
 }
@@ -195,6 +195,7 @@ struct RunningNode<'a> {
     /// Where everybody has to log in.
     first: Option<First>,
     space: Space,
+    stating: Stating,
 }
 
 impl RunningNode<'_> {
@@ -257,6 +258,7 @@ impl RunningNode<'_> {
             Ok(())
         };
         let told = async { future::or(self.tell(), self.space.keep(&self.raft)).await };
+        let told = future::or(told, async { match self.stating.run().await {} });
         future::or(told, future::or(self.keep_ready(), stopped)).await?;
         self.close(doors).await
     }
@@ -356,8 +358,10 @@ impl RunningNode<'_> {
         self.aftermath.caught_up();
     }
 
-    /// Resolves once somebody can log in, where everybody has to.
-    async fn has_users(&self) -> Result<(), RunError> {
+    /// Resolves once somebody can log in, where everybody has to. What memory this node has the
+    /// others know then.
+    async fn is_agreed(&self) -> Result<(), RunError> {
+        self.stating.once().await;
         match &self.first {
             Some(first) => Ok(first.make().await?),
             None => Ok(()),
@@ -370,14 +374,14 @@ impl RunningNode<'_> {
             cluster.caught_up().await;
             // The same: the registry has what other members have.
             let _ = self.loaded.recv().await;
-            return self.has_users().await;
+            return self.is_agreed().await;
         }
         let mut version = 0;
         loop {
             let metrics = self.raft.metrics();
             let leads = metrics.role == engine::RoleKind::Leader;
             if leads && metrics.applied_index >= metrics.last_log.index {
-                return self.has_users().await;
+                return self.is_agreed().await;
             }
             if metrics.membership.members().len() > 1 {
                 return Err(MemberError::NoKey.into());
@@ -392,11 +396,12 @@ impl RunningNode<'_> {
 
     /// Opens the doors.
     fn open<'e>(&self, executor: &LocalExecutor<'e>) -> Result<OpenDoors, RunError> {
-        let limits = nacolet_api::Settings {
+        let mut limits = nacolet_api::Settings {
             connections_per_address: self.settings.connections_per_address,
             trusted_proxies: self.settings.trusted_proxies.clone(),
             ..nacolet_api::Settings::default()
         };
+        self.settings.room.bound_api(&mut limits);
         let server = Server::new(Arc::clone(&self.port), limits);
         if let Some(cluster) = &self.cluster {
             // The doors are opened once.
@@ -491,14 +496,16 @@ fn start_raft(
     aftermath: &Aftermath,
     before: &Before,
 ) -> Result<Started, RunError> {
-    let sizes =
-        LogSettings { file_bytes: settings.log_file_bytes, purge_bytes: settings.log_purge_bytes };
+    let (file_bytes, purge_bytes) = (settings.log_file_bytes, settings.log_purge_bytes);
+    let sizes = LogSettings { file_bytes, purge_bytes, frees: command::frees };
     let snapshots = SnapshotStore::open(dir, abort_process)?;
     let (log, unsettled) = Tail::of(LogStore::open(dir, sizes, abort_process)?);
-    let machine = Machine::new(shared.clone(), snapshots, aftermath.clone());
+    let alone = settings.room.stated().filter(|_| settings.cluster.is_none());
+    let machine = Machine::new(shared.clone(), snapshots, aftermath.clone()).within(alone);
     let me = dir.node_id();
     let mut engine = engine::Config::new(me, seed);
     engine.snapshot_every_entries = settings.snapshot_entries;
+    settings.room.bound_engine(&mut engine);
     let mut config = nacolet_raft::Config::new(engine);
     config.bootstrap = before.first_membership();
     let (raft, tasks) = Raft::new(config, log, machine, before.network(), clock::RaftTimer)?;

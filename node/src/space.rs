@@ -33,6 +33,8 @@ struct SpaceState {
     refused: Cell<bool>,
     /// Something was freed, and is on the disk still.
     freed: Freed,
+    /// The past of configs is to go as well.
+    is_tight: Cell<bool>,
 }
 
 /// Set by the state machine when something was removed.
@@ -55,6 +57,7 @@ impl Space {
             is_full: Cell::new(false),
             refused: Cell::new(false),
             freed: Rc::clone(freed),
+            is_tight: Cell::new(false),
         }))
     }
 
@@ -95,18 +98,29 @@ impl Space {
         is_full.get()
     }
 
+    /// Whether the past of configs is to leave the disk too, or whatever was deleted would stay
+    /// there: our own data fills it, and somebody deletes, or this member cannot follow its leader.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.0.is_tight.get()
+    }
+
     /// Has what is not needed any more removed from a full disk, and lets another member lead where
     /// one may have more room.
     pub(crate) async fn keep<T>(&self, raft: &Raft<Machine>) -> T {
-        let SpaceState { dir, refused, freed, .. } = &*self.0;
+        let SpaceState { dir, refused, freed, is_tight, .. } = &*self.0;
         let (mut pause, mut looked) = (limits::DISK_COMPACT_EVERY, Instant::ZERO);
         loop {
             smol::Timer::after(limits::LEADER_LOOK_EVERY).await;
             let metrics = raft.metrics();
             if !self.is_full(&metrics) {
                 freed.set(false);
+                is_tight.set(false);
                 pause = limits::DISK_COMPACT_EVERY;
                 continue;
+            }
+            let is_stuck = metrics.storage_full && !raft.is_leader();
+            if (freed.get() || is_stuck) && dir.is_filled_by_us() {
+                is_tight.set(true);
             }
             let waited = clock::now().saturating_since(looked);
             let due = if freed.get() { limits::DISK_COMPACT_EVERY } else { pause };

@@ -19,11 +19,32 @@ use crate::{clock, signals};
 /// Looks until it says again what it waits for.
 const LOOKS_PER_LINE: u32 = 20;
 
+/// What `open` opens, once there is space for its files; none when the process is asked to stop
+/// before that.
+///
+/// # Errors
+/// Whatever else keeps it from being opened.
+pub(crate) fn pass<T>(
+    settings: &Settings,
+    open: impl Fn(&Settings) -> Result<T, RunError>,
+) -> Result<Option<T>, RunError> {
+    loop {
+        match open(settings) {
+            Err(why) if why.is_for_want_of_space(&settings.data_dir) => {
+                if wait(settings, &why)?.is_break() {
+                    return Ok(None);
+                }
+            }
+            outcome => return outcome.map(Some),
+        }
+    }
+}
+
 /// Answers probes until there is space, or until the process is asked to stop.
 ///
 /// # Errors
 /// The address cannot be served.
-pub(crate) fn wait(settings: &Settings, why: &RunError) -> Result<ControlFlow<()>, RunError> {
+fn wait(settings: &Settings, why: &RunError) -> Result<ControlFlow<()>, RunError> {
     let address = claim(settings.http_addr)?.address;
     let wanted = limits::RESERVE_BYTES as u64 + limits::DISK_FREE_BYTES_MIN;
     let words = format!("{} MiB of free disk space: {why}", wanted >> 20);

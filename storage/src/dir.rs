@@ -132,6 +132,12 @@ impl DataDir {
         self.inner.space.grown()
     }
 
+    /// Whether our own data is a good part of what the disk holds at all.
+    #[must_use]
+    pub fn is_filled_by_us(&self) -> bool {
+        self.inner.space.is_filled_by_us()
+    }
+
     pub(crate) fn space(&self) -> &Space {
         &self.inner.space
     }

@@ -2,13 +2,13 @@
 //! reserve. It decides nothing: the log, the snapshots and the node ask it, each with a floor of
 //! its own.
 //!
-//! ```text
-//! free ──────────────────────────────────────────────────────────────► nothing
-//!      │ the next Raft snapshot │ 2 MiB   │ 512 KiB      │ 128 KiB
-//!      a publish stops here ────┘         │              │
-//!      what frees space, what is agreed ──┘ (reserve)    │
-//!      a Raft snapshot ──────────────────────── (reserve)┘  votes: all
-//! ```
+//! | Who writes | leaves free |
+//! |---|---|
+//! | a command that is proposed | the next Raft snapshot and 2 MiB |
+//! | the log, what is agreed | the next Raft snapshot and 512 KiB |
+//! | the log, what frees space | 512 KiB, and uses the reserve |
+//! | a Raft snapshot | 128 KiB, and uses the reserve |
+//! | votes, purging | nothing |
 
 use std::fs;
 use std::io::{self, Write};
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nacolet_model::limits;
+use rustix::fs::StatVfs;
 
 use crate::files;
 
@@ -30,6 +31,8 @@ pub(crate) struct Space {
     logged: AtomicU64,
     /// `logged` when the newest Raft snapshot was captured.
     captured: AtomicU64,
+    /// Of Raft snapshots that are not the newest one yet.
+    under_way: AtomicU64,
 }
 
 impl Space {
@@ -40,6 +43,7 @@ impl Space {
             snapshot_bytes: AtomicU64::new(0),
             logged: AtomicU64::new(0),
             captured: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
         };
         space.keep_reserve();
         space
@@ -50,11 +54,39 @@ impl Space {
         free_bytes(&self.dir) >= bytes.saturating_add(floor)
     }
 
+    /// What the next Raft snapshot will take more than is taken for it already.
+    fn next_snapshot(&self) -> u64 {
+        let whole = self.snapshot_bytes.load(Ordering::Relaxed).saturating_add(self.grown());
+        whole.saturating_sub(self.under_way.load(Ordering::Relaxed))
+    }
+
+    /// Whether an eighth of the disk is the Raft snapshot and its log, or will be.
+    pub(crate) fn is_filled_by_us(&self) -> bool {
+        let own = self.snapshot_bytes.load(Ordering::Relaxed).saturating_add(self.grown());
+        own >= disk_bytes(&self.dir) / 8
+    }
+
     /// Whether a command of so many bytes leaves room for the next Raft snapshot, which it is part
     /// of then, and for what frees space.
     pub(crate) fn takes(&self, bytes: u64) -> bool {
-        let next = self.snapshot_bytes.load(Ordering::Relaxed).saturating_add(self.grown());
-        self.has(next.saturating_add(2 * bytes), limits::DISK_FREE_BYTES_MIN + self.owed())
+        let next = self.next_snapshot().saturating_add(2 * bytes);
+        self.has(next, limits::DISK_FREE_BYTES_MIN + self.owed())
+    }
+
+    /// Whether so many bytes of the log leave room for the next Raft snapshot, which has to be
+    /// taken here or comes from the leader: a member that cannot follow keeps it.
+    pub(crate) fn spares(&self, bytes: u64) -> bool {
+        self.has(self.next_snapshot().saturating_add(bytes), limits::DISK_LAST_BYTES)
+    }
+
+    /// So many bytes of a Raft snapshot are written that is not the newest one yet; all of them at
+    /// once are it, or are gone.
+    pub(crate) fn wrote(&self, bytes: u64) {
+        self.under_way.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ended(&self, bytes: u64) {
+        self.under_way.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Whether [`Self::give`] would find room for the log.
@@ -148,12 +180,24 @@ impl Space {
 /// answer of the system there is no end.
 #[must_use]
 pub fn free_bytes(dir: &Path) -> u64 {
-    let parent = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    let found = rustix::fs::statvfs(parent);
-    let free = found.map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize));
+    let free = disk(dir, |found| found.f_bavail);
     #[cfg(any(test, feature = "failpoints"))]
     let free = free.min(quota::left(dir));
     free
+}
+
+/// Space of the whole disk.
+fn disk_bytes(dir: &Path) -> u64 {
+    let bytes = disk(dir, |found| found.f_blocks);
+    #[cfg(any(test, feature = "failpoints"))]
+    let bytes = bytes.min(quota::of(dir).unwrap_or(u64::MAX));
+    bytes
+}
+
+fn disk(dir: &Path, blocks: fn(&StatVfs) -> u64) -> u64 {
+    let parent = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let found = rustix::fs::statvfs(parent);
+    found.map_or(u64::MAX, |found| blocks(&found).saturating_mul(found.f_frsize))
 }
 
 /// How many of so many bytes may be written to the data directory, before they are.
@@ -210,10 +254,12 @@ mod quota {
         entries.flatten().map(bytes).sum()
     }
 
+    pub(super) fn of(dir: &Path) -> Option<u64> {
+        fs::read_to_string(dir.join("quota")).ok()?.trim().parse().ok()
+    }
+
     pub(super) fn left(dir: &Path) -> u64 {
-        let quota = fs::read_to_string(dir.join("quota")).ok();
-        let quota: Option<u64> = quota.and_then(|text| text.trim().parse().ok());
-        quota.map_or(u64::MAX, |quota| quota.saturating_sub(used(dir)))
+        of(dir).map_or(u64::MAX, |quota| quota.saturating_sub(used(dir)))
     }
 
     #[cfg(test)]

@@ -394,7 +394,10 @@ impl From<CommandError> for Failure {
             CommandError::ConfigExists => {
                 Self::conflict(Code::RESOURCE_CONFLICT, "config already exist")
             }
-            CommandError::TooManyConfigs => {
+            CommandError::TooManyConfigs
+            | CommandError::NoRoom { .. }
+            | CommandError::TooManyRooms
+            | CommandError::TooManyNamespaces => {
                 Self::conflict(Code::OVER_CLUSTER_QUOTA, error.to_string())
             }
             CommandError::TooManyGray => Self::invalid_as(
@@ -406,9 +409,6 @@ impl From<CommandError> for Failure {
             }
             CommandError::NamespaceUnknown => {
                 Self::not_found(Code::NAMESPACE_NOT_EXIST, "namespace not exist")
-            }
-            CommandError::TooManyNamespaces => {
-                Self::conflict(Code::OVER_CLUSTER_QUOTA, error.to_string())
             }
             CommandError::AlreadyApplied => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

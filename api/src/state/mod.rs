@@ -87,7 +87,7 @@ impl State {
             access,
             port,
             ticker: Arc::default(),
-            lists: Shelf::default(),
+            lists: Shelf::new(settings.lists_bytes_max),
             leases: Leases::default(),
             inert: Inert::default(),
             who: Who::default(),

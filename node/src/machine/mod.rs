@@ -89,11 +89,18 @@ pub(crate) struct Machine {
     state: State,
     snapshots: SnapshotStore,
     aftermath: Aftermath,
+    /// Room for the past of configs, on a node that is alone.
+    room: Option<u64>,
 }
 
 impl Machine {
     pub(crate) fn new(shared: Shared, snapshots: SnapshotStore, aftermath: Aftermath) -> Self {
-        Self { state: State::new(shared), snapshots, aftermath }
+        Self { state: State::new(shared), snapshots, aftermath, room: None }
+    }
+
+    /// A node that is alone starts within its own room, whatever it had before.
+    pub(crate) fn within(self, room: Option<u64>) -> Self {
+        Self { room, ..self }
     }
 
     /// Replaces the state.
@@ -110,8 +117,7 @@ fn told(digest: Digest) -> StateDigest {
 }
 
 /// Decodes a snapshot; the whole is right or refused.
-fn decode(mut reader: SnapshotReader) -> Result<Loaded, LoadFailure> {
-    let mut loader = Loader::default();
+fn decode(mut reader: SnapshotReader, mut loader: Loader) -> Result<Loaded, LoadFailure> {
     while let Some(block) = reader.read_block().map_err(LoadFailure::File)? {
         loader.push(&block).map_err(LoadFailure::State)?;
     }
@@ -133,7 +139,7 @@ impl RaftStateMachine for Machine {
 
     fn recover(&mut self) -> Result<Option<SnapshotMeta>, StorageError> {
         let Some((meta, reader)) = self.snapshots.recover()? else { return Ok(None) };
-        match decode(reader) {
+        match decode(reader, self.room.map_or_else(Loader::default, Loader::within)) {
             Ok(loaded) => {
                 self.replace(loaded);
                 self.aftermath.began(meta.last.index);
@@ -209,7 +215,7 @@ impl RaftStateMachine for Machine {
             // The content is decoded before it replaces anything: a snapshot that cannot be loaded
             // must not become the one that the next start depends on.
             let received = self.snapshots.received(&meta)?;
-            let loaded = decode(received).ok().ok_or(SnapshotError::Damaged)?;
+            let loaded = decode(received, Loader::default()).ok().ok_or(SnapshotError::Damaged)?;
             self.snapshots.install(&meta).await?;
             self.replace(loaded);
             self.aftermath.pending.borrow_mut().reloaded = true;

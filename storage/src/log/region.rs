@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nacolet_model::limits;
-use nacolet_raft::{Entry, HardState, LogId, LogIndex, StorageError};
+use nacolet_raft::{Entry, EntryPayload, HardState, LogId, LogIndex, StorageError};
 use raft_engine::{Command, Config, Engine, LogBatch, ReadableSize, RecoveryMode};
 
 use super::entry::{StoredEntryExt, StoredEntryMessage};
@@ -51,6 +51,7 @@ pub(crate) struct OpenLog {
     state: StateRecord,
     durable: DurableEnd,
     dir: DataDir,
+    frees: fn(&[u8]) -> bool,
     shared: Arc<LogShared>,
 }
 
@@ -77,7 +78,8 @@ impl OpenLog {
         }
         durable.record(state.seq).map_err(|e| unusable(&dir.durable_file(), &e))?;
         dir.space().log(scan.bytes);
-        let log = Self { engine, state, durable, dir: dir.clone(), shared: shared.clone() };
+        let (dir, shared, frees) = (dir.clone(), shared.clone(), settings.frees);
+        let log = Self { engine, state, durable, dir, frees, shared };
         for path in scan.leftovers {
             // Files before a hole in the numbering: an interrupted purge. Their removal is tried at
             // every start, so a failure is not an event.
@@ -127,10 +129,16 @@ impl OpenLog {
         }
     }
 
-    /// Whether `bytes` more would leave enough space for votes and purging; the reserve is given
-    /// away for them.
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.dir.space().give(bytes as u64, limits::DISK_LAST_BYTES)
+    /// Whether `bytes` more would leave enough space for votes and purging, and for a Raft
+    /// snapshot unless they free space: for those the reserve is given away.
+    pub(crate) fn has_room(&self, bytes: usize, runs: &[Vec<Entry>]) -> bool {
+        let space = self.dir.space();
+        let frees = |entry: &Entry| match &entry.payload {
+            EntryPayload::Command(command) => (self.frees)(command),
+            EntryPayload::Blank | EntryPayload::Membership(_) => true,
+        };
+        let (bytes, last) = (bytes as u64, limits::DISK_LAST_BYTES);
+        space.spares(bytes) || (runs.iter().flatten().all(frees) && space.give(bytes, last))
     }
 
     /// Writes the runs, each replacing what is stored from its first index on, and the hard state,

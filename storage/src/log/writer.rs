@@ -319,9 +319,8 @@ impl Writer<'_> {
             return;
         }
         let has_entries = group.runs.iter().any(|run| !run.is_empty());
-        // Hard state alone may use the last bytes: a node with a full disk can still vote. What is
-        // agreed may use the reserve: it was looked for room for it before it was proposed.
-        let result = if has_entries && !self.log.has_room(group.bytes) {
+        // Hard state alone may use the last bytes: a node with a full disk can still vote.
+        let result = if has_entries && !self.log.has_room(group.bytes, &group.runs) {
             Err(WriteError::Full)
         } else {
             self.log.write(group.hard_state, &group.runs)

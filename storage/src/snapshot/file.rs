@@ -165,12 +165,13 @@ pub(crate) fn write_block(out: &mut impl Write, number: u64, block: &[u8]) -> io
     out.write_all(block)
 }
 
-/// Writes a whole snapshot file and syncs it.
+/// Writes a whole snapshot file and syncs it; counts what was written of it in any case.
 pub(super) fn write_file(
     dir: &DataDir,
     path: &Path,
     meta: &SnapshotMeta,
     mut source: impl FnMut() -> Option<Vec<u8>>,
+    written: &mut u64,
 ) -> Result<(), SnapshotError> {
     enough_room(dir, 0)?;
     let file = files::create_file(path).map_err(io_error)?;
@@ -192,6 +193,8 @@ pub(super) fn write_file(
         failpoint::hit("snapshot.block");
         number += 1;
         unsynced += block.len();
+        *written += block.len() as u64;
+        dir.space().wrote(block.len() as u64);
         if unsynced >= SYNC_EVERY_BYTES {
             out.flush().and_then(|()| files::sync_file(&out.get_ref().file)).map_err(io_error)?;
             unsynced = 0;

@@ -247,9 +247,11 @@ impl SnapshotDir {
     ) -> Result<(), SnapshotError> {
         let _one = self.building.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.dir.join("building.part");
-        let written = write_file(&self.data, &path, meta, source);
+        let mut bytes = 0;
+        let written = write_file(&self.data, &path, meta, source, &mut bytes);
         let publish = |()| self.publish(&mut self.files(), &path, meta, captured);
         let published = written.and_then(publish);
+        self.data.space().ended(bytes);
         if published.is_err() {
             // It is no snapshot; the next open removes it if this does not.
             drop(fs::remove_file(&path));
@@ -327,6 +329,7 @@ impl SnapshotDir {
     ) -> Result<(), SnapshotError> {
         let end = offset.saturating_add(chunk.bytes.len() as u64);
         if offset == 0 {
+            self.drop_received(files);
             let file = files::create_file(&self.receiving_path()).map_err(io_error)?;
             let meta = meta.clone();
             files.receiving =
@@ -344,6 +347,7 @@ impl SnapshotDir {
         enough_room(&self.data, chunk.bytes.len())?;
         receiving.file.write_all_at(&chunk.bytes, offset).map_err(io_error)?;
         receiving.bytes = end;
+        self.data.space().wrote(chunk.bytes.len() as u64);
         receiving.unsynced += chunk.bytes.len();
         failpoint::hit("snapshot.received-part");
         if receiving.unsynced >= SYNC_EVERY_BYTES || chunk.last {
@@ -365,16 +369,14 @@ impl SnapshotDir {
         }
         let captured = self.data.space().captured();
         let installed = self.publish(&mut files, &self.receiving_path(), meta, captured);
-        if installed.is_ok() {
-            files.receiving = None;
-        } else {
-            self.drop_received(&mut files);
-        }
+        // It is in its place now, or it goes.
+        self.drop_received(&mut files);
         installed
     }
 
     fn drop_received(&self, files: &mut Files) {
-        if files.receiving.take().is_some() {
+        if let Some(receiving) = files.receiving.take() {
+            self.data.space().ended(receiving.bytes);
             // It is no snapshot; the next open removes it if this does not.
             drop(fs::remove_file(self.receiving_path()));
         }

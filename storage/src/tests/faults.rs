@@ -113,6 +113,26 @@ fn little_free_space_refuses_entries_and_lets_votes_pass() {
 }
 
 #[test]
+fn what_frees_nothing_leaves_room_for_the_next_raft_snapshot() {
+    let dir = TempDir::new();
+    let settings = LogSettings { frees: |_| false, ..small_files() };
+    let (mut log, _) = Running::open_with(&dir, settings, None).expect("new");
+    let data = log.data.clone();
+    log.append(None, vec![command(1, 1, 100_000)]).expect("space");
+    data.space().leave(limits::DISK_LAST_BYTES + 105_000);
+    let entry = || vec![command(2, 1, 10_000)];
+    assert_eq!(log.append(None, entry()), Err(AppendError::Full { id: PersistId(2) }));
+    assert!(dir.path().join("reserve").exists());
+    data.space().leave(limits::DISK_LAST_BYTES + 115_000);
+    log.again(PersistId(2), entry()).expect("space again");
+    // Who leads needs an entry of its own, whatever it is.
+    data.space().leave(0);
+    let mut blank = command(3, 1, 0);
+    blank.payload = EntryPayload::Blank;
+    log.again(PersistId(3), vec![blank]).expect("the reserve");
+}
+
+#[test]
 fn what_frees_space_uses_the_reserve_which_is_put_back_when_there_is_room() {
     let dir = TempDir::new();
     let (mut log, _) = Running::open(&dir).expect("new");
