@@ -443,9 +443,9 @@ impl<E: Into<Self>> From<WriteError<E>> for Failure {
             WriteError::NoLeader { leader: _ } => {
                 Self::unavailable("no leader is known, nothing was written, try again later")
             }
-            WriteError::StorageFull => {
-                Self::unavailable("the disk of the server is full, nothing was written")
-            }
+            WriteError::StorageFull => Self::unavailable(
+                "the disk of the server is full, nothing was written; what is deleted makes room",
+            ),
             WriteError::Unknown => {
                 Self::unavailable("no answer in time, the outcome of the write is unknown")
             }
