@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use nacolet_config as config;
-use nacolet_model::{Duration, Instant, limits};
+use nacolet_model::limits;
 use nacolet_raft::{ClientWriteError, Metrics, Raft};
 use nacolet_storage::DataDir;
 
@@ -33,8 +33,7 @@ struct SpaceState {
     refused: Cell<bool>,
     /// Something was freed, and is on the disk still.
     freed: Freed,
-    /// The past of configs is to go as well.
-    is_tight: Cell<bool>,
+    is_low: Cell<bool>,
 }
 
 /// Set by the state machine when something was removed.
@@ -57,7 +56,7 @@ impl Space {
             is_full: Cell::new(false),
             refused: Cell::new(false),
             freed: Rc::clone(freed),
-            is_tight: Cell::new(false),
+            is_low: Cell::new(false),
         }))
     }
 
@@ -98,50 +97,46 @@ impl Space {
         is_full.get()
     }
 
-    /// Whether the past of configs is to leave the disk too, or whatever was deleted would stay
-    /// there: our own data fills it, and somebody deletes, or this member cannot follow its leader.
-    pub(crate) fn is_tight(&self) -> bool {
-        self.0.is_tight.get()
+    /// Whether our own data fills the disk, or nearly: then the past of configs has to make room
+    /// for what is.
+    pub(crate) fn is_low(&self) -> bool {
+        self.0.is_low.get() && self.0.dir.is_filled_by_us()
     }
 
-    /// Has what is not needed any more removed from a full disk, and lets another member lead where
-    /// one may have more room.
+    /// Has what is not needed any more removed from a disk that is nearly full, and lets another
+    /// member lead where one may have more room.
     pub(crate) async fn keep<T>(&self, raft: &Raft<Machine>) -> T {
-        let SpaceState { dir, refused, freed, is_tight, .. } = &*self.0;
-        let (mut pause, mut looked) = (limits::DISK_COMPACT_EVERY, Instant::ZERO);
+        let SpaceState { dir, refused, freed, is_low, .. } = &*self.0;
+        let (mut pause, mut looked) = (limits::DISK_COMPACT_EVERY, None);
         loop {
             smol::Timer::after(limits::LEADER_LOOK_EVERY).await;
             let metrics = raft.metrics();
-            if !self.is_full(&metrics) {
+            is_low.set(metrics.storage_full || !dir.takes(limits::DISK_FREE_BYTES_MIN));
+            if !is_low.get() {
                 freed.set(false);
-                is_tight.set(false);
                 pause = limits::DISK_COMPACT_EVERY;
                 continue;
             }
-            let is_stuck = metrics.storage_full && !raft.is_leader();
-            if (freed.get() || is_stuck) && dir.is_filled_by_us() {
-                is_tight.set(true);
-            }
-            let waited = clock::now().saturating_since(looked);
             let due = if freed.get() { limits::DISK_COMPACT_EVERY } else { pause };
-            if waited < due && looked != Instant::ZERO {
+            if looked.is_some_and(|looked| clock::now().saturating_since(looked) < due) {
                 continue;
             }
-            looked = clock::now();
             if freed.take() || dir.log_grown() >= limits::DISK_COMPACT_BYTES {
                 // One that fails writes as much as there is room for: not all the time.
                 pause = match raft.trigger_snapshot().await {
                     Ok(_) => limits::DISK_COMPACT_EVERY,
                     Err(error) => {
                         tracing::warn!(%error, "the full disk cannot be compacted");
-                        (pause * 2).min(Duration::from_secs(60))
+                        (pause * 2).min(limits::DISK_COMPACT_EVERY_MAX)
                     }
                 };
+                looked = Some(clock::now());
             }
             let others = metrics.membership.voters.len() > 1;
             if refused.take() && others && raft.is_leader() {
                 // Nobody may be able to take over; then this member goes on.
                 let _ = raft.transfer_leader(None).await;
+                looked = Some(clock::now());
             }
         }
     }

@@ -39,7 +39,9 @@ impl Stating {
         if metrics.leader.is_none() || (leads && metrics.storage_full) {
             return;
         }
-        let room = if self.space.is_tight() { Room(limits::ROOM_BYTES_MIN) } else { self.room };
+        let (configs, past) = read(&self.shared.configs).weight();
+        let room = if self.space.is_low() { tight(configs, past) } else { None };
+        let room = room.unwrap_or(self.room);
         let stated: Vec<_> = read(&self.shared.configs).rooms().collect();
         let due = due(metrics.id, room, leads, &metrics.membership, &stated);
         let Some((member, bytes)) = due else { return };
@@ -52,6 +54,15 @@ impl Stating {
             Err(error) => tracing::debug!(%error, "room for configs is not stated"),
         }
     }
+}
+
+/// Where the disk is nearly full and the past of configs takes some of it, that is cut by saying
+/// for a moment that there is no room for it.
+fn tight(configs: usize, past: usize) -> Option<Room> {
+    const SLACK: usize = 512 << 10;
+    let least = usize::try_from(limits::ROOM_BYTES_MIN).unwrap_or(usize::MAX);
+    let left = least.saturating_sub(configs).max(least / 16);
+    (past > left + SLACK).then_some(Room(limits::ROOM_BYTES_MIN))
 }
 
 /// The next thing to be said: of this member itself, and by the leader of one that is gone.
@@ -73,6 +84,16 @@ fn due(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_past_is_cut_once_where_that_makes_room() {
+        const MIB: usize = 1 << 20;
+        let least = Some(Room(limits::ROOM_BYTES_MIN));
+        assert_eq!(tight(MIB, 3 * MIB), None, "as much as stays");
+        assert_eq!(tight(MIB, 4 * MIB), least);
+        assert_eq!(tight(50 * MIB, MIB / 4), None);
+        assert_eq!(tight(50 * MIB, MIB), least);
+    }
 
     #[test]
     fn a_member_states_its_room_and_the_leader_takes_back_that_of_one_who_left() {

@@ -74,9 +74,12 @@ impl Space {
     }
 
     /// Whether so many bytes of the log leave room for the next Raft snapshot, which has to be
-    /// taken here or comes from the leader: a member that cannot follow keeps it.
-    pub(crate) fn spares(&self, bytes: u64) -> bool {
-        self.has(self.next_snapshot().saturating_add(bytes), limits::DISK_LAST_BYTES)
+    /// taken here or comes from the leader: a member that cannot follow keeps it, or half of it
+    /// where they were `refused` for it again and again.
+    pub(crate) fn spares(&self, bytes: u64, refused: u32) -> bool {
+        let patient = refused < limits::DISK_REFUSALS_MAX;
+        let kept = if patient { self.next_snapshot() } else { self.next_snapshot() / 2 };
+        self.has(kept.saturating_add(bytes), limits::DISK_LAST_BYTES)
     }
 
     /// So many bytes of a Raft snapshot are written that is not the newest one yet; all of them at

@@ -120,6 +120,10 @@ pub const DISK_FREE_BYTES_MIN: u64 = 2 << 20;
 /// takes what is above it, and so does what is agreed. Beyond: a command is refused, and an append
 /// is refused with nothing kept and tried again later.
 pub const DISK_LAST_BYTES: u64 = 512 << 10;
+/// An append that was refused so often for the sake of the next Raft snapshot may take half of its
+/// room: a member that cannot follow is sent a snapshot once it is much behind, and so much it
+/// takes to get there.
+pub const DISK_REFUSALS_MAX: u32 = 3;
 /// Free space that a Raft snapshot leaves, bytes, once the reserve is used, so that votes and
 /// purging still find room. Beyond: it is given up, and the old one stays.
 pub const DISK_SNAPSHOT_LEAVES_BYTES: u64 = 128 << 10;
@@ -128,7 +132,10 @@ pub const DISK_SNAPSHOT_LEAVES_BYTES: u64 = 128 << 10;
 pub const RESERVE_BYTES: usize = 1 << 20;
 /// A node whose disk is full, or nearly, looks so often for something to compact.
 pub const DISK_COMPACT_EVERY: Duration = Duration::from_secs(5);
-/// It also does when its log has grown by so much since the last Raft snapshot, bytes.
+/// Longest pause after it found no room for a Raft snapshot; it doubles up to that.
+pub const DISK_COMPACT_EVERY_MAX: Duration = Duration::from_secs(60);
+/// It compacts when something was removed, or its log has grown by so much since the last Raft
+/// snapshot, bytes.
 pub const DISK_COMPACT_BYTES: u64 = 1 << 20;
 /// Largest small durable record (identity, clock ceiling), bytes. Beyond: refused.
 pub const SMALL_RECORD_BYTES_MAX: usize = 64 << 10;

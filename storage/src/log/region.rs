@@ -131,14 +131,15 @@ impl OpenLog {
 
     /// Whether `bytes` more would leave enough space for votes and purging, and for a Raft
     /// snapshot unless they free space: for those the reserve is given away.
-    pub(crate) fn has_room(&self, bytes: usize, runs: &[Vec<Entry>]) -> bool {
+    pub(crate) fn has_room(&self, bytes: usize, runs: &[Vec<Entry>], refused: u32) -> bool {
         let space = self.dir.space();
         let frees = |entry: &Entry| match &entry.payload {
             EntryPayload::Command(command) => (self.frees)(command),
             EntryPayload::Blank | EntryPayload::Membership(_) => true,
         };
         let (bytes, last) = (bytes as u64, limits::DISK_LAST_BYTES);
-        space.spares(bytes) || (runs.iter().flatten().all(frees) && space.give(bytes, last))
+        space.spares(bytes, refused)
+            || (runs.iter().flatten().all(frees) && space.give(bytes, last))
     }
 
     /// Writes the runs, each replacing what is stored from its first index on, and the hard state,

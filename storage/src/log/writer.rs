@@ -228,7 +228,7 @@ fn run(mut log: OpenLog, shared: &LogShared, orders: &Receiver<WriterOrder>) {
     // In builds where panics unwind (tests, development) a panic of the engine must not leave a
     // process behind that looks alive and stores nothing.
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        let mut writer = Writer { log: &mut log, shared, refused: None };
+        let mut writer = Writer { log: &mut log, shared, refused: None, refusals: 0 };
         let mut held = None;
         while let Some(order) = held.take().or_else(|| orders.recv().ok()) {
             held = writer.turn(order, orders);
@@ -246,6 +246,8 @@ struct Writer<'a> {
     shared: &'a LogShared,
     /// The order that found the disk full: nothing is written until it comes again.
     refused: Option<PersistId>,
+    /// How often that was.
+    refusals: u32,
 }
 
 /// Appends that share one fsync.
@@ -320,7 +322,7 @@ impl Writer<'_> {
         }
         let has_entries = group.runs.iter().any(|run| !run.is_empty());
         // Hard state alone may use the last bytes: a node with a full disk can still vote.
-        let result = if has_entries && !self.log.has_room(group.bytes, &group.runs) {
+        let result = if has_entries && !self.log.has_room(group.bytes, &group.runs, self.refusals) {
             Err(WriteError::Full)
         } else {
             self.log.write(group.hard_state, &group.runs)
@@ -332,12 +334,14 @@ impl Writer<'_> {
         match result {
             Ok(()) => {
                 failpoint::hit("log.before-complete");
+                self.refusals = 0;
                 for (id, done) in waiting {
                     done(Ok(id));
                 }
             }
             Err(WriteError::Full) => {
                 self.refused = waiting.first().map(|(id, _)| *id);
+                self.refusals = self.refusals.saturating_add(1);
                 for (id, done) in waiting {
                     done(Err(AppendError::Full { id }));
                 }

@@ -125,11 +125,18 @@ fn what_frees_nothing_leaves_room_for_the_next_raft_snapshot() {
     assert!(dir.path().join("reserve").exists());
     data.space().leave(limits::DISK_LAST_BYTES + 115_000);
     log.again(PersistId(2), entry()).expect("space again");
+    // A member that cannot follow and is sent nothing else goes on at some time.
+    data.space().leave(limits::DISK_LAST_BYTES + 100_000);
+    let entry = || vec![command(3, 1, 10_000)];
+    for _ in 0..limits::DISK_REFUSALS_MAX {
+        log.again(PersistId(3), entry()).expect_err("not yet");
+    }
+    log.again(PersistId(3), entry()).expect("half of the room");
     // Who leads needs an entry of its own, whatever it is.
     data.space().leave(0);
-    let mut blank = command(3, 1, 0);
+    let mut blank = command(4, 1, 0);
     blank.payload = EntryPayload::Blank;
-    log.again(PersistId(3), vec![blank]).expect("the reserve");
+    log.again(PersistId(4), vec![blank]).expect("the reserve");
 }
 
 #[test]
