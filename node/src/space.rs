@@ -73,6 +73,7 @@ impl Space {
         let promise = self.promise(command.command());
         if promise.is_none() && raft.is_leader() {
             self.0.refused.set(true);
+            self.0.is_full.set(true);
             return Err(ClientWriteError::StorageFull);
         }
         raft.client_write(command).await

@@ -52,6 +52,8 @@ pub(crate) struct OpenLog {
     durable: DurableEnd,
     dir: DataDir,
     frees: fn(&[u8]) -> bool,
+    /// Files are left that purging found no room to empty.
+    unpurged: bool,
     shared: Arc<LogShared>,
 }
 
@@ -79,7 +81,7 @@ impl OpenLog {
         durable.record(state.seq).map_err(|e| unusable(&dir.durable_file(), &e))?;
         dir.space().log(scan.bytes);
         let (dir, shared, frees) = (dir.clone(), shared.clone(), settings.frees);
-        let log = Self { engine, state, durable, dir, frees, shared };
+        let log = Self { engine, state, durable, dir, frees, unpurged: false, shared };
         for path in scan.leftovers {
             // Files before a hole in the numbering: an interrupted purge. Their removal is tried at
             // every start, so a failure is not an event.
@@ -173,16 +175,18 @@ impl OpenLog {
             }
             add_entries(&mut batch, &mut pending)?;
         }
-        self.write_batch(&mut batch, next, true).map_err(|e| if first { e } else { e.unkept() })
+        self.write_batch(&mut batch, next, true).map_err(|e| if first { e } else { e.unkept() })?;
+        if self.unpurged { self.delete_files() } else { Ok(()) }
     }
 
     /// Forgets entries up to and including `index` and deletes files that hold nothing else.
     /// Without space nothing happens, and the next call does it all.
     pub(crate) fn purge(&mut self, index: LogIndex) -> Result<(), WriteError> {
         let index = index.min(self.state.last.index);
-        if index <= self.state.purged {
+        if index <= self.state.purged && !self.unpurged {
             return Ok(());
         }
+        let index = index.max(self.state.purged);
         let mut batch = LogBatch::with_capacity(2);
         batch.add_command(REGION, Command::Compact { index: index.next().0 });
         // Synced, because an older state record must not miss the files that are deleted next.
@@ -198,12 +202,12 @@ impl OpenLog {
     /// Only called right after a batch was written: the newest file then holds the state record,
     /// which therefore never moves to the engine's rewrite files, and the scan finds it.
     fn delete_files(&mut self) -> Result<(), WriteError> {
-        match self.engine.purge_expired_files() {
-            Ok(_) => {}
-            // What had to be moved out of the way found no room; the next purge tries again.
-            Err(raft_engine::Error::Io(e)) if files::is_full(&e) => {}
+        self.unpurged = match self.engine.purge_expired_files() {
+            Ok(_) => false,
+            // What had to be moved out of the way found no room; it is tried again.
+            Err(raft_engine::Error::Io(e)) if files::is_full(&e) => true,
             Err(e) => return Err(broken(format!("purging: {e}"))),
-        }
+        };
         failpoint::hit("log.purged");
         Ok(())
     }

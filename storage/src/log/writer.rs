@@ -205,23 +205,30 @@ fn read_back(
     };
     if !same_history {
         entries.clear();
-        log.reset(covered).map_err(|e| {
-            let how = match e {
-                WriteError::Full => "no space left".to_owned(),
-                WriteError::Broken(why) => why,
-            };
-            StorageError {
-                what: format!("{} cannot be reset: {how}", log.dir().log_dir().display()),
-                advice: "make space, then start again".to_owned(),
-                damaged: false,
-            }
-        })?;
+        log.reset(covered).map_err(|e| cannot_write(log.dir(), e))?;
     }
-    let state = log.state();
+    let state = *log.state();
     let mut hard_state = state.hard_state;
     // The hint may be newer than entries that did not fit on a full disk.
     hard_state.commit_index = hard_state.commit_index.min(state.last.index);
+    if !log.dir().space().takes(0) {
+        // The end came between a snapshot and the purge after it, and the next snapshot may have no
+        // room without that.
+        log.purge(covered.index).map_err(|e| cannot_write(log.dir(), e))?;
+    }
     Ok(Recovered { hard_state, entries, purged: state.purged })
+}
+
+fn cannot_write(dir: &DataDir, error: WriteError) -> StorageError {
+    let how = match error {
+        WriteError::Full => "no space left".to_owned(),
+        WriteError::Broken(why) => why,
+    };
+    StorageError {
+        what: format!("{} cannot be written: {how}", dir.log_dir().display()),
+        advice: "make space, then start again".to_owned(),
+        damaged: false,
+    }
 }
 
 fn run(mut log: OpenLog, shared: &LogShared, orders: &Receiver<WriterOrder>) {

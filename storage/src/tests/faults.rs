@@ -270,6 +270,26 @@ fn entries_out_of_order_are_stopped() {
 }
 
 #[test]
+fn a_start_on_a_full_disk_purges_what_the_raft_snapshot_holds() {
+    let dir = TempDir::new();
+    let (mut log, _) = Running::open(&dir).expect("new");
+    for index in 1..=300 {
+        log.append(None, vec![command(index, 1, 200)]).expect("space");
+    }
+    // The snapshot is there, and the process ended before the purge.
+    log.data.space().leave(1 << 20);
+    drop(log);
+    let files = || fs::read_dir(dir.path().join("log")).expect("list").count();
+    let (before, snapshot) = (files(), snapshot_at(290, 1));
+    let (log, found) = Running::open_with(&dir, small_files(), Some(&snapshot)).expect("again");
+    assert_eq!((found.purged, found.entries.len()), (LogIndex(0), 300));
+    assert!(files() < before / 2, "{} of {before}", files());
+    drop(log);
+    let (_log, found) = Running::open_with(&dir, small_files(), Some(&snapshot)).expect("third");
+    assert_eq!((found.purged, found.entries.len()), (LogIndex(290), 10));
+}
+
+#[test]
 fn a_start_without_any_space_gives_the_reserve_away_only_when_needed() {
     let dir = TempDir::new();
     let reserve = dir.path().join("reserve");

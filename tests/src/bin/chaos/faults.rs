@@ -188,7 +188,7 @@ pub(crate) fn strike(fault: Fault, cluster: &mut Cluster, prng: &mut Prng) -> Re
         }
         Fault::OwnDisk => {
             let victims = if prng.chance(1, 3) { (0..count).collect() } else { vec![victim] };
-            own_disk::fill_and_empty(cluster, &victims)
+            own_disk::fill_and_empty(cluster, &victims, prng.chance(1, 2))
         }
     }
 }

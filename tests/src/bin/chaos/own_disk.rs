@@ -27,9 +27,13 @@ fn said(cluster: &Cluster, member: usize) -> Result<(usize, usize)> {
     Ok((log.matches(FULL).count(), log.matches(AGAIN).count()))
 }
 
-/// Publishes until the disks of these members are full, deletes it all, and waits until they have
-/// room again.
-pub(crate) fn fill_and_empty(cluster: &mut Cluster, victims: &[usize]) -> Result<()> {
+/// Publishes until the disks of these members are full, kills and restarts them if it `restarts`,
+/// deletes it all, and waits until they have room again.
+pub(crate) fn fill_and_empty(
+    cluster: &mut Cluster,
+    victims: &[usize],
+    restarts: bool,
+) -> Result<()> {
     let mut before = Vec::new();
     for victim in victims {
         before.push(said(cluster, *victim)?);
@@ -49,6 +53,10 @@ pub(crate) fn fill_and_empty(cluster: &mut Cluster, victims: &[usize]) -> Result
         filled += 1;
     }
     cluster.until("the disk is full of our own data", is_full)?;
+    if restarts {
+        victims.iter().try_for_each(|victim| cluster.kill(*victim))?;
+        victims.iter().try_for_each(|victim| cluster.run(*victim))?;
+    }
     for number in 0..filled {
         until_deleted(cluster, number)?;
     }
