@@ -10,6 +10,10 @@ pub(crate) fn run(arguments: &[&str]) -> bool {
     let root = tree::root();
     let mut node = cargo();
     node.current_dir(&root).args(["build", "--quiet", "--package", "nacolet"]);
+    if arguments.iter().any(|argument| argument.contains("own-disk")) {
+        // The end of a disk is one of them.
+        node.args(["--features", "failpoints"]);
+    }
     let has_node = arguments.contains(&"--binary") || step("node", &mut node);
     let mut rig = cargo();
     rig.current_dir(&root).args(["run", "--quiet", "--package", "nacolet-tests", "--bin", "chaos"]);

@@ -1,13 +1,18 @@
 //! `cargo ci nightly`: what takes hours and seldom fails, so that no change waits for it. Every
 //! check is a verb of its own and runs to its end, whatever the one before it found.
 
-use crate::{fuzz, interop, mutants, sim};
+use crate::{chaos, fuzz, interop, mutants, sim};
 use std::time::{Duration, SystemTime};
 
 /// Each target of `fuzz`: two and a half hours for all of them.
 const FUZZ_SECONDS: &str = "300";
 /// Simulated clusters: three quarters of an hour.
 const SEEDS: u64 = 100_000;
+
+/// Faults of real processes that take long, or change what the members are.
+const LONG_FAULTS: &str = "moved,wiped,own-disk,kill,damage";
+/// Some twenty minutes.
+const CYCLES: &str = "60";
 
 /// Runs all of them; true if none found anything.
 pub(crate) fn run() -> bool {
@@ -17,6 +22,7 @@ pub(crate) fn run() -> bool {
         ("mutants", mutants::run(&[])),
         ("sim", sim::run(&["--seeds", &seeds, "--from", &from])),
         ("sim --planted", sim::run(&["--planted"])),
+        ("chaos", chaos::run(&["--faults", LONG_FAULTS, "--cycles", CYCLES])),
         ("fuzz", fuzz::run(&["--bare", "--seconds", FUZZ_SECONDS])),
     ];
     println!();

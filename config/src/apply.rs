@@ -21,6 +21,7 @@ use crate::history::{HistoryItem, HistoryOp};
 use crate::key::KeyText;
 use crate::md5::Md5;
 use crate::namespace::NamespaceInfo;
+use crate::room::contents_max;
 use crate::rule::{Gray, GrayName};
 use crate::store::Store;
 
@@ -94,6 +95,11 @@ impl Store {
             Command::RemoveNamespace { id, at: _ } => {
                 Ok(Response::Namespace { changed: self.namespaces.remove(&id) })
             }
+            Command::Room { member, bytes } => {
+                let changed = self.rooms.state(member, bytes)?;
+                self.trim_history();
+                Ok(Response::Room { changed })
+            }
         }
     }
 
@@ -139,6 +145,7 @@ impl Store {
         };
         let operator = config.operator.clone();
         slot.config = Some(config);
+        self.check_weight(&key, &slot)?;
         self.settle(key, slot, past, operator, at);
         if changed {
             changes.push(Change { key: publish.key });
@@ -183,6 +190,7 @@ impl Store {
         let past = Past { gray: Some(Box::new(name)), ..past };
         let operator = version.operator.clone();
         slot.grays.get_or_insert_default().put(version);
+        self.check_weight(&key, &slot)?;
         self.settle(key, slot, past, operator, at);
         if changed {
             changes.push(Change { key: publish.key });
@@ -223,10 +231,23 @@ impl Store {
         is_live: bool,
     ) -> Result<(), CommandError> {
         let has_place = is_live || self.live < limits::CONFIGS_MAX;
-        if has_place && has_bytes(self.bytes, old_bytes, publish.content.len()) {
+        let new_bytes = publish.content.len();
+        if has_place && fits(self.bytes, old_bytes, new_bytes, limits::CONTENTS_BYTES_MAX) {
             Ok(())
         } else {
             Err(CommandError::TooManyConfigs)
+        }
+    }
+
+    /// Whether there is memory for what shall be stored under a key; always for no more than there
+    /// is.
+    fn check_weight(&self, key: &KeyText, new: &Slot) -> Result<(), CommandError> {
+        let Some(bytes) = self.room() else { return Ok(()) };
+        let old = self.slots.get(key).map_or(0, |slot| slot.weight(key));
+        if fits(self.weight, old, new.weight(key), contents_max(Some(bytes))) {
+            Ok(())
+        } else {
+            Err(CommandError::NoRoom { bytes })
         }
     }
 
@@ -265,13 +286,18 @@ impl Store {
         };
         slot.newest = item.id;
         self.put_slot(key, slot);
-        let dropped = self.history.push(item);
+        let dropped = self.history.push(item, self.past_max());
         self.forget_past(&dropped);
     }
 
     /// Brings history inside its bounds.
-    pub(crate) fn trim_history(&mut self) {
-        let dropped = self.history.trim();
+    fn trim_history(&mut self) {
+        self.trim_history_to(usize::MAX);
+    }
+
+    /// Brings history inside its bounds and one more.
+    pub(crate) fn trim_history_to(&mut self, weight_max: usize) {
+        let dropped = self.history.trim(weight_max.min(self.past_max()));
         self.forget_past(&dropped);
     }
 
@@ -293,6 +319,8 @@ impl Store {
         let had_config = before.is_some_and(|slot| slot.config.is_some());
         self.bytes -= before.map_or(0, |slot| slot.bytes());
         self.bytes += slot.bytes();
+        self.weight -= before.map_or(0, |slot| slot.weight(&key));
+        self.weight += slot.weight(&key);
         match (was_live, slot.is_live()) {
             (false, true) => self.live += 1,
             (true, false) => self.live -= 1,
@@ -362,10 +390,10 @@ fn check_expected(publish: &Publish, stored: Option<Md5>) -> Result<(), CommandE
     Ok(())
 }
 
-/// Whether a content of `new` bytes may take the place of one of `old` bytes. One that is not
-/// larger always may, also in a store that was filled under a wider limit.
-fn has_bytes(total: usize, old: usize, new: usize) -> bool {
-    new <= old || total - old + new <= limits::CONTENTS_BYTES_MAX
+/// Whether `new` bytes may take the place of `old` bytes. What is not larger always may, also in a
+/// store that was filled under a wider limit.
+fn fits(total: usize, old: usize, new: usize, max: usize) -> bool {
+    new <= old || total - old + new <= max
 }
 
 fn inherit_labels(labels: &mut Labels, inherit: Inherit, old: &Config) {
@@ -406,7 +434,7 @@ mod tests {
             (MAX - 1, 5, 6, true),
             (MAX + 9, 5, 4, true),
         ] {
-            assert_eq!(has_bytes(total, old, new), expected, "{total} {old} {new}");
+            assert_eq!(fits(total, old, new, MAX), expected, "{total} {old} {new}");
         }
     }
 }

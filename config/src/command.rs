@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use nacolet_model::{ConfigKey, Namespace, WallTime, limits};
+use nacolet_model::{ConfigKey, Namespace, NodeId, WallTime, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::md5::Md5;
@@ -53,6 +53,13 @@ pub enum Command {
         /// When it was asked for.
         at: WallTime,
     },
+    /// States what room a member has for configs and their past. The least of all binds.
+    Room {
+        /// Whose.
+        member: NodeId,
+        /// How much; `None` for no bound beside the limits.
+        bytes: Option<u64>,
+    },
 }
 
 impl Command {
@@ -75,6 +82,11 @@ impl Command {
                 Ok(Self::check_namespace(name, desc)?)
             }
             Self::RemoveNamespace { id, at: _ } => check_namespace_id(id),
+            Self::Room { member: _, bytes } => {
+                let stated = limits::ROOM_BYTES_MIN..limits::ROOM_BYTES_MAX;
+                let fits = bytes.is_none_or(|bytes| stated.contains(&bytes));
+                if fits { Ok(()) } else { Err(Invalid::Room) }
+            }
         }
     }
 
@@ -100,6 +112,9 @@ pub enum Invalid {
     /// The namespace is another spelling of the default one.
     #[error("the namespace is not spelled as it is stored")]
     Namespace,
+    /// No member states such a room.
+    #[error("no member has so little room, or has to state so much")]
+    Room,
 }
 
 /// Why applying a command changed nothing but the index and the chained hash.
@@ -394,6 +409,11 @@ pub enum Response {
         /// It was not before.
         changed: bool,
     },
+    /// The room is stated.
+    Room {
+        /// It was another one before.
+        changed: bool,
+    },
 }
 
 /// Why a command changed nothing.
@@ -427,6 +447,18 @@ pub enum CommandError {
     /// The log index lies at or behind what is applied: the command took effect earlier.
     #[error("the command was applied before")]
     AlreadyApplied,
+    /// The configs take what the member with the least memory has for them.
+    #[error(
+        "the configs fill the {bytes} bytes of the member with the least memory for them; delete \
+         some, or give it more (memory-max)"
+    )]
+    NoRoom {
+        /// So much.
+        bytes: u64,
+    },
+    /// As many members as there may be have stated a room.
+    #[error("{} members have stated their room already", limits::MEMBERS_MAX)]
+    TooManyRooms,
 }
 
 /// Whether a content can be stored under this md5: the same to who applies a command and who loads

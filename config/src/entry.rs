@@ -9,7 +9,9 @@ use nacolet_model::{ConfigKey, WallTime};
 use crate::command::{ConfigType, Labels, Operator};
 use crate::gray::{Caller, GrayKind, GrayVersion, Grays};
 use crate::history::HistoryItem;
+use crate::key::KeyText;
 use crate::md5::Md5;
+use crate::room::{GRAY_BYTES, SLOT_BYTES, texts};
 use crate::rule::GrayName;
 
 /// A config whose content, or the choice of who sees which content, has changed.
@@ -142,6 +144,19 @@ impl Slot {
     pub(crate) fn bytes(&self) -> usize {
         let config = self.config.as_ref().map_or(0, |config| config.content.len());
         self.grays().iter().fold(config, |bytes, gray| bytes + gray.content.len())
+    }
+
+    /// Bytes that all of it takes under `key`, its past apart.
+    pub(crate) fn weight(&self, key: &KeyText) -> usize {
+        if !self.is_live() {
+            return 0;
+        }
+        let config = self.config.as_ref();
+        let config = config.map_or(0, |config| texts(config.labels.as_deref(), &config.operator));
+        let grays = self.grays().iter().map(|version| {
+            GRAY_BYTES + version.gray.bytes() + texts(version.labels.as_deref(), &version.operator)
+        });
+        SLOT_BYTES + key.len() + self.bytes() + config + grays.sum::<usize>()
     }
 
     /// A history item pays for its content exactly when nothing newer holds the same allocation.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{ConfigType, Labels, Operator};
 use crate::key::{KeyRef, KeyText};
 use crate::md5::Md5;
+use crate::room::{ITEM_BYTES, SLOT_BYTES, texts};
 use crate::rule::GrayName;
 
 /// What was done to a config.
@@ -105,6 +106,12 @@ impl HistoryItem {
     fn bytes(&self) -> usize {
         if self.pays { self.content.len() } else { 0 }
     }
+
+    /// Bytes that it takes in all; what is gone has its key and its place because of its past.
+    fn weight(&self) -> usize {
+        let place = if self.op == HistoryOp::Delete { SLOT_BYTES + self.key.len() } else { 0 };
+        ITEM_BYTES + place + self.bytes() + texts(self.labels(), &self.operator)
+    }
 }
 
 /// All items, by id.
@@ -112,11 +119,17 @@ impl HistoryItem {
 pub(crate) struct History {
     items: BTreeMap<u64, Arc<HistoryItem>>,
     bytes: usize,
+    weight: usize,
 }
 
 impl History {
     pub(crate) fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// Bytes that it takes in all.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<&Arc<HistoryItem>> {
@@ -134,22 +147,25 @@ impl History {
     }
 
     /// Adds an item whose `previous` is the newest of its key so far, and drops what is beyond a
-    /// bound. The items that had to go for the sake of the whole node are handed back: the chains
+    /// bound, of which `weight_max` is one. The items that had to go for the sake of the whole node are handed back: the chains
     /// they belonged to may be empty now.
-    pub(crate) fn push(&mut self, item: HistoryItem) -> Vec<Arc<HistoryItem>> {
+    pub(crate) fn push(&mut self, item: HistoryItem, weight_max: usize) -> Vec<Arc<HistoryItem>> {
         let newest = item.id;
         self.insert(item);
         let beyond = self.chain(newest).nth(limits::HISTORY_PER_CONFIG_MAX).map(|item| item.id);
         if let Some(beyond) = beyond {
             self.remove(beyond);
         }
-        self.trim()
+        self.trim(weight_max)
     }
 
     /// Drops the oldest items until the bounds of the whole node hold, and hands them back.
-    pub(crate) fn trim(&mut self) -> Vec<Arc<HistoryItem>> {
+    pub(crate) fn trim(&mut self, weight_max: usize) -> Vec<Arc<HistoryItem>> {
         let mut dropped = Vec::new();
-        while self.len() > limits::HISTORY_ITEMS_MAX || self.bytes > limits::HISTORY_BYTES_MAX {
+        while self.len() > limits::HISTORY_ITEMS_MAX
+            || self.bytes > limits::HISTORY_BYTES_MAX
+            || self.weight > weight_max
+        {
             let Some((&oldest, _)) = self.items.first_key_value() else { break };
             dropped.extend(self.remove(oldest));
         }
@@ -159,6 +175,7 @@ impl History {
     /// Adds an item that is inside the bounds already, as a Raft snapshot holds it.
     pub(crate) fn insert(&mut self, item: HistoryItem) {
         self.bytes += item.bytes();
+        self.weight += item.weight();
         let replaced = self.items.insert(item.id, Arc::new(item));
         assert!(replaced.is_none(), "a log index makes one history item");
     }
@@ -166,6 +183,7 @@ impl History {
     fn remove(&mut self, id: u64) -> Option<Arc<HistoryItem>> {
         let item = self.items.remove(&id)?;
         self.bytes -= item.bytes();
+        self.weight -= item.weight();
         Some(item)
     }
 
@@ -173,6 +191,7 @@ impl History {
         assert!(self.len() <= limits::HISTORY_ITEMS_MAX);
         assert!(self.bytes <= limits::HISTORY_BYTES_MAX);
         assert_eq!(self.bytes, self.items.values().map(|item| item.bytes()).sum::<usize>());
+        assert_eq!(self.weight, self.items.values().map(|item| item.weight()).sum::<usize>());
         assert!(self.items.iter().all(|(id, item)| *id == item.id && item.previous < *id));
     }
 }

@@ -68,6 +68,10 @@ impl KeyText {
         Self(text.into())
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Its parts.
     #[must_use]
     pub fn parts(&self) -> KeyRef<'_> {

@@ -42,6 +42,7 @@ mod listen;
 mod load;
 mod md5;
 mod namespace;
+mod room;
 mod rule;
 mod search;
 mod snapshot;

@@ -16,6 +16,7 @@ use crate::gray::GrayVersion;
 use crate::history::{HistoryItem, HistoryOp};
 use crate::key::KeyText;
 use crate::md5::Md5;
+use crate::room::past_max;
 use crate::rule::{Gray, GrayName};
 use crate::snapshot::{ChunkContent, ChunkHeader, ChunkRecord, VERSION, Version};
 use crate::store::Store;
@@ -59,11 +60,16 @@ fn valid<E>(checked: Result<(), E>) -> Result<(), Contradiction> {
 
 /// Takes the chunks of a [`crate::Capture`] in order and makes a [`Store`] of them. Each value is
 /// checked as applying checks it; how many there are is not, so that a state written under wider
-/// limits is read, and only history is cut to its bounds.
+/// limits is read, and only history is cut to its bounds, as it comes: there may not be memory for
+/// more.
 #[derive(Default)]
 pub struct Loader {
     store: Store,
     chunks: u32,
+    /// Room for history that this node has.
+    room: Option<u64>,
+    keys: u64,
+    last_key: Option<KeyText>,
     /// Numbers of keys and history items announced by the first record.
     announced: Option<(u64, u64)>,
     items: u64,
@@ -99,6 +105,13 @@ impl Loader {
         Self::default()
     }
 
+    /// Nothing is read yet, and no more of history is kept than there is room for: for a node that
+    /// nobody compares with.
+    #[must_use]
+    pub fn within(room: u64) -> Self {
+        Self { room: Some(room), ..Self::default() }
+    }
+
     /// Takes the next chunk.
     ///
     /// # Errors
@@ -120,11 +133,7 @@ impl Loader {
         match self.failed {
             Some(error) => Err(error),
             None if !self.complete => Err(LoadError::Incomplete),
-            None => {
-                let mut store = self.store;
-                store.trim_history();
-                Ok(store)
-            }
+            None => Ok(self.store),
         }
     }
 
@@ -169,6 +178,12 @@ impl Loader {
                 valid(Command::check_namespace(&info.name, &info.desc))?;
                 self.store.namespaces.restore(id, info.into_owned()).ok_or(Contradiction)
             }
+            ChunkRecord::Room { member, bytes } => {
+                let bytes = Some(bytes);
+                valid(Command::Room { member, bytes }.check())?;
+                let is_new = self.store.rooms.state(member, bytes) == Ok(true);
+                if is_new && self.keys == 0 { Ok(()) } else { Err(Contradiction) }
+            }
             ChunkRecord::Key { namespace, group, data_id } => {
                 self.finish_key()?;
                 self.begin_key(namespace, group, data_id)
@@ -186,7 +201,7 @@ impl Loader {
             ChunkRecord::End => {
                 self.finish_key()?;
                 self.complete = true;
-                let read = (self.store.slots.len() as u64, self.items);
+                let read = (self.keys, self.items);
                 if self.announced == Some(read) { Ok(()) } else { Err(Contradiction) }
             }
         }
@@ -204,9 +219,11 @@ impl Loader {
             data_id: DataId::new(data_id).map_err(|_error| Contradiction)?,
         };
         let key = KeyText::new((&key).into());
-        if self.store.slots.last_key_value().is_some_and(|(last, _)| *last >= key) {
+        if self.last_key.as_ref().is_some_and(|last| *last >= key) {
             return Err(Contradiction);
         }
+        self.last_key = Some(key.clone());
+        self.keys += 1;
         self.current = Some(Current {
             key,
             slot: Slot::default(),
@@ -346,6 +363,7 @@ impl Loader {
         self.items += items.len() as u64;
         self.store.put_slot(key, slot);
         items.into_iter().for_each(|item| self.store.history.insert(item));
+        self.store.trim_history_to(past_max(self.room, self.store.weight));
         Ok(())
     }
 }

@@ -142,6 +142,16 @@ impl Gray {
         ips.iter().try_for_each(|ip| check_named("betaIps", ip, limits::IP_CHARS_MAX))
     }
 
+    /// Bytes of its texts, and what holding each takes.
+    pub(crate) fn bytes(&self) -> usize {
+        const EACH: usize = 32;
+        match self {
+            Self::Beta(ips) => ips.iter().map(|ip| EACH + ip.len()).sum(),
+            Self::Tag(tag) => EACH + tag.len(),
+            Self::Labels(rule) => 2 * EACH + rule.name.len() + rule.expr.len(),
+        }
+    }
+
     /// Which gray version of its config this is.
     #[must_use]
     pub fn name(&self) -> GrayName {

@@ -14,7 +14,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::{self, Vec};
 
-use nacolet_model::{Namespace, WallTime, limits};
+use nacolet_model::{Namespace, NodeId, WallTime, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{ConfigType, Labels, Operator};
@@ -73,6 +73,8 @@ pub(crate) enum ChunkRecord<'a> {
     },
     /// The last one.
     End,
+    /// What a member has stated of its room.
+    Room { member: NodeId, bytes: u64 },
 }
 
 /// What a config, a gray version and a history item have in common.
@@ -99,6 +101,7 @@ pub(crate) enum ChunkContent<'a> {
 enum Piece {
     Head,
     Namespace(Namespace, NamespaceInfo),
+    Room(NodeId, u64),
     Key(KeyText),
     Config(Arc<Slot>),
     Gray(Arc<Slot>, usize),
@@ -143,6 +146,7 @@ impl Capture {
         let namespaces = namespaces.map(|(id, info)| Piece::Namespace(id.clone(), info.clone()));
         let mut pieces = VecDeque::from([Piece::Head]);
         pieces.extend(namespaces);
+        pieces.extend(store.rooms().map(|(member, bytes)| Piece::Room(member, bytes)));
         if slots.is_empty() {
             pieces.push_back(Piece::End);
         }
@@ -198,6 +202,7 @@ impl Capture {
             Piece::Namespace(id, info) => {
                 ChunkRecord::Namespace { id: id.as_str(), info: Cow::Borrowed(info) }
             }
+            Piece::Room(member, bytes) => ChunkRecord::Room { member: *member, bytes: *bytes },
             Piece::Key(key) => {
                 self.contents.clear();
                 let KeyRef { namespace, group, data_id } = key.parts();

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Bound;
 
-use nacolet_model::limits;
+use nacolet_model::{NodeId, limits};
 
 use crate::command::Operator;
 use crate::entry::{Config, Slot, View};
@@ -23,6 +23,7 @@ use crate::history::{History, HistoryItem, HistoryOp};
 use crate::key::{KeyRef, KeyText, Probe};
 use crate::md5::Md5;
 use crate::namespace::{NamespaceView, Namespaces};
+use crate::room::{self, Rooms};
 use crate::rule::GrayName;
 use crate::search::{PAGE_MAX, Page, Search, SearchMode};
 
@@ -36,6 +37,9 @@ pub struct Store {
     pub(crate) live: usize,
     /// Bytes of their contents.
     pub(crate) bytes: usize,
+    /// Bytes that they take in all.
+    pub(crate) weight: usize,
+    pub(crate) rooms: Rooms,
     pub(crate) applied: u64,
     pub(crate) state_hash: u64,
     /// The operator of the last command: people and programs write in bursts, and one shared block
@@ -211,6 +215,28 @@ impl Store {
         self.bytes
     }
 
+    /// Bytes that configs take in all, and those that their past takes.
+    #[must_use]
+    pub fn weight(&self) -> (usize, usize) {
+        (self.weight, self.history.weight())
+    }
+
+    /// Bytes that configs and their past may take, where a member bounds them.
+    #[must_use]
+    pub fn room(&self) -> Option<u64> {
+        self.rooms.least()
+    }
+
+    /// What each member has stated of its room.
+    pub fn rooms(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.rooms.stated().iter().map(|(member, bytes)| (*member, *bytes))
+    }
+
+    /// Bytes that the past may take now.
+    pub(crate) fn past_max(&self) -> usize {
+        room::past_max(self.room(), self.weight)
+    }
+
     /// History items of all keys.
     #[must_use]
     pub fn history_len(&self) -> usize {
@@ -297,6 +323,9 @@ impl Store {
         assert!(self.live <= limits::CONFIGS_MAX);
         assert_eq!(self.bytes, self.slots.values().map(|slot| slot.bytes()).sum::<usize>());
         assert!(self.bytes <= limits::CONTENTS_BYTES_MAX);
+        assert_eq!(self.weight, self.slots.iter().map(|(key, slot)| slot.weight(key)).sum());
+        assert!(self.history.weight() <= self.past_max());
+        assert!(self.rooms.stated().len() <= limits::MEMBERS_MAX);
     }
 }
 

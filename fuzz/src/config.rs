@@ -4,7 +4,7 @@ use nacolet_config::{
     Command, ConfigType, Gray, GrayName, Inherit, LabelRule, LabelSyntax, Labels, Loader, Operator,
     Publish, Remove, Store,
 };
-use nacolet_model::WallTime;
+use nacolet_model::{NodeId, WallTime};
 
 use crate::replica::Replica;
 use crate::source::Source;
@@ -39,7 +39,10 @@ impl Replica for Store {
                     _ => Command::UpdateNamespace { id, name, desc, at },
                 }
             }
-            _ => Command::RemoveNamespace { id: words::namespace(source)?, at },
+            _ => {
+                let id = words::namespace(source)?;
+                if source.flag() { room(source) } else { Command::RemoveNamespace { id, at } }
+            }
         })
     }
 
@@ -75,6 +78,7 @@ impl Replica for Store {
         assert_eq!((self.len(), self.applied()), (other.len(), other.applied()));
         assert_eq!(self.content_bytes(), other.content_bytes());
         assert_eq!(self.history_len(), other.history_len());
+        assert!(self.rooms().eq(other.rooms()), "the same rooms");
         assert!(self.configs().eq(other.configs()), "the same configs");
         assert!(self.namespaces().eq(other.namespaces()), "the same namespaces");
         for (key, _) in self.configs() {
@@ -115,6 +119,12 @@ fn publish(store: &Store, source: &mut Source<'_>, at: WallTime) -> Option<Publi
         publish = publish.only_new();
     }
     Some(publish)
+}
+
+/// What a member states of its room, or takes back.
+fn room(source: &mut Source<'_>) -> Command {
+    let rooms = [None, Some(4 << 20), Some(16 << 20), Some(100 << 20)];
+    Command::Room { member: NodeId(source.number()), bytes: source.pick(&rooms) }
 }
 
 fn operator(source: &mut Source<'_>) -> Operator {

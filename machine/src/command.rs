@@ -35,6 +35,35 @@ impl Command {
         };
         if is_valid { Ok(()) } else { Err(Refused::Invalid) }
     }
+
+    /// Whether it removes something and adds nothing: also a node whose disk is full takes it.
+    #[must_use]
+    pub fn frees(&self) -> bool {
+        match self {
+            Self::Config(command) => matches!(
+                command,
+                config::Command::Remove(_)
+                    | config::Command::RemoveNamespace { .. }
+                    | config::Command::Room { .. }
+            ),
+            Self::Registry(command) => matches!(
+                command,
+                registry::Command::Deregister { .. }
+                    | registry::Command::RemoveService { .. }
+                    | registry::Command::RemoveOverrides { .. }
+            ),
+            Self::Lock(command) => matches!(
+                command,
+                lock::Command::Release(_) | lock::Command::Free(_) | lock::Command::Gone(_)
+            ),
+            Self::Auth(command) => matches!(
+                command,
+                auth::Command::RemoveUser { .. }
+                    | auth::Command::RemoveRole { .. }
+                    | auth::Command::Forbid { .. }
+            ),
+        }
+    }
 }
 
 /// What applying it answers. A wire format, as is `Refused`: a member that forwarded a command

@@ -91,6 +91,13 @@ impl Default for Loader {
 }
 
 impl Loader {
+    /// One that keeps no more of the past of configs than there is room for: for a node that is
+    /// alone.
+    #[must_use]
+    pub fn within(room: u64) -> Self {
+        Self { configs: config::Loader::within(room), ..Self::default() }
+    }
+
     /// Takes the next block.
     ///
     /// # Errors

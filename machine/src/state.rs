@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use nacolet_auth as auth;
 use nacolet_config as config;
 use nacolet_lock as lock;
-use nacolet_model::Instant;
+use nacolet_model::{Instant, limits};
 use nacolet_registry as registry;
 
 use crate::command::{Command, Refused, Response};
@@ -32,6 +32,12 @@ impl Shared {
             registry: Arc::new(RwLock::new(registry::Registry::new(settings))),
             users: Arc::default(),
         }
+    }
+
+    /// Tells the registry what the members have agreed on: clients of each are refused alike.
+    fn bound_registry(&self, store: &config::Store) {
+        let room = store.room().map(|room| room / limits::ROOM_INSTANCE_PARTS);
+        write(&self.registry).set_room(room);
     }
 }
 
@@ -116,7 +122,11 @@ impl State {
         match command {
             Command::Config(command) => {
                 let mut store = write(&self.shared.configs);
+                let states_room = matches!(command, config::Command::Room { .. });
                 let result = store.apply_logged(index, command, &mut effects.changes);
+                if states_room {
+                    self.shared.bound_registry(&store);
+                }
                 result.map(Response::Config).map_err(Refused::from)
             }
             Command::Registry(command) => {
@@ -156,6 +166,7 @@ impl State {
     /// Replaces the state by that of a Raft snapshot.
     pub fn replace(&mut self, now: Instant, loaded: Loaded, outputs: &mut Vec<registry::Output>) {
         self.locks = loaded.locks;
+        self.shared.bound_registry(&loaded.configs);
         *write(&self.shared.configs) = loaded.configs;
         *write(&self.shared.users) = loaded.users;
         write(&self.shared.registry).install(now, loaded.services, outputs);

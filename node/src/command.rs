@@ -1,6 +1,7 @@
 //! The Raft log payload as this node proposes it; what it is says the crate `machine`.
 
 pub(crate) use nacolet_machine::{Command, Refused, Response};
+use nacolet_raft::decode;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
@@ -21,8 +22,18 @@ impl Stamped {
         Self(command)
     }
 
+    /// What was stamped.
+    pub(crate) fn command(&self) -> &Command {
+        &self.0
+    }
+
     /// The command, which may have been stamped by another member and long ago.
     pub(crate) fn into_command(self) -> Command {
         self.0
     }
+}
+
+/// Whether an encoded command frees space.
+pub(crate) fn frees(bytes: &[u8]) -> bool {
+    decode(bytes).is_some_and(|command: Command| command.frees())
 }

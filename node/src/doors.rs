@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::thread::JoinHandle;
 
 use nacolet_api::Server;
+use nacolet_model::limits;
 use nacolet_storage::abort_process;
 use smol::future;
 
@@ -74,6 +75,26 @@ pub(crate) fn claim(address: SocketAddr) -> Result<Claim, RunError> {
         Ok(Claim { address, _held: held })
     };
     claimed().map_err(|source| RunError::Listen { address, source })
+}
+
+/// Asks for as many descriptors as connections and long polls may need; many systems start a
+/// process with 1,024. Where the system allows fewer, connections beyond that wait in its queue.
+pub(crate) fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    const CONNECTIONS: usize = limits::CONNECTIONS_MAX
+        + limits::LONG_POLLS_MAX
+        + limits::GRPC_CONNECTIONS_MAX
+        + 2 * limits::SEATS_WAITING_MAX;
+    const WANTED: u64 = (CONNECTIONS + 256) as u64;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= WANTED) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED)));
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open descriptors stays as it is");
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
+use nacolet_model::limits;
 use nacolet_raft::{Fatal, StartError, engine};
+use nacolet_storage::free_bytes;
 
 use crate::cluster::member::MemberError;
 use crate::users::UsersError;
@@ -30,6 +33,12 @@ pub(crate) enum RunError {
 }
 
 impl RunError {
+    /// Whether a start failed because there is no space for its files.
+    pub(crate) fn is_for_want_of_space(&self, data_dir: &Path) -> bool {
+        let wrote = matches!(self, Self::Storage(_) | Self::Start(_) | Self::Member(_));
+        wrote && !self.is_damage() && free_bytes(data_dir) < limits::DISK_FREE_BYTES_MIN
+    }
+
     /// Whether what was durable cannot be read any more.
     pub(crate) fn is_damage(&self) -> bool {
         match self {

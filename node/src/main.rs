@@ -16,14 +16,18 @@ mod proposer;
 mod recover;
 mod ref_time;
 mod refill;
+mod room;
 mod run;
 mod seen;
 mod settings;
 mod signals;
+mod space;
 mod stall;
+mod stating;
 mod tail;
 mod udp;
 mod users;
+mod vestibule;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -32,7 +36,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use cli::{Cli, CliCommand};
 use recover::RecoverArgs;
-use settings::{Origin, ServeArgs};
+use settings::{MEMORY_MAX, Origin, ServeArgs};
 
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
@@ -80,7 +84,10 @@ type Failure = Box<dyn std::error::Error>;
 fn serve(args: &ServeArgs, matches: &ArgMatches) -> Result<(), Failure> {
     let (settings, lines) = args.resolve(matches)?;
     log::start(settings.log_format);
-    let given = lines.iter().filter(|line| line.origin != Origin::Default);
+    let is_little = settings.room.stated().is_some();
+    let given = lines
+        .iter()
+        .filter(|line| line.origin != Origin::Default || (is_little && line.key == MEMORY_MAX));
     let given: Vec<String> =
         given.map(|line| format!("{}={} ({})", line.key, line.value, line.origin)).collect();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = given.join(" "), "starting");

@@ -7,6 +7,7 @@ use nacolet_raft::{ClientWriteError, Raft, RequestError};
 use crate::cluster::SharedCluster;
 use crate::command::{Command, Refused, Response, Stamped};
 use crate::machine::Machine;
+use crate::space::Space;
 
 /// The way to Raft, wherever the leader is. Cheap to clone.
 #[derive(Clone)]
@@ -14,11 +15,12 @@ pub(crate) struct Proposer {
     raft: Raft<Machine>,
     /// None for a node that is alone.
     cluster: Option<SharedCluster>,
+    space: Space,
 }
 
 impl Proposer {
-    pub(crate) fn new(raft: Raft<Machine>, cluster: Option<SharedCluster>) -> Self {
-        Self { raft, cluster }
+    pub(crate) fn new(raft: Raft<Machine>, cluster: Option<SharedCluster>, space: Space) -> Self {
+        Self { raft, cluster, space }
     }
 
     /// Proposes a command and resolves with what applying it answers.
@@ -31,7 +33,7 @@ impl Proposer {
     ) -> Result<Response, ClientWriteError<Refused>> {
         match &self.cluster {
             Some(cluster) => cluster.write(command).await,
-            None => self.raft.client_write(&Stamped::now(command)).await,
+            None => self.space.write(&self.raft, &Stamped::now(command)).await,
         }
     }
 

@@ -122,9 +122,7 @@ fn another(old: ClusterId) -> Result<u64, RecoverError> {
 }
 
 fn parts(dir: &DataDir) -> Result<(LogStore, Machine), RecoverError> {
-    let sizes =
-        LogSettings { file_bytes: limits::LOG_FILE_BYTES, purge_bytes: limits::LOG_PURGE_BYTES };
-    let log = LogStore::open(dir, sizes, abort_process)?;
+    let log = LogStore::open(dir, LogSettings::default(), abort_process)?;
     let snapshots = SnapshotStore::open(dir, abort_process)?;
     let shared = Shared::new(RegistrySettings {
         seed: 0,

@@ -24,7 +24,7 @@ use crate::cluster::address::{http_of, peer_of};
 use crate::cluster::member::{Before, Member, MemberError};
 use crate::cluster::record::Record;
 use crate::core::{Core, CoreParts};
-use crate::doors::{Claim, Doors, ThreadEnd, api_thread, claim};
+use crate::doors::{Claim, Doors, ThreadEnd, api_thread, claim, raise_descriptor_limit};
 use crate::error::RunError;
 use crate::machine::{Aftermath, Machine, Shared, read};
 use crate::probe::Prober;
@@ -32,11 +32,13 @@ use crate::proposer::Proposer;
 use crate::ref_time::{RefTime, RefTimeRecord};
 use crate::seen::Seen;
 use crate::settings::Settings;
+use crate::space::Space;
 use crate::stall::Stall;
+use crate::stating::Stating;
 use crate::tail::Tail;
 use crate::udp::Udp;
 use crate::users::First;
-use crate::{clock, log, refill, signals};
+use crate::{clock, command, log, refill, signals, vestibule};
 
 /// Runs a node until it is asked to stop. A member whose data is damaged begins anew, once.
 ///
@@ -74,6 +76,7 @@ struct Opened {
     /// None for a node that is alone.
     member: Option<Member>,
     stage: Arc<Stage>,
+    space: Space,
 }
 
 /// Claims the directory and the addresses, and reads back what is on disk.
@@ -98,19 +101,20 @@ fn open(settings: &Settings) -> Result<Opened, RunError> {
     let Started { raft, tasks, unsettled } =
         start_raft(settings, &dir, seed, &shared, &aftermath, &before)?;
     let stage = Arc::new(Stage::new(unsettled, clock::now));
-    let member = before.complete(&raft, &dir, &aftermath, &shared, &stage)?;
+    let space = Space::new(&dir, &aftermath.freed);
+    let member = before.complete(&raft, &dir, &space, &aftermath, &shared, &stage)?;
     let raft = (raft, tasks);
-    Ok(Opened { dir, http, grpc, ref_time, life, shared, aftermath, raft, member, stage })
+    Ok(Opened { dir, http, grpc, ref_time, life, shared, aftermath, raft, member, stage, space })
 }
 
 fn run(settings: &Settings) -> Result<(), RunError> {
-    let opened = open(settings)?;
-    let Opened { dir, ref_time, life, shared, aftermath, member, stage, .. } = opened;
+    let Some(opened) = vestibule::pass(settings, open)? else { return Ok(()) };
+    let Opened { dir, ref_time, life, shared, aftermath, member, stage, space, .. } = opened;
     let (raft, tasks) = opened.raft;
     // The claims hold these until the node has ended.
     let (address, grpc) = (opened.http.address, opened.grpc.address);
     let cluster = member.as_ref().map(|member| SharedCluster::clone(&member.cluster));
-    let proposer = Proposer::new(raft.clone(), cluster.clone());
+    let proposer = Proposer::new(raft.clone(), cluster.clone(), space.clone());
     let (requests, from_api) = async_channel::bounded(limits::CORE_QUEUE_MAX);
     let probed = Arc::default();
     let port = Arc::new(Port {
@@ -133,6 +137,13 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         .auth
         .clone()
         .map(|auth| First::new(auth, dir.clone(), shared.clone(), proposer.clone()));
+    let stating = Stating {
+        room: settings.room,
+        shared: shared.clone(),
+        raft: raft.clone(),
+        proposer: proposer.clone(),
+        space: space.clone(),
+    };
     let core = Core::new(CoreParts {
         shared,
         raft: raft.clone(),
@@ -161,6 +172,8 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         aftermath: caught_up,
         probed,
         first,
+        space,
+        stating,
     };
     smol::block_on(executor.run(node.live(&executor, core, tasks, member)))
 }
@@ -182,6 +195,8 @@ struct RunningNode<'a> {
     probed: Arc<RwLock<ProbeCounts>>,
     /// Where everybody has to log in.
     first: Option<First>,
+    space: Space,
+    stating: Stating,
 }
 
 impl RunningNode<'_> {
@@ -243,7 +258,8 @@ impl RunningNode<'_> {
             stop_requested.await;
             Ok(())
         };
-        let told = async { self.tell().await };
+        let told = async { future::or(self.tell(), self.space.keep(&self.raft)).await };
+        let told = future::or(told, async { match self.stating.run().await {} });
         future::or(told, future::or(self.keep_ready(), stopped)).await?;
         self.close(doors).await
     }
@@ -279,7 +295,8 @@ impl RunningNode<'_> {
         let (mut seen, mut stall) = (Seen::new(&self.settings.data_dir), Stall::default());
         loop {
             smol::Timer::after(limits::LEADER_LOOK_EVERY).await;
-            seen.look(&self.raft.metrics());
+            let metrics = self.raft.metrics();
+            seen.look(&metrics, self.space.is_full(&metrics));
             stall.look(&self.raft, self.cluster.as_ref()).await;
         }
     }
@@ -343,8 +360,10 @@ impl RunningNode<'_> {
         self.aftermath.caught_up();
     }
 
-    /// Resolves once somebody can log in, where everybody has to.
-    async fn has_users(&self) -> Result<(), RunError> {
+    /// Resolves once somebody can log in, where everybody has to. What memory this node has the
+    /// others know then.
+    async fn is_agreed(&self) -> Result<(), RunError> {
+        self.stating.once().await;
         match &self.first {
             Some(first) => Ok(first.make().await?),
             None => Ok(()),
@@ -357,14 +376,14 @@ impl RunningNode<'_> {
             cluster.caught_up().await;
             // The same: the registry has what other members have.
             let _ = self.loaded.recv().await;
-            return self.has_users().await;
+            return self.is_agreed().await;
         }
         let mut version = 0;
         loop {
             let metrics = self.raft.metrics();
             let leads = metrics.role == engine::RoleKind::Leader;
             if leads && metrics.applied_index >= metrics.last_log.index {
-                return self.has_users().await;
+                return self.is_agreed().await;
             }
             if metrics.membership.members().len() > 1 {
                 return Err(MemberError::NoKey.into());
@@ -379,12 +398,13 @@ impl RunningNode<'_> {
 
     /// Opens the doors.
     fn open<'e>(&self, executor: &LocalExecutor<'e>) -> Result<OpenDoors, RunError> {
-        let limits = nacolet_api::Settings {
+        let mut limits = nacolet_api::Settings {
             connections_per_address: self.settings.connections_per_address,
             trusted_proxies: self.settings.trusted_proxies.clone(),
             operator_key: self.cluster.as_ref().map(|cluster| cluster.operator_key()),
             ..nacolet_api::Settings::default()
         };
+        self.settings.room.bound_api(&mut limits);
         let server = Server::new(Arc::clone(&self.port), limits);
         if let Some(cluster) = &self.cluster {
             // The doors are opened once.
@@ -447,26 +467,6 @@ struct OpenDoors {
     threads: Vec<ThreadEnd>,
 }
 
-/// Asks for as many descriptors as connections and long polls may need; many systems start a
-/// process with 1,024. Where the system allows fewer, connections beyond that wait in its queue.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-
-    const CONNECTIONS: usize = limits::CONNECTIONS_MAX
-        + limits::LONG_POLLS_MAX
-        + limits::GRPC_CONNECTIONS_MAX
-        + 2 * limits::SEATS_WAITING_MAX;
-    const WANTED: u64 = (CONNECTIONS + 256) as u64;
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= WANTED) {
-        return;
-    }
-    limit.current = Some(limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED)));
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open descriptors stays as it is");
-    }
-}
-
 /// A life that no other start of any member has had.
 fn life() -> Result<Life, RunError> {
     loop {
@@ -499,14 +499,16 @@ fn start_raft(
     aftermath: &Aftermath,
     before: &Before,
 ) -> Result<Started, RunError> {
-    let sizes =
-        LogSettings { file_bytes: settings.log_file_bytes, purge_bytes: settings.log_purge_bytes };
+    let (file_bytes, purge_bytes) = (settings.log_file_bytes, settings.log_purge_bytes);
+    let sizes = LogSettings { file_bytes, purge_bytes, frees: command::frees };
     let snapshots = SnapshotStore::open(dir, abort_process)?;
     let (log, unsettled) = Tail::of(LogStore::open(dir, sizes, abort_process)?);
-    let machine = Machine::new(shared.clone(), snapshots, aftermath.clone());
+    let alone = settings.room.stated().filter(|_| settings.cluster.is_none());
+    let machine = Machine::new(shared.clone(), snapshots, aftermath.clone()).within(alone);
     let me = dir.node_id();
     let mut engine = engine::Config::new(me, seed);
     engine.snapshot_every_entries = settings.snapshot_entries;
+    settings.room.bound_engine(&mut engine);
     let mut config = nacolet_raft::Config::new(engine);
     config.bootstrap = before.first_membership();
     let (raft, tasks) = Raft::new(config, log, machine, before.network(), clock::RaftTimer)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nacolet_model::{Instant, NodeId, limits};
 use nacolet_raft::{Metrics, Term};
+use nacolet_storage::free_bytes;
 
 use crate::clock;
 
@@ -27,7 +28,7 @@ impl Seen {
     }
 
     /// Tells what is new.
-    pub(crate) fn look(&mut self, metrics: &Metrics) {
+    pub(crate) fn look(&mut self, metrics: &Metrics, is_full: bool) {
         let leader = metrics.leader.map(|leader| (leader, metrics.term));
         if leader != self.leader {
             self.leader = leader;
@@ -41,11 +42,12 @@ impl Seen {
                 None => tracing::warn!(term = metrics.term.0, "this node has no leader"),
             }
         }
-        if metrics.storage_full != self.is_full {
-            self.is_full = metrics.storage_full;
+        if is_full != self.is_full {
+            self.is_full = is_full;
             match self.is_full {
                 true => tracing::error!(
-                    "the disk is full: writes are refused, reads and instances are served"
+                    "the disk is full: writes are refused, deletes are taken, reads and instances \
+                     are served"
                 ),
                 false => tracing::warn!("the disk has room again: writes are taken"),
             }
@@ -57,8 +59,7 @@ impl Seen {
     }
 
     fn look_at_disk(&mut self) {
-        let Ok(disk) = rustix::fs::statvfs(&self.data_dir) else { return };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = free_bytes(&self.data_dir);
         let is_low = match self.is_low {
             false => free < limits::DISK_LOW_BYTES,
             // Not at every file that comes and goes.

@@ -9,7 +9,7 @@
 //!   durable           how far the log is known to be durable, see log/recover.rs
 //!   log/              raft-engine's files
 //!   snapshots/        Raft snapshot files, see snapshot/
-//!   reserve           1 MiB to give away when a start finds the disk full
+//!   reserve           1 MiB to give away when the disk is full, see space.rs
 //!   damaged/          what a member could not use any more, see aside.rs
 //! ```
 
@@ -26,9 +26,9 @@ use nacolet_raft::StorageError;
 
 use crate::aside;
 use crate::files::{
-    SmallRecordError, create_dir, create_file, damaged, free_bytes, load_small, store_identity,
-    store_small, sync_file, unusable,
+    SmallRecordError, create_dir, damaged, load_small, store_identity, store_small, unusable,
 };
+use crate::space::Space;
 
 const LOCK_RETRY_EVERY: Duration = Duration::from_millis(25);
 
@@ -42,6 +42,7 @@ pub struct DataDir {
 struct OpenDir {
     path: PathBuf,
     node_id: NodeId,
+    space: Space,
     _lock: File,
 }
 
@@ -57,8 +58,8 @@ impl DataDir {
         let lock = lock(&path.join("lock"))?;
         aside::finish(path)?;
         let node_id = identity(path, fresh)?;
-        keep_reserve(&path.join("reserve"));
-        Ok(Self { inner: Arc::new(OpenDir { path: path.to_owned(), node_id, _lock: lock }) })
+        let space = Space::new(path);
+        Ok(Self { inner: Arc::new(OpenDir { path: path.to_owned(), node_id, space, _lock: lock }) })
     }
 
     /// Where it is.
@@ -112,9 +113,33 @@ impl DataDir {
         load_small(self.path(), name)
     }
 
-    /// Gives the reserve away; true if there was one. The next open puts it back.
-    pub fn release_reserve(&self) -> bool {
-        fs::remove_file(self.path().join("reserve")).is_ok()
+    /// Whether there is room for a command of so many bytes, and for the Raft snapshot after it.
+    #[must_use]
+    pub fn takes(&self, bytes: u64) -> bool {
+        self.inner.space.takes(bytes)
+    }
+
+    /// Whether there is room for a command of so many bytes that frees space: the reserve is for
+    /// it.
+    #[must_use]
+    pub fn takes_last(&self, bytes: u64) -> bool {
+        self.inner.space.could_give(bytes)
+    }
+
+    /// Bytes that the log has grown by since the newest Raft snapshot.
+    #[must_use]
+    pub fn log_grown(&self) -> u64 {
+        self.inner.space.grown()
+    }
+
+    /// Whether our own data is a good part of what the disk holds at all.
+    #[must_use]
+    pub fn is_filled_by_us(&self) -> bool {
+        self.inner.space.is_filled_by_us()
+    }
+
+    pub(crate) fn space(&self) -> &Space {
+        &self.inner.space
     }
 
     /// Moves log and snapshots to `damaged/`, in place of what was there, and makes `fresh` the
@@ -183,28 +208,5 @@ fn identity(dir: &Path, fresh: NodeId) -> Result<NodeId, StorageError> {
             Err(damaged(&file, "it is missing although there is a log beside it"))
         }
         None => store_identity(dir, fresh).map(|()| fresh),
-    }
-}
-
-/// A reserve that cannot be written is no reason to stay down: it is a help for another day.
-fn keep_reserve(path: &Path) {
-    let wanted = limits::RESERVE_BYTES as u64;
-    if fs::metadata(path).is_ok_and(|found| found.len() == wanted) {
-        return;
-    }
-    let room = path.parent().and_then(free_bytes);
-    if room.is_some_and(|free| free < wanted + limits::DISK_FREE_BYTES_MIN) {
-        return;
-    }
-    let written = create_file(path).and_then(|mut file| {
-        let block = [0xa5_u8; 4096];
-        for _ in 0..limits::RESERVE_BYTES / block.len() {
-            file.write_all(&block)?;
-        }
-        sync_file(&file)
-    });
-    if written.is_err() {
-        // A shorter file would still be found short and replaced by the next start.
-        drop(fs::remove_file(path));
     }
 }

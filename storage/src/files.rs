@@ -12,6 +12,7 @@ use nacolet_raft::StorageError;
 
 use crate::codec;
 use crate::failpoint;
+use crate::space::Admitted;
 
 /// Why a small record was not stored; the old value is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,10 +44,10 @@ pub(crate) fn store_small(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Sm
     let path = record_path(dir, name).ok_or(SmallRecordError::BadName)?;
     let aside = path.with_extension("rec.new");
     let stored = (|| {
-        let mut file = create_file(&aside)?;
+        let mut file = Admitted { file: create_file(&aside)?, dir };
         file.write_all(&codec::encode_small(bytes))?;
         failpoint::hit("small.written");
-        sync_file(&file)?;
+        sync_file(&file.file)?;
         failpoint::hit("small.synced");
         fs::rename(&aside, &path)?;
         failpoint::hit("small.renamed");
@@ -104,12 +105,6 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 /// the wait to those that do (`tests/crash.rs` and the rigs above it).
 pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     if cfg!(test) { Ok(()) } else { file.sync_all() }
-}
-
-/// Space an unprivileged process can still use, bytes; `None` when the system does not say.
-pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(path).ok()?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Whether the error means that there is no space.

@@ -5,8 +5,8 @@
 //! futures.
 //!
 //! Reading order: [`dir`] (the directory and its lock), `aside` (what becomes of damaged data),
-//! `log` (raft-engine and the thread), [`snapshot`]; below them `files`, `codec` (bytes), `fatal`,
-//! `failpoint`.
+//! `log` (raft-engine and the thread), [`snapshot`]; below them `space`, `files`, `codec` (bytes),
+//! `fatal`, `failpoint`.
 //!
 //! ```
 //! use nacolet_raft::RaftLogStorage;
@@ -31,6 +31,7 @@ mod files;
 pub mod fuzzing;
 mod log;
 pub mod snapshot;
+mod space;
 
 #[cfg(test)]
 mod tests;
@@ -41,3 +42,4 @@ pub use fatal::{Fatal, abort_process};
 pub use files::SmallRecordError;
 pub use log::{LogSettings, LogStats, LogStore};
 pub use snapshot::{SnapshotReader, SnapshotStore};
+pub use space::free_bytes;

@@ -18,7 +18,8 @@ use nacolet_storage::{DataDir, LogSettings, LogStore, SnapshotStore, abort_proce
 const CHILD: &str = "NACOLET_CRASH_TEST_DIR";
 const ABORT: &str = "NACOLET_CRASH_TEST_ABORT";
 const EXPECT: &str = "NACOLET_CRASH_TEST_EXPECT";
-const SETTINGS: LogSettings = LogSettings { file_bytes: 4 << 10, purge_bytes: 16 << 10 };
+const SETTINGS: LogSettings =
+    LogSettings { file_bytes: 4 << 10, purge_bytes: 16 << 10, frees: |_| false };
 
 fn entry(index: u64) -> Entry {
     let content = index.to_le_bytes().repeat(1 + (index % 40) as usize);

@@ -281,7 +281,7 @@ impl Client {
             Reply::Answer(WriteAnswer::Done(Response::Config(response))) => match response {
                 config::Response::Published { created, .. } => End::Written { created },
                 config::Response::Removed { existed } => End::Removed { existed },
-                config::Response::Namespace { .. } => End::Void,
+                config::Response::Namespace { .. } | config::Response::Room { .. } => End::Void,
             },
             Reply::Answer(WriteAnswer::Rejected(Refused::Config(_))) => End::Mismatch,
             Reply::Answer(WriteAnswer::Refused(leader)) => {

@@ -411,7 +411,10 @@ impl From<CommandError> for Failure {
             CommandError::ConfigExists => {
                 Self::conflict(Code::RESOURCE_CONFLICT, "config already exist")
             }
-            CommandError::TooManyConfigs => {
+            CommandError::TooManyConfigs
+            | CommandError::NoRoom { .. }
+            | CommandError::TooManyRooms
+            | CommandError::TooManyNamespaces => {
                 Self::conflict(Code::OVER_CLUSTER_QUOTA, error.to_string())
             }
             CommandError::TooManyGray => Self::invalid_as(
@@ -423,9 +426,6 @@ impl From<CommandError> for Failure {
             }
             CommandError::NamespaceUnknown => {
                 Self::not_found(Code::NAMESPACE_NOT_EXIST, "namespace not exist")
-            }
-            CommandError::TooManyNamespaces => {
-                Self::conflict(Code::OVER_CLUSTER_QUOTA, error.to_string())
             }
             CommandError::AlreadyApplied => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -460,9 +460,9 @@ impl<E: Into<Self>> From<WriteError<E>> for Failure {
             WriteError::NoLeader { leader: _ } => {
                 Self::unavailable("no leader is known, nothing was written, try again later")
             }
-            WriteError::StorageFull => {
-                Self::unavailable("the disk of the server is full, nothing was written")
-            }
+            WriteError::StorageFull => Self::unavailable(
+                "the disk of the server is full, nothing was written; what is deleted makes room",
+            ),
             WriteError::Unknown => {
                 Self::unavailable("no answer in time, the outcome of the write is unknown")
             }

@@ -93,7 +93,7 @@ impl State {
             proofs: Proofs::new(settings.operator_key.clone()),
             port,
             ticker: Arc::default(),
-            lists: Shelf::default(),
+            lists: Shelf::new(settings.lists_bytes_max),
             leases: Leases::default(),
             inert: Inert::default(),
             who: Who::default(),

@@ -28,6 +28,8 @@ pub struct Settings {
     pub bodies_bytes_max: usize,
     /// And beyond that for small ones.
     pub bodies_reserve_bytes: usize,
+    /// Rendered lists kept, bytes.
+    pub lists_bytes_max: usize,
     /// Connections of one address that wait for their client.
     pub connections_per_address: usize,
     /// Networks whose addresses stand for many clients: no limit by address.
@@ -82,6 +84,7 @@ impl Default for Settings {
             body_bytes_per_second_min: limits::BODY_BYTES_PER_SECOND_MIN,
             bodies_bytes_max: limits::BODIES_BYTES_MAX,
             bodies_reserve_bytes: limits::BODIES_RESERVE_BYTES,
+            lists_bytes_max: limits::LIST_SHELF_BYTES_MAX,
             connections_per_address: limits::CONNECTIONS_PER_ADDRESS_MAX,
             trusted_proxies: Vec::new(),
             operator_key: None,

@@ -19,8 +19,9 @@ fn shelf_key(query: &ListQuery<'_>) -> String {
 }
 
 /// Rendered lists, as long as they are true.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shelf {
+    bytes_max: usize,
     lists: Mutex<Lists>,
 }
 
@@ -37,6 +38,10 @@ struct Rendered {
 }
 
 impl Shelf {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, lists: Mutex::default() }
+    }
+
     /// The list that is asked for: the kept one if it is of this revision, else a new one. Revision
     /// 0 is that of what is not there, and is not kept.
     ///
@@ -68,11 +73,11 @@ impl Shelf {
 
     fn keep(&self, key: String, revision: u64, list: Listed) {
         let bytes = key.len() + list.bytes;
-        if bytes > limits::LIST_SHELF_BYTES_MAX / 2 {
+        if bytes > self.bytes_max / 2 {
             return;
         }
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        if lists.bytes + bytes > limits::LIST_SHELF_BYTES_MAX
+        if lists.bytes + bytes > self.bytes_max
             || lists.by_query.len() >= limits::LIST_SHELF_LISTS_MAX
         {
             *lists = Lists::default();
@@ -106,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_list_is_kept_while_its_revision_stands() {
-        let shelf = Shelf::default();
+        let shelf = Shelf::new(limits::LIST_SHELF_BYTES_MAX);
         let never = || -> Result<Listed, Infallible> { panic!("it is kept") };
         assert_eq!(shelf.list(1, &QUERY, list(1)), Ok(told(1)));
         assert_eq!(shelf.list(1, &QUERY, never), Ok(told(1)));
@@ -118,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_shelf_is_bounded_whatever_is_asked() {
-        let shelf = Shelf::default();
+        let shelf = Shelf::new(limits::LIST_SHELF_BYTES_MAX);
         for number in 0..=limits::LIST_SHELF_LISTS_MAX {
             let clusters = format!("c{number}");
             let query = ListQuery { clusters: &clusters, ..QUERY };
@@ -131,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_service_that_is_not_there_takes_no_room() {
-        let shelf = Shelf::default();
+        let shelf = Shelf::new(limits::LIST_SHELF_BYTES_MAX);
         assert_eq!(shelf.list(0, &QUERY, list(0)), Ok(told(0)));
         assert!(shelf.lists.lock().expect("no panic before").by_query.is_empty());
     }

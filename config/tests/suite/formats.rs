@@ -8,7 +8,7 @@ use nacolet_config::{
     Command, ConfigType, Gray, GrayName, Inherit, LabelRule, LabelSyntax, Labels, LoadError,
     Loader, Operator, Remove, Store,
 };
-use nacolet_model::{Namespace, Prng, WallTime, limits};
+use nacolet_model::{Namespace, NodeId, Prng, WallTime, limits};
 
 use crate::{chunks, key, load, publish, write};
 
@@ -58,6 +58,8 @@ fn commands() -> Vec<Command> {
         publish(key("dev/G/a"), "v3").with_gray(Gray::Labels(Box::new(rule))).expect("fits").into(),
         Remove { key: key("dev/G/a"), gray: Some(GrayName::Labels("r".into())), operator, at }
             .into(),
+        Command::Room { member: NodeId(300), bytes: Some(limits::ROOM_BYTES_MIN) },
+        Command::Room { member: NodeId(1), bytes: None },
     ]
 }
 
@@ -82,6 +84,8 @@ fn commands_keep_their_bytes() {
             "01720108656e763d70726f64050000056e61636f730831302e302e302e31e807",
         ),
         "0103646576014701610102017201750169ac02",
+        "05ac020180808002",
+        "050100",
     ];
     let written: Vec<_> = commands()
         .iter()
@@ -127,6 +131,19 @@ fn raft_snapshots_keep_their_bytes() {
     let loaded = load(&chunks).expect("read");
     loaded.invariants();
     assert_eq!(loaded.state_hash(), small_store().state_hash());
+}
+
+/// What a member without much memory adds: its room stands before the keys.
+#[test]
+fn rooms_in_raft_snapshots_keep_their_bytes() {
+    let mut store = Store::new();
+    let room = Command::Room { member: NodeId(300), bytes: Some(limits::ROOM_BYTES_MIN) };
+    store.apply(1, room, &mut Vec::new()).expect("applied");
+    let chunks = chunks(store.capture());
+    let golden = "01000001acf9b5e2f4f18ae2af01000007ac028080800206";
+    assert_eq!(chunks.iter().map(|chunk| hex(chunk)).collect::<Vec<_>>(), [golden]);
+    let loaded = load(&chunks).expect("read");
+    assert!(loaded.rooms().eq([(NodeId(300), limits::ROOM_BYTES_MIN)]));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use nacolet_config::{
     ApplyError, Command, Gray, GrayName, Inherit, Invalid, Labels, Md5, Operator, Publish, Remove,
     Store,
 };
-use nacolet_model::{ConfigKey, DataId, Group, Namespace, Prng, WallTime, limits};
+use nacolet_model::{ConfigKey, DataId, Group, Namespace, NodeId, Prng, WallTime, limits};
 
 use crate::{chunks, key, load, publish};
 
@@ -83,6 +83,8 @@ fn invalid() -> Vec<Command> {
         remove(|remove| remove.gray = Some(GrayName::Tag(long(limits::TAG_CHARS_MAX)))),
         remove(|remove| remove.operator.ip = long(limits::IP_CHARS_MAX)),
         Command::RemoveNamespace { id: decoded("null"), at: WallTime(1) },
+        Command::Room { member: NodeId(1), bytes: Some(limits::ROOM_BYTES_MIN - 1) },
+        Command::Room { member: NodeId(1), bytes: Some(limits::ROOM_BYTES_MAX) },
     ];
     all.extend(namespaces("null", "name", ""));
     all.extend(namespaces("n", " ", ""));

@@ -5,6 +5,7 @@ mod formats;
 mod hostile;
 mod listeners;
 mod model;
+mod room;
 mod scenario;
 
 use nacolet_config::{Capture, Command, LoadError, Loader, Operator, Publish, Store};

@@ -55,7 +55,8 @@ impl Model {
             Command::Remove(remove) => self.remove(index, remove),
             Command::CreateNamespace { .. }
             | Command::UpdateNamespace { .. }
-            | Command::RemoveNamespace { .. } => panic!("not drawn here"),
+            | Command::RemoveNamespace { .. }
+            | Command::Room { .. } => panic!("not drawn here"),
         }
     }
 
@@ -299,7 +300,8 @@ fn run(seed: u64, steps: u64) {
             Command::Remove(remove) => remove.key,
             Command::CreateNamespace { .. }
             | Command::UpdateNamespace { .. }
-            | Command::RemoveNamespace { .. } => panic!("not drawn here"),
+            | Command::RemoveNamespace { .. }
+            | Command::Room { .. } => panic!("not drawn here"),
         };
         let expected = if changed { vec![Change { key: changed_key }] } else { Vec::new() };
         assert_eq!(changes, expected, "seed {seed}, step {step}");

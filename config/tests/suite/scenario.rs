@@ -79,6 +79,7 @@ impl World {
             Ok(Response::Published { created, .. }) if created => "created".into(),
             Ok(Response::Published { .. }) => "updated".into(),
             Ok(Response::Removed { existed }) => format!("removed existed={existed}"),
+            Ok(Response::Room { changed }) => format!("room changed={changed}"),
             Ok(Response::Namespace { changed }) => format!("namespace changed={changed}"),
             Err(error) => format!("{error:?}"),
         };

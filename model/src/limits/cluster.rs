@@ -124,12 +124,30 @@ pub const LOG_QUEUE_MAX: usize = 64;
 /// Bytes from which the log thread starts another engine batch. A single entry may be larger; both
 /// together stay under 16 MiB, where the engine's batch header ends on 32-bit machines.
 pub const LOG_BATCH_BYTES_MAX: usize = 2 << 20;
-/// Free space that must remain after an append, bytes, so that votes and purging still find room.
-/// Beyond: the append is refused with nothing kept, and tried again later.
+/// Free space that must remain after a command beside that of the next Raft snapshot, bytes, so that
+/// what frees space still finds room. Beyond: the command is refused before it is proposed.
 pub const DISK_FREE_BYTES_MIN: u64 = 2 << 20;
-/// Size of the file that may be deleted when a start finds no space at all, bytes
-/// (docs/reliability.md, "The disk").
+/// Free space that must remain after an append, bytes, once the reserve is used: what frees space
+/// takes what is above it, and so does what is agreed. Beyond: a command is refused, and an append
+/// is refused with nothing kept and tried again later.
+pub const DISK_LAST_BYTES: u64 = 512 << 10;
+/// An append that was refused so often for the sake of the next Raft snapshot may take half of its
+/// room: a member that cannot follow is sent a snapshot once it is much behind, and so much it
+/// takes to get there.
+pub const DISK_REFUSALS_MAX: u32 = 3;
+/// Free space that a Raft snapshot leaves, bytes, once the reserve is used, so that votes and
+/// purging still find room. Beyond: it is given up, and the old one stays.
+pub const DISK_SNAPSHOT_LEAVES_BYTES: u64 = 128 << 10;
+/// Size of the file that may be deleted when there is no space left, bytes; it is put back when
+/// there is (docs/reliability.md, "The disk").
 pub const RESERVE_BYTES: usize = 1 << 20;
+/// A node whose disk is full, or nearly, looks so often for something to compact.
+pub const DISK_COMPACT_EVERY: Duration = Duration::from_secs(5);
+/// Longest pause after it found no room for a Raft snapshot; it doubles up to that.
+pub const DISK_COMPACT_EVERY_MAX: Duration = Duration::from_secs(60);
+/// It compacts when something was removed, or its log has grown by so much since the last Raft
+/// snapshot, bytes.
+pub const DISK_COMPACT_BYTES: u64 = 1 << 20;
 /// Largest small durable record (identity, clock ceiling), bytes. Beyond: refused.
 pub const SMALL_RECORD_BYTES_MAX: usize = 64 << 10;
 /// Largest block of a Raft snapshot file, bytes: the largest command and its neighbours. Beyond:
@@ -139,6 +157,8 @@ pub const SNAPSHOT_BLOCK_BYTES_MAX: usize = 16 << 20;
 const _: () = assert!(LOG_BATCH_BYTES_MAX + COMMAND_BYTES_MAX + (1 << 20) < 16 << 20);
 const _: () = assert!(COMMAND_BYTES_MAX < SNAPSHOT_BLOCK_BYTES_MAX);
 const _: () = assert!(LOG_FILE_BYTES <= LOG_PURGE_BYTES);
+const _: () = assert!(DISK_SNAPSHOT_LEAVES_BYTES < DISK_LAST_BYTES);
+const _: () = assert!(DISK_LAST_BYTES < DISK_FREE_BYTES_MIN);
 
 // ---- peers (reliability) ----
 

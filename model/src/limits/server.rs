@@ -53,6 +53,13 @@ pub const CONFIGS_MAX: usize = 250_000;
 /// Bytes of all contents together, gray versions included, so that large configs stay bounded too.
 /// Beyond: a publish that needs more is refused, nothing is dropped.
 pub const CONTENTS_BYTES_MAX: usize = 256 << 20;
+/// Least room for configs and their past that a member may state, bytes (`config/src/room.rs`).
+/// Below: the node does not start.
+pub const ROOM_BYTES_MIN: u64 = 4 << 20;
+/// Room from which on the limits of this page are all there is: what they amount to together.
+pub const ROOM_BYTES_MAX: u64 = 384 << 20;
+/// Instances have one of so many parts of such a room, beside the configs. Beyond: 503.
+pub const ROOM_INSTANCE_PARTS: u64 = 4;
 /// Most namespaces (reliability). Beyond: create is refused.
 pub const NAMESPACES_MAX: usize = 256;
 /// History items kept per config (reliability). Beyond: the oldest is dropped.
@@ -103,6 +110,8 @@ pub const INSTANCES_PER_SERVICE_MAX: usize = 5_000;
 /// Most instances of a node: fifty of the largest services. Some 80 MB with short texts; longer
 /// ones are bounded by `REGISTRY_TEXT_BYTES_MAX`. Beyond: 503.
 pub const INSTANCES_MAX: usize = 250_000;
+/// What one instance takes beside its texts, bytes; counted where a member has little memory.
+pub const INSTANCE_BYTES: usize = 320;
 /// Most services of a node. Beyond: 503.
 pub const SERVICES_MAX: usize = 20_000;
 /// Metadata of one instance or service, bytes in all (reliability).

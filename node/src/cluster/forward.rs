@@ -66,7 +66,7 @@ impl Cluster {
                 }
                 None => {
                     let stamped = Stamped::now(command);
-                    let outcome = self.raft.client_write(&stamped).await;
+                    let outcome = self.space.write(&self.raft, &stamped).await;
                     command = stamped.into_command();
                     match outcome {
                         Err(ClientWriteError::Refused(

@@ -118,7 +118,7 @@ impl Cluster {
         if let Err(refused) = command.check(&read(&self.registry)) {
             return self.answered(&LeaderAnswer::Rejected(refused));
         }
-        match self.raft.client_write(&Stamped::now(command)).await {
+        match self.space.write(&self.raft, &Stamped::now(command)).await {
             Ok(response) => self.answered(&LeaderAnswer::Done(response)),
             Err(ClientWriteError::Rejected(refused)) => {
                 self.answered(&LeaderAnswer::Rejected(refused))

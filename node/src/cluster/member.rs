@@ -25,6 +25,7 @@ use super::record::Record;
 use super::view::{Cluster, SharedCluster};
 use crate::machine::{Aftermath, Machine, Shared};
 use crate::settings::ClusterSettings;
+use crate::space::Space;
 
 /// Why a node does not become a member.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +127,7 @@ impl Before {
         self,
         raft: &Raft<Machine>,
         dir: &DataDir,
+        space: &Space,
         aftermath: &Aftermath,
         shared: &Shared,
         stage: &Arc<Stage>,
@@ -154,6 +156,7 @@ impl Before {
             mailbox: Mailbox::default(),
             address: links.address,
             dir: dir.clone(),
+            space: space.clone(),
             record: record.into(),
             learner: links.settings.learner,
             moves: Arc::default(),

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::machine::Machine;
 use crate::machine::applied::Applied;
 use crate::machine::digests::Digests;
+use crate::space::Space;
 
 /// A member's view of its cluster. Stays on the core thread.
 pub(crate) struct Cluster {
@@ -34,6 +35,7 @@ pub(crate) struct Cluster {
     /// How this node stands in the membership.
     pub(crate) address: String,
     pub(crate) dir: DataDir,
+    pub(crate) space: Space,
     /// None for a founder that is alone.
     pub(crate) record: RefCell<Option<Record>>,
     pub(crate) learner: bool,

@@ -22,6 +22,7 @@ use self::digests::Digests;
 use crate::bell::Bell;
 use crate::clock;
 use crate::command::{Refused, Response, Stamped};
+use crate::space::Freed;
 
 /// What applying made the core task's business; both run on the core thread.
 #[derive(Clone, Default)]
@@ -37,6 +38,8 @@ pub(crate) struct Aftermath {
     pub(crate) in_force: Rc<RefCell<Membership>>,
     /// A membership took effect.
     pub(crate) membership: Bell,
+    /// Something was removed.
+    pub(crate) freed: Freed,
 }
 
 /// What waits for the core task.
@@ -86,11 +89,18 @@ pub(crate) struct Machine {
     state: State,
     snapshots: SnapshotStore,
     aftermath: Aftermath,
+    /// Room for the past of configs, on a node that is alone.
+    room: Option<u64>,
 }
 
 impl Machine {
     pub(crate) fn new(shared: Shared, snapshots: SnapshotStore, aftermath: Aftermath) -> Self {
-        Self { state: State::new(shared), snapshots, aftermath }
+        Self { state: State::new(shared), snapshots, aftermath, room: None }
+    }
+
+    /// A node that is alone starts within its own room, whatever it had before.
+    pub(crate) fn within(self, room: Option<u64>) -> Self {
+        Self { room, ..self }
     }
 
     /// Replaces the state.
@@ -107,8 +117,7 @@ fn told(digest: Digest) -> StateDigest {
 }
 
 /// Decodes a snapshot; the whole is right or refused.
-fn decode(mut reader: SnapshotReader) -> Result<Loaded, LoadFailure> {
-    let mut loader = Loader::default();
+fn decode(mut reader: SnapshotReader, mut loader: Loader) -> Result<Loaded, LoadFailure> {
     while let Some(block) = reader.read_block().map_err(LoadFailure::File)? {
         loader.push(&block).map_err(LoadFailure::State)?;
     }
@@ -130,7 +139,7 @@ impl RaftStateMachine for Machine {
 
     fn recover(&mut self) -> Result<Option<SnapshotMeta>, StorageError> {
         let Some((meta, reader)) = self.snapshots.recover()? else { return Ok(None) };
-        match decode(reader) {
+        match decode(reader, self.room.map_or_else(Loader::default, Loader::within)) {
             Ok(loaded) => {
                 self.replace(loaded);
                 self.aftermath.began(meta.last.index);
@@ -152,7 +161,11 @@ impl RaftStateMachine for Machine {
             return Ok(Response::Lock(false));
         }
         let effects = &mut self.aftermath.pending.borrow_mut().effects;
-        self.state.apply(clock::now(), index.0, command.into_command(), effects)
+        let command = command.into_command();
+        if command.frees() {
+            self.aftermath.freed.set(true);
+        }
+        self.state.apply(clock::now(), index.0, command, effects)
     }
 
     fn end(&mut self, applied: LogIndex) {
@@ -202,7 +215,7 @@ impl RaftStateMachine for Machine {
             // The content is decoded before it replaces anything: a snapshot that cannot be loaded
             // must not become the one that the next start depends on.
             let received = self.snapshots.received(&meta)?;
-            let loaded = decode(received).ok().ok_or(SnapshotError::Damaged)?;
+            let loaded = decode(received, Loader::default()).ok().ok_or(SnapshotError::Damaged)?;
             self.snapshots.install(&meta).await?;
             self.replace(loaded);
             self.aftermath.pending.borrow_mut().reloaded = true;

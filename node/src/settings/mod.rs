@@ -4,7 +4,7 @@
 //! errors.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -14,6 +14,15 @@ use nacolet_model::limits;
 use serde::Deserialize;
 
 use crate::log::LogFormat;
+use crate::room::Room;
+
+mod address;
+mod memory;
+
+use self::address::{address, is_loopback, neighbour, peer_addr_beside, url_host};
+
+/// The setting that is told of in the log also where it is the default.
+pub(crate) const MEMORY_MAX: &str = "memory-max";
 
 /// Everything `serve` can be told.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -102,6 +111,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "NACOLET_SNAPSHOT_ENTRIES", value_name = "N")]
     pub(crate) snapshot_entries: Option<u64>,
 
+    /// Memory for configs and their history, in bytes; the member with the least of it bounds all
+    /// [default: half of what the cgroup or the machine has]
+    #[arg(long, env = "NACOLET_MEMORY_MAX", value_name = "BYTES")]
+    pub(crate) memory_max: Option<u64>,
+
     /// Lines of the log for people (text) or for programs (json) [default: text]
     #[arg(long, env = "NACOLET_LOG_FORMAT", value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
@@ -132,6 +146,7 @@ pub(crate) struct Settings {
     pub(crate) log_file_bytes: u64,
     pub(crate) log_purge_bytes: u64,
     pub(crate) snapshot_entries: u64,
+    pub(crate) room: Room,
     pub(crate) log_format: LogFormat,
 }
 
@@ -273,6 +288,13 @@ impl ServeArgs {
         let probe = merge.pick("probe", &flag, in_file, || false, ToString::to_string);
         let (log_file_bytes, log_purge_bytes, snapshot_entries) =
             self.resolve_log(&mut merge, &file);
+        let room = merge.pick(
+            MEMORY_MAX,
+            &self.memory_max,
+            file.memory_max,
+            memory::default_room,
+            ToString::to_string,
+        );
         let log_format = merge.pick(
             "log-format",
             &self.log_format,
@@ -303,6 +325,7 @@ impl ServeArgs {
             log_file_bytes,
             log_purge_bytes,
             snapshot_entries,
+            room: Room(room),
             log_format,
         };
         settings.check(anonymous)?;
@@ -482,6 +505,8 @@ impl Settings {
         )?;
         let entries = self.snapshot_entries;
         range("snapshot-entries", entries, (10..=10_000_000).contains(&entries), "10 to 10000000")?;
+        let Room(room) = self.room;
+        range(MEMORY_MAX, room, room >= limits::ROOM_BYTES_MIN, "4 MiB and more")?;
         for (key, address) in [("http-addr", self.http_addr), ("grpc-addr", self.grpc_addr)] {
             if !is_loopback(address.ip()) && !anonymous && self.auth.is_none() {
                 return Err(SettingsError::Exposed { key, address });
@@ -489,40 +514,6 @@ impl Settings {
         }
         Ok(())
     }
-}
-
-/// The peer port lies 1000 below the HTTP port; a free port stays one.
-fn peer_addr_beside(http: SocketAddr) -> Result<SocketAddr, SettingsError> {
-    let port = match http.port() {
-        0 => Some(0),
-        port => port.checked_sub(1_000).filter(|port| *port > 0),
-    };
-    let port = port.ok_or(SettingsError::NoPeerPort { address: http })?;
-    Ok(SocketAddr::new(http.ip(), port))
-}
-
-/// A host as it stands before a port: IPv6 addresses get their brackets.
-fn url_host(value: &str) -> Result<String, SettingsError> {
-    let bare = value.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<std::net::Ipv6Addr>().is_ok() {
-        return Ok(format!("[{bare}]"));
-    }
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if value.is_empty() || value.len() > 253 || !value.chars().all(legal) {
-        return Err(SettingsError::Host { value: value.to_owned() });
-    }
-    Ok(value.to_owned())
-}
-
-/// Where SDKs look for gRPC: 1000 ports above HTTP. A port that the system chooses has no
-/// neighbour, and neither has one at the end of the range: the system chooses again.
-fn neighbour(http: SocketAddr) -> SocketAddr {
-    let above = http.port().checked_add(1000).filter(|_| http.port() != 0);
-    SocketAddr::new(http.ip(), above.unwrap_or(0))
-}
-
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.to_canonical().is_loopback()
 }
 
 /// smol has one reactor for all threads, which wake each other for it: on two cores that costs more
@@ -539,16 +530,6 @@ fn read_file(path: &Path) -> Result<ServeArgs, SettingsError> {
         .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
     toml::from_str(&text)
         .map_err(|source| SettingsError::File { path: path.to_owned(), source: Box::new(source) })
-}
-
-/// A name is resolved once, at start: `localhost:8848` is as good as `127.0.0.1:8848`.
-fn address(key: &'static str, value: &str) -> Result<SocketAddr, SettingsError> {
-    let wrong = || SettingsError::Address { key, value: value.to_owned() };
-    if let Ok(address) = value.parse() {
-        return Ok(address);
-    }
-    let mut found = std::net::ToSocketAddrs::to_socket_addrs(value).ok().ok_or_else(wrong)?;
-    found.next().ok_or_else(wrong)
 }
 
 /// Collects each value beside its origin.

@@ -56,6 +56,21 @@ fn how_many_connections_an_address_has_is_a_setting() {
 }
 
 #[test]
+fn memory_is_a_setting_and_half_of_what_there_is() {
+    let (settings, lines) = resolve(&[]).expect("right");
+    let stated = limits::ROOM_BYTES_MIN..=limits::ROOM_BYTES_MAX;
+    assert!(stated.contains(&settings.room.0), "{:?}", settings.room);
+    assert!(lines.iter().any(|line| line.key == MEMORY_MAX && line.origin == Origin::Default));
+    let path = file("memory", "memory-max = 16777216\n");
+    let (settings, _) =
+        resolve(&["--settings", path.to_str().expect("the path is text")]).expect("right");
+    std::fs::remove_file(path).expect("the file is there");
+    assert_eq!(settings.room.stated(), Some(16 << 20));
+    let (settings, _) = resolve(&["--memory-max", "9000000000"]).expect("right");
+    assert_eq!(settings.room.stated(), None);
+}
+
+#[test]
 fn nothing_is_probed_unless_asked_for() {
     assert!(!resolve(&[]).expect("right").0.probe);
     let (settings, lines) = resolve(&["--probe"]).expect("right");
@@ -91,7 +106,7 @@ fn a_cluster_key_makes_a_member_of_a_node() {
 fn wrong_settings_are_refused_with_a_reason() {
     let unknown = file("unknown", "htp-addr = \"127.0.0.1:1\"\n");
     let unknown = unknown.to_str().expect("the path is text");
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["--settings", unknown], "htp-addr"),
         (&["--settings", "/nonexistent/x.toml"], "cannot read"),
         (&["--http-addr", "8848"], "HOST:PORT"),
@@ -102,6 +117,7 @@ fn wrong_settings_are_refused_with_a_reason() {
         (&["--connections-per-address", "1"], "2 to"),
         (&["--trusted-proxy", "10.0.0.0/33"], "no address and no network"),
         (&["--log-file-bytes", "1"], "64 KiB"),
+        (&["--memory-max", "4194303"], "4 MiB and more"),
         (&["--log-purge-bytes", "70000"], "log-file-bytes to"),
         (&["--join", "127.0.0.1:7848"], "join is given without cluster-key-file"),
         (&["--learner"], "learner is given without"),

@@ -42,6 +42,8 @@ pub struct Registry {
     pub(crate) revision: u64,
     /// Sum of the texts of all services.
     pub(crate) text_bytes: usize,
+    /// Bytes that instances may take where a member has little memory.
+    pub(crate) room: usize,
     pub(crate) hash: u64,
 }
 
@@ -67,6 +69,7 @@ impl Registry {
             resumed: None,
             revision: 0,
             text_bytes: 0,
+            room: usize::MAX,
             hash: 0,
         }
     }

@@ -20,6 +20,20 @@ impl Registry {
         Ok(())
     }
 
+    /// Bytes that registrations may fill from now on: what the member with the least memory has for
+    /// them. What others tell of is taken all the same.
+    pub fn set_room(&mut self, bytes: Option<u64>) {
+        self.room = bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
+    }
+
+    /// Whether there is memory for so many more instances with so many bytes of text.
+    pub(crate) fn check_memory(&self, count: usize, bytes: usize) -> Result<(), RegistryError> {
+        let instances = self.catalog.instance_count().saturating_add(count);
+        let blocks = instances.saturating_mul(limits::INSTANCE_BYTES);
+        let taken = self.text_bytes.saturating_add(bytes).saturating_add(blocks);
+        if taken > self.room { Err(RegistryError::NodeFull) } else { Ok(()) }
+    }
+
     /// Whether the service takes instances of this kind and there is room for one more.
     pub(crate) fn check_room(
         &self,
@@ -49,7 +63,7 @@ impl Registry {
         if self.catalog.instance_count() >= limits::INSTANCES_MAX {
             return Err(RegistryError::NodeFull);
         }
-        Ok(())
+        self.check_memory(1, spec.text_bytes())
     }
 
     /// Copies are bounded as registrations are, each kind of instance for itself: what one member

@@ -63,7 +63,10 @@ impl Registry {
         {
             return Err(RegistryError::NodeFull);
         }
-        Ok(())
+        match self.newcomers(client, key, specs) {
+            0 => Ok(()),
+            newcomers => self.check_memory(newcomers, bytes),
+        }
     }
 
     /// How many of a set are not there yet.

@@ -13,24 +13,34 @@ use std::sync::atomic::Ordering;
 use raft_engine::env::{FileSystem, Handle, Permission, WriteExt};
 
 use super::shared::{LogShared, started};
+use crate::dir::DataDir;
 use crate::failpoint;
 use crate::files;
+use crate::space;
 
 /// The engine's files.
 pub(crate) struct LogFileSystem {
     pub(super) shared: Arc<LogShared>,
+    pub(super) dir: DataDir,
 }
 
 /// One of the engine's files.
 pub(crate) struct LogFile {
     file: File,
     shared: Arc<LogShared>,
+    dir: DataDir,
 }
 
 /// A position in one of the engine's files.
 pub(crate) struct LogFileCursor {
     file: Arc<LogFile>,
     offset: u64,
+}
+
+impl LogFileSystem {
+    fn file(&self, file: File) -> LogFile {
+        LogFile { file, shared: self.shared.clone(), dir: self.dir.clone() }
+    }
 }
 
 impl FileSystem for LogFileSystem {
@@ -44,13 +54,13 @@ impl FileSystem for LogFileSystem {
             files::sync_dir(parent)?;
         }
         failpoint::hit("log.file-created");
-        Ok(LogFile { file, shared: self.shared.clone() })
+        Ok(self.file(file))
     }
 
     fn open<P: AsRef<Path>>(&self, path: P, permission: Permission) -> io::Result<LogFile> {
         let write = permission == Permission::ReadWrite;
         let file = OpenOptions::new().read(true).write(write).open(path)?;
-        Ok(LogFile { file, shared: self.shared.clone() })
+        Ok(self.file(file))
     }
 
     fn delete<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
@@ -110,6 +120,7 @@ impl Write for LogFileCursor {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         #[cfg(test)]
         let bytes = self.file.shared.faults.admit(bytes)?;
+        let bytes = &bytes[..space::admit(self.file.dir.path(), bytes.len())?];
         let written = self.file.file.write_at(bytes, self.offset)?;
         self.offset += written as u64;
         failpoint::hit("log.written");

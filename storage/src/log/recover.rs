@@ -67,6 +67,8 @@ pub(crate) struct Scan {
     pub(crate) leftovers: Vec<PathBuf>,
     /// Bytes that were cut from a torn tail.
     pub(crate) cut_bytes: u64,
+    /// Bytes that are left.
+    pub(crate) bytes: u64,
 }
 
 /// Reads and checks every file in `dir`, cuts a torn tail, and syncs what stays. `vouched` is the
@@ -183,6 +185,7 @@ fn scan_file(
         cut(path, good).map_err(|e| unusable(path, &e))?;
         scan.cut_bytes += (bytes.len() - good) as u64;
     }
+    scan.bytes += good as u64;
     if newest && good > 0 {
         // What was found counts as durable from now on, so it has to be.
         File::open(path)

@@ -14,12 +14,11 @@
 //! Read `writer.rs` next.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nacolet_model::limits;
-use nacolet_raft::{Entry, HardState, LogId, LogIndex, StorageError};
+use nacolet_raft::{Entry, EntryPayload, HardState, LogId, LogIndex, StorageError};
 use raft_engine::{Command, Config, Engine, LogBatch, ReadableSize, RecoveryMode};
 
 use super::entry::{StoredEntryExt, StoredEntryMessage};
@@ -52,6 +51,9 @@ pub(crate) struct OpenLog {
     state: StateRecord,
     durable: DurableEnd,
     dir: DataDir,
+    frees: fn(&[u8]) -> bool,
+    /// Files are left that purging found no room to empty.
+    unpurged: bool,
     shared: Arc<LogShared>,
 }
 
@@ -67,7 +69,7 @@ impl OpenLog {
         files::create_dir(&log_dir).map_err(|e| unusable(&log_dir, &e))?;
         let mut durable = DurableEnd::open(&dir.durable_file())?;
         let scan = recover::scan(&log_dir, durable.seq())?;
-        let engine = open_engine(&log_dir, settings, shared)?;
+        let engine = open_engine(dir, settings, shared)?;
         let state = match engine.get(REGION, STATE_KEY) {
             Some(bytes) => codec::decode_state(&bytes)
                 .ok_or_else(|| damaged(&log_dir, "its state record cannot be read"))?,
@@ -77,7 +79,9 @@ impl OpenLog {
             return Err(damaged(&log_dir, "its files and what the engine makes of them differ"));
         }
         durable.record(state.seq).map_err(|e| unusable(&dir.durable_file(), &e))?;
-        let log = Self { engine, state, durable, dir: dir.clone(), shared: shared.clone() };
+        dir.space().log(scan.bytes);
+        let (dir, shared, frees) = (dir.clone(), shared.clone(), settings.frees);
+        let log = Self { engine, state, durable, dir, frees, unpurged: false, shared };
         for path in scan.leftovers {
             // Files before a hole in the numbering: an interrupted purge. Their removal is tried at
             // every start, so a failure is not an event.
@@ -127,14 +131,17 @@ impl OpenLog {
         }
     }
 
-    /// Whether `bytes` more would leave enough space for votes and purging.
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        #[cfg(test)]
-        if let Some(free) = self.shared.faults.free.lock().expect("test").as_ref() {
-            return *free >= bytes as u64 + limits::DISK_FREE_BYTES_MIN;
-        }
-        files::free_bytes(&self.dir.log_dir())
-            .is_none_or(|free| free >= bytes as u64 + limits::DISK_FREE_BYTES_MIN)
+    /// Whether `bytes` more would leave enough space for votes and purging, and for a Raft
+    /// snapshot unless they free space: for those the reserve is given away.
+    pub(crate) fn has_room(&self, bytes: usize, runs: &[Vec<Entry>], refused: u32) -> bool {
+        let space = self.dir.space();
+        let frees = |entry: &Entry| match &entry.payload {
+            EntryPayload::Command(command) => (self.frees)(command),
+            EntryPayload::Blank | EntryPayload::Membership(_) => true,
+        };
+        let (bytes, last) = (bytes as u64, limits::DISK_LAST_BYTES);
+        space.spares(bytes, refused)
+            || (runs.iter().flatten().all(frees) && space.give(bytes, last))
     }
 
     /// Writes the runs, each replacing what is stored from its first index on, and the hard state,
@@ -168,16 +175,18 @@ impl OpenLog {
             }
             add_entries(&mut batch, &mut pending)?;
         }
-        self.write_batch(&mut batch, next, true).map_err(|e| if first { e } else { e.unkept() })
+        self.write_batch(&mut batch, next, true).map_err(|e| if first { e } else { e.unkept() })?;
+        if self.unpurged { self.delete_files() } else { Ok(()) }
     }
 
     /// Forgets entries up to and including `index` and deletes files that hold nothing else.
     /// Without space nothing happens, and the next call does it all.
     pub(crate) fn purge(&mut self, index: LogIndex) -> Result<(), WriteError> {
         let index = index.min(self.state.last.index);
-        if index <= self.state.purged {
+        if index <= self.state.purged && !self.unpurged {
             return Ok(());
         }
+        let index = index.max(self.state.purged);
         let mut batch = LogBatch::with_capacity(2);
         batch.add_command(REGION, Command::Compact { index: index.next().0 });
         // Synced, because an older state record must not miss the files that are deleted next.
@@ -193,12 +202,12 @@ impl OpenLog {
     /// Only called right after a batch was written: the newest file then holds the state record,
     /// which therefore never moves to the engine's rewrite files, and the scan finds it.
     fn delete_files(&mut self) -> Result<(), WriteError> {
-        match self.engine.purge_expired_files() {
-            Ok(_) => {}
-            // What had to be moved out of the way found no room; the next purge tries again.
-            Err(raft_engine::Error::Io(e)) if files::is_full(&e) => {}
+        self.unpurged = match self.engine.purge_expired_files() {
+            Ok(_) => false,
+            // What had to be moved out of the way found no room; it is tried again.
+            Err(raft_engine::Error::Io(e)) if files::is_full(&e) => true,
             Err(e) => return Err(broken(format!("purging: {e}"))),
-        }
+        };
         failpoint::hit("log.purged");
         Ok(())
     }
@@ -237,6 +246,7 @@ impl OpenLog {
         self.state = next;
         self.shared.batches.fetch_add(1, Ordering::Relaxed);
         self.shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.dir.space().log(bytes as u64);
         if sync {
             failpoint::hit("log.before-durable");
             self.durable.record(next.seq).map_err(broken)?;
@@ -298,10 +308,11 @@ fn add_entries(
 }
 
 fn open_engine(
-    log_dir: &Path,
+    dir: &DataDir,
     settings: LogSettings,
     shared: &Arc<LogShared>,
 ) -> Result<Engine<LogFileSystem>, StorageError> {
+    let log_dir = &dir.log_dir();
     let Some(path) = log_dir.to_str() else {
         return Err(StorageError {
             what: format!("the path {} is not UTF-8", log_dir.display()),
@@ -321,7 +332,7 @@ fn open_engine(
         prefill_for_recycle: false,
         ..Config::default()
     };
-    let file_system = Arc::new(LogFileSystem { shared: shared.clone() });
+    let file_system = Arc::new(LogFileSystem { shared: shared.clone(), dir: dir.clone() });
     match Engine::open_with_file_system(config, file_system) {
         Ok(engine) => Ok(engine),
         Err(raft_engine::Error::Io(e)) => Err(unusable(log_dir, &e)),

@@ -9,17 +9,20 @@ use nacolet_model::limits;
 use crate::fatal::Fatal;
 
 /// Sizes of the log's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct LogSettings {
     /// A file that has reached this size is followed by a new one, bytes.
     pub file_bytes: u64,
     /// Files are purged when all together are larger than this, bytes. At least `file_bytes`.
     pub purge_bytes: u64,
+    /// Whether a command frees space, so that it may use the reserve.
+    pub frees: fn(&[u8]) -> bool,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { file_bytes: limits::LOG_FILE_BYTES, purge_bytes: limits::LOG_PURGE_BYTES }
+        let (file_bytes, purge_bytes) = (limits::LOG_FILE_BYTES, limits::LOG_PURGE_BYTES);
+        Self { file_bytes, purge_bytes, frees: |_| false }
     }
 }
 

@@ -30,7 +30,7 @@ use crate::codec::ENTRY_HEAD_BYTES;
 use crate::dir::DataDir;
 use crate::failpoint;
 use crate::fatal::Fatal;
-use crate::files::{self, damaged};
+use crate::files::damaged;
 
 /// The Raft log of one node. Dropping it writes what is queued and waits for the thread.
 pub struct LogStore {
@@ -75,7 +75,7 @@ impl LogStore {
     ) -> Result<Self, StorageError> {
         let open = || apart(dir, || OpenLog::open(dir, settings, &shared));
         let log = match open() {
-            Err(_) if no_space(dir) && dir.release_reserve() => open(),
+            Err(_) if no_space(dir) && dir.space().release_reserve() => open(),
             result => result,
         }?;
         Ok(Self { shared, phase: LogPhase::Opened(Box::new(log)) })
@@ -176,7 +176,7 @@ fn apart<T: Send>(
 }
 
 fn no_space(dir: &DataDir) -> bool {
-    files::free_bytes(dir.path()).is_some_and(|free| free < limits::DISK_FREE_BYTES_MIN)
+    !dir.space().has(0, limits::DISK_FREE_BYTES_MIN)
 }
 
 /// Brings log and snapshot together: a crash may lie between the two.
@@ -205,33 +205,41 @@ fn read_back(
     };
     if !same_history {
         entries.clear();
-        log.reset(covered).map_err(|e| {
-            let how = match e {
-                WriteError::Full => "no space left".to_owned(),
-                WriteError::Broken(why) => why,
-            };
-            StorageError {
-                what: format!("{} cannot be reset: {how}", log.dir().log_dir().display()),
-                advice: "make space, then start again".to_owned(),
-                damaged: false,
-            }
-        })?;
+        log.reset(covered).map_err(|e| cannot_write(log.dir(), e))?;
     }
-    let state = log.state();
+    let state = *log.state();
     let mut hard_state = state.hard_state;
     // The hint may be newer than entries that did not fit on a full disk.
     hard_state.commit_index = hard_state.commit_index.min(state.last.index);
+    if !log.dir().space().takes(0) {
+        // The end came between a snapshot and the purge after it, and the next snapshot may have no
+        // room without that.
+        log.purge(covered.index).map_err(|e| cannot_write(log.dir(), e))?;
+    }
     Ok(Recovered { hard_state, entries, purged: state.purged })
+}
+
+fn cannot_write(dir: &DataDir, error: WriteError) -> StorageError {
+    let how = match error {
+        WriteError::Full => "no space left".to_owned(),
+        WriteError::Broken(why) => why,
+    };
+    StorageError {
+        what: format!("{} cannot be written: {how}", dir.log_dir().display()),
+        advice: "make space, then start again".to_owned(),
+        damaged: false,
+    }
 }
 
 fn run(mut log: OpenLog, shared: &LogShared, orders: &Receiver<WriterOrder>) {
     // In builds where panics unwind (tests, development) a panic of the engine must not leave a
     // process behind that looks alive and stores nothing.
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        let mut writer = Writer { log: &mut log, shared, refused: None };
+        let mut writer = Writer { log: &mut log, shared, refused: None, refusals: 0 };
         let mut held = None;
         while let Some(order) = held.take().or_else(|| orders.recv().ok()) {
             held = writer.turn(order, orders);
+            writer.log.dir().space().keep_reserve();
         }
     }));
     if ended.is_err() {
@@ -245,6 +253,8 @@ struct Writer<'a> {
     shared: &'a LogShared,
     /// The order that found the disk full: nothing is written until it comes again.
     refused: Option<PersistId>,
+    /// How often that was.
+    refusals: u32,
 }
 
 /// Appends that share one fsync.
@@ -319,7 +329,7 @@ impl Writer<'_> {
         }
         let has_entries = group.runs.iter().any(|run| !run.is_empty());
         // Hard state alone may use the last bytes: a node with a full disk can still vote.
-        let result = if has_entries && !self.log.has_room(group.bytes) {
+        let result = if has_entries && !self.log.has_room(group.bytes, &group.runs, self.refusals) {
             Err(WriteError::Full)
         } else {
             self.log.write(group.hard_state, &group.runs)
@@ -331,12 +341,14 @@ impl Writer<'_> {
         match result {
             Ok(()) => {
                 failpoint::hit("log.before-complete");
+                self.refusals = 0;
                 for (id, done) in waiting {
                     done(Ok(id));
                 }
             }
             Err(WriteError::Full) => {
                 self.refused = waiting.first().map(|(id, _)| *id);
+                self.refusals = self.refusals.saturating_add(1);
                 for (id, done) in waiting {
                     done(Err(AppendError::Full { id }));
                 }

@@ -20,8 +20,10 @@ use nacolet_model::limits;
 use nacolet_raft::{SnapshotError, SnapshotMeta, StorageError, decode};
 
 use crate::codec;
+use crate::dir::DataDir;
 use crate::failpoint;
 use crate::files::{self, damaged, unusable};
+use crate::space::Admitted;
 
 const MAGIC: &[u8; 8] = b"NCLTSNAP";
 const VERSION: u32 = 1;
@@ -29,7 +31,7 @@ const VERSION: u32 = 1;
 const HEAD_BYTES: usize = 16;
 /// Sixteen members with long addresses need some 10 KiB.
 const META_BYTES_MAX: usize = 64 << 10;
-/// Bytes written between two syncs, and between two looks at the free space.
+/// Bytes written between two syncs.
 pub(super) const SYNC_EVERY_BYTES: usize = 1 << 20;
 
 /// Reads a snapshot block by block and checks each.
@@ -163,15 +165,17 @@ pub(crate) fn write_block(out: &mut impl Write, number: u64, block: &[u8]) -> io
     out.write_all(block)
 }
 
-/// Writes a whole snapshot file and syncs it.
+/// Writes a whole snapshot file and syncs it; counts what was written of it in any case.
 pub(super) fn write_file(
+    dir: &DataDir,
     path: &Path,
     meta: &SnapshotMeta,
     mut source: impl FnMut() -> Option<Vec<u8>>,
+    written: &mut u64,
 ) -> Result<(), SnapshotError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    enough_room(dir)?;
+    enough_room(dir, 0)?;
     let file = files::create_file(path).map_err(io_error)?;
+    let file = Admitted { file, dir: dir.path() };
     let mut out = BufWriter::with_capacity(64 << 10, file);
     let head = encode_head(meta)
         .ok_or_else(|| SnapshotError::Io("the membership is too large".to_owned()))?;
@@ -184,20 +188,22 @@ pub(super) fn write_file(
         if block.is_empty() {
             continue;
         }
+        enough_room(dir, block.len())?;
         write_block(&mut out, number, &block).map_err(io_error)?;
         failpoint::hit("snapshot.block");
         number += 1;
         unsynced += block.len();
+        *written += block.len() as u64;
+        dir.space().wrote(block.len() as u64);
         if unsynced >= SYNC_EVERY_BYTES {
-            out.flush().and_then(|()| files::sync_file(out.get_ref())).map_err(io_error)?;
-            enough_room(dir)?;
+            out.flush().and_then(|()| files::sync_file(&out.get_ref().file)).map_err(io_error)?;
             unsynced = 0;
         }
     }
     write_block(&mut out, number, &[]).map_err(io_error)?;
     out.flush().map_err(io_error)?;
     failpoint::hit("snapshot.written");
-    files::sync_file(out.get_ref()).map_err(io_error)?;
+    files::sync_file(&out.get_ref().file).map_err(io_error)?;
     failpoint::hit("snapshot.synced");
     Ok(())
 }
@@ -215,12 +221,10 @@ pub(super) fn check_file(path: &Path, meta: &SnapshotMeta) -> Result<(), Snapsho
     }
 }
 
-/// A snapshot must not take the space that votes and purging need.
-pub(super) fn enough_room(dir: &Path) -> Result<(), SnapshotError> {
-    match files::free_bytes(dir) {
-        Some(free) if free < limits::DISK_FREE_BYTES_MIN => Err(SnapshotError::Full),
-        Some(_) | None => Ok(()),
-    }
+/// A snapshot may take the reserve, and must not take the space that votes and purging need.
+pub(super) fn enough_room(dir: &DataDir, bytes: usize) -> Result<(), SnapshotError> {
+    let has_room = dir.space().give(bytes as u64, limits::DISK_SNAPSHOT_LEAVES_BYTES);
+    if has_room { Ok(()) } else { Err(SnapshotError::Full) }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "used as a function in map_err")]

@@ -38,7 +38,7 @@ struct SnapshotDir {
     /// Held while a snapshot is built: one at a time.
     building: Mutex<()>,
     /// Keeps the directory locked as long as a job runs.
-    _data: DataDir,
+    data: DataDir,
 }
 
 #[derive(Default)]
@@ -103,8 +103,12 @@ impl SnapshotStore {
             fatal,
             files: Mutex::new(files),
             building: Mutex::new(()),
-            _data: dir.clone(),
+            data: dir.clone(),
         };
+        if let Some(newest) = &shared.files().newest {
+            // When it was captured is not known: at the latest when the log began anew.
+            dir.space().snapshot(newest.bytes, 0);
+        }
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -134,7 +138,8 @@ impl SnapshotStore {
         meta: SnapshotMeta,
         source: impl FnMut() -> Option<Vec<u8>> + Send + 'static,
     ) -> LocalBoxFuture<'static, Result<(), SnapshotError>> {
-        self.job(move |shared| shared.build(&meta, source))
+        let captured = self.shared.data.space().captured();
+        self.job(move |shared| shared.build(&meta, source, captured))
     }
 
     /// Bytes of the newest snapshot's file from `offset` on, for a follower.
@@ -238,11 +243,15 @@ impl SnapshotDir {
         &self,
         meta: &SnapshotMeta,
         source: impl FnMut() -> Option<Vec<u8>>,
+        captured: u64,
     ) -> Result<(), SnapshotError> {
         let _one = self.building.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.dir.join("building.part");
-        let written = write_file(&path, meta, source);
-        let published = written.and_then(|()| self.publish(&mut self.files(), &path, meta));
+        let mut bytes = 0;
+        let written = write_file(&self.data, &path, meta, source, &mut bytes);
+        let publish = |()| self.publish(&mut self.files(), &path, meta, captured);
+        let published = written.and_then(publish);
+        self.data.space().ended(bytes);
         if published.is_err() {
             // It is no snapshot; the next open removes it if this does not.
             drop(fs::remove_file(&path));
@@ -256,6 +265,7 @@ impl SnapshotDir {
         files: &mut Files,
         path: &Path,
         meta: &SnapshotMeta,
+        captured: u64,
     ) -> Result<(), SnapshotError> {
         if files.newest.as_ref().is_some_and(|newest| newest.meta.last.index > meta.last.index) {
             return Err(SnapshotError::Gone);
@@ -277,6 +287,7 @@ impl SnapshotDir {
             drop(fs::remove_file(old.path));
         }
         failpoint::hit("snapshot.old-removed");
+        self.data.space().snapshot(bytes, captured);
         Ok(())
     }
 
@@ -318,6 +329,7 @@ impl SnapshotDir {
     ) -> Result<(), SnapshotError> {
         let end = offset.saturating_add(chunk.bytes.len() as u64);
         if offset == 0 {
+            self.drop_received(files);
             let file = files::create_file(&self.receiving_path()).map_err(io_error)?;
             let meta = meta.clone();
             files.receiving =
@@ -332,12 +344,13 @@ impl SnapshotDir {
             // A chunk that comes again is no harm if all of it is here.
             return if end <= receiving.bytes { Ok(()) } else { Err(SnapshotError::Damaged) };
         }
+        enough_room(&self.data, chunk.bytes.len())?;
         receiving.file.write_all_at(&chunk.bytes, offset).map_err(io_error)?;
         receiving.bytes = end;
+        self.data.space().wrote(chunk.bytes.len() as u64);
         receiving.unsynced += chunk.bytes.len();
         failpoint::hit("snapshot.received-part");
         if receiving.unsynced >= SYNC_EVERY_BYTES || chunk.last {
-            enough_room(&self.dir)?;
             files::sync_file(&receiving.file).map_err(io_error)?;
             receiving.unsynced = 0;
         }
@@ -354,17 +367,16 @@ impl SnapshotDir {
             Some(receiving) if receiving.complete && receiving.meta == *meta => {}
             _ => return Err(SnapshotError::Gone),
         }
-        let installed = self.publish(&mut files, &self.receiving_path(), meta);
-        if installed.is_ok() {
-            files.receiving = None;
-        } else {
-            self.drop_received(&mut files);
-        }
+        let captured = self.data.space().captured();
+        let installed = self.publish(&mut files, &self.receiving_path(), meta, captured);
+        // It is in its place now, or it goes.
+        self.drop_received(&mut files);
         installed
     }
 
     fn drop_received(&self, files: &mut Files) {
-        if files.receiving.take().is_some() {
+        if let Some(receiving) = files.receiving.take() {
+            self.data.space().ended(receiving.bytes);
             // It is no snapshot; the next open removes it if this does not.
             drop(fs::remove_file(self.receiving_path()));
         }

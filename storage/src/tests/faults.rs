@@ -1,6 +1,9 @@
 //! Full disks, failed syncs, orders that must not be carried out.
 
+use nacolet_model::limits;
+
 use super::*;
+use crate::SnapshotStore;
 
 /// Nothing was acknowledged and the thread is gone.
 fn assert_stopped(waiting: &mpsc::Receiver<Result<PersistId, AppendError>>) {
@@ -95,16 +98,112 @@ fn little_free_space_refuses_entries_and_lets_votes_pass() {
     let dir = TempDir::new();
     let (mut log, _) = Running::open(&dir).expect("new");
     log.append(None, commands(1..=1, 1)).expect("space");
-    *log.shared.faults.free.lock().expect("test") = Some(1 << 20);
+    fs::remove_file(dir.path().join("reserve")).expect("it is there");
+    let data = log.data.clone();
+    data.space().leave(limits::DISK_LAST_BYTES - 1);
     let before = log.store.stats();
     log.append(Some(hard_state(5, 3, 0)), Vec::new()).expect("a vote");
     assert_eq!(log.append(None, commands(2..=2, 1)), Err(AppendError::Full { id: PersistId(3) }));
     assert_eq!(log.store.stats().batches, before.batches + 1);
-    *log.shared.faults.free.lock().expect("test") = Some(1 << 30);
+    data.space().leave(1 << 30);
     log.again(PersistId(3), commands(2..=2, 1)).expect("space again");
-    drop(log);
+    drop((log, data));
     let (_log, found) = Running::open(&dir).expect("again");
     assert_eq!((found.hard_state.term, found.entries.len()), (Term(5), 2));
+}
+
+#[test]
+fn what_frees_nothing_leaves_room_for_the_next_raft_snapshot() {
+    let dir = TempDir::new();
+    let settings = LogSettings { frees: |_| false, ..small_files() };
+    let (mut log, _) = Running::open_with(&dir, settings, None).expect("new");
+    let data = log.data.clone();
+    log.append(None, vec![command(1, 1, 100_000)]).expect("space");
+    data.space().leave(limits::DISK_LAST_BYTES + 105_000);
+    let entry = || vec![command(2, 1, 10_000)];
+    assert_eq!(log.append(None, entry()), Err(AppendError::Full { id: PersistId(2) }));
+    assert!(dir.path().join("reserve").exists());
+    data.space().leave(limits::DISK_LAST_BYTES + 115_000);
+    log.again(PersistId(2), entry()).expect("space again");
+    // A member that cannot follow and is sent nothing else goes on at some time.
+    data.space().leave(limits::DISK_LAST_BYTES + 100_000);
+    let entry = || vec![command(3, 1, 10_000)];
+    for _ in 0..limits::DISK_REFUSALS_MAX {
+        log.again(PersistId(3), entry()).expect_err("not yet");
+    }
+    log.again(PersistId(3), entry()).expect("half of the room");
+    // Who leads needs an entry of its own, whatever it is.
+    data.space().leave(0);
+    let mut blank = command(4, 1, 0);
+    blank.payload = EntryPayload::Blank;
+    log.again(PersistId(4), vec![blank]).expect("the reserve");
+}
+
+#[test]
+fn what_frees_space_uses_the_reserve_which_is_put_back_when_there_is_room() {
+    let dir = TempDir::new();
+    let (mut log, _) = Running::open(&dir).expect("new");
+    let (data, reserve) = (log.data.clone(), dir.path().join("reserve"));
+    log.append(None, commands(1..=1, 1)).expect("space");
+    // Nothing is free: commands are refused, what frees space has the reserve.
+    data.space().leave(0);
+    assert!(!data.takes(0) && data.takes_last(1_000));
+    assert!(reserve.exists(), "nobody asked for it yet");
+    log.append(None, commands(2..=2, 1)).expect("the reserve");
+    assert!(!reserve.exists());
+    let mut index = 3;
+    while data.takes_last(20_000) {
+        log.append(None, vec![command(index, 1, 10_000)]).expect("above the last bytes");
+        index += 1;
+    }
+    // It is bounded, and what is proposed all the same is refused and not lost.
+    let spent = limits::RESERVE_BYTES as u64 - limits::DISK_LAST_BYTES;
+    assert!((spent / 10_500 - 3..=spent / 10_000).contains(&(index - 3)), "{index}");
+    let entry = || vec![command(index, 1, 30_000)];
+    assert_eq!(log.append(None, entry()), Err(AppendError::Full { id: PersistId(index) }));
+    log.append(Some(hard_state(5, 3, 0)), Vec::new()).expect_err("it waits behind that");
+    // Too little for it to be put back, and then enough.
+    data.space().leave(limits::RESERVE_BYTES as u64 + limits::DISK_FREE_BYTES_MIN - 1);
+    log.again(PersistId(index), entry()).expect("space again");
+    log.settle();
+    assert!(!reserve.exists() && !data.takes(0));
+    data.space().leave(4 << 20);
+    log.settle();
+    log.settle();
+    assert_eq!(fs::metadata(&reserve).expect("it is back").len(), limits::RESERVE_BYTES as u64);
+}
+
+#[test]
+fn a_command_leaves_room_for_the_raft_snapshot_that_it_will_be_part_of() {
+    let dir = TempDir::new();
+    let (mut log, _) = Running::open(&dir).expect("new");
+    let data = log.data.clone();
+    let store = SnapshotStore::open(&data, panicking).expect("opens");
+    let free = |bytes: u64| data.space().leave(limits::DISK_FREE_BYTES_MIN + bytes);
+    free(10_000);
+    assert!(data.takes(5_000) && !data.takes(5_001), "in the log, and in the snapshot");
+    log.append(None, vec![command(1, 1, 20_000)]).expect("space");
+    free(20_000);
+    assert!(!data.takes(0), "the log will be in the snapshot");
+    let mut blocks = vec![vec![1; 30_000]].into_iter();
+    let written = store.write(snapshot_at(1, 1), move || blocks.next());
+    futures_lite::future::block_on(written).expect("space");
+    assert_eq!(data.log_grown(), 0);
+    free(30_000);
+    assert!(!data.takes(0), "the next snapshot stands beside this one");
+    free(30_200);
+    assert!(data.takes(0));
+    // A start finds all that.
+    drop((log, store));
+    let path = dir.path().to_owned();
+    drop(data);
+    let data = DataDir::open(&path, NodeId(7)).expect("again");
+    let _store = SnapshotStore::open(&data, panicking).expect("opens");
+    let _log = LogStore::open(&data, small_files(), panicking).expect("opens");
+    data.space().leave(limits::DISK_FREE_BYTES_MIN + 50_000);
+    assert!(!data.takes(0));
+    data.space().leave(limits::DISK_FREE_BYTES_MIN + 51_500);
+    assert!(data.takes(0));
 }
 
 #[test]
@@ -171,16 +270,40 @@ fn entries_out_of_order_are_stopped() {
 }
 
 #[test]
+fn a_start_on_a_full_disk_purges_what_the_raft_snapshot_holds() {
+    let dir = TempDir::new();
+    let (mut log, _) = Running::open(&dir).expect("new");
+    for index in 1..=300 {
+        log.append(None, vec![command(index, 1, 200)]).expect("space");
+    }
+    // The snapshot is there, and the process ended before the purge.
+    log.data.space().leave(1 << 20);
+    drop(log);
+    let files = || fs::read_dir(dir.path().join("log")).expect("list").count();
+    let (before, snapshot) = (files(), snapshot_at(290, 1));
+    let (log, found) = Running::open_with(&dir, small_files(), Some(&snapshot)).expect("again");
+    assert_eq!((found.purged, found.entries.len()), (LogIndex(0), 300));
+    assert!(files() < before / 2, "{} of {before}", files());
+    drop(log);
+    let (_log, found) = Running::open_with(&dir, small_files(), Some(&snapshot)).expect("third");
+    assert_eq!((found.purged, found.entries.len()), (LogIndex(290), 10));
+}
+
+#[test]
 fn a_start_without_any_space_gives_the_reserve_away_only_when_needed() {
     let dir = TempDir::new();
-    fs::remove_file(dir.path().join("reserve")).expect("remove");
+    let reserve = dir.path().join("reserve");
+    fs::remove_file(&reserve).expect("remove");
     let data = DataDir::open(dir.path(), NodeId(1)).expect("new");
-    assert_eq!(fs::metadata(dir.path().join("reserve")).expect("reserve").len(), 1 << 20);
-    assert!(data.release_reserve());
-    assert!(!data.release_reserve());
+    assert_eq!(fs::metadata(&reserve).expect("reserve").len(), 1 << 20);
+    data.space().leave(0);
     drop(data);
-    drop(DataDir::open(dir.path(), NodeId(1)).expect("again"));
-    assert!(dir.path().join("reserve").exists());
+    let data = DataDir::open(dir.path(), NodeId(1)).expect("again");
+    assert!(reserve.exists());
+    // The log needs its first file.
+    let mut store = LogStore::open(&data, small_files(), panicking).expect("with the reserve");
+    store.recover(None).expect("empty");
+    assert!(!reserve.exists());
 }
 
 #[test]
@@ -193,7 +316,7 @@ fn small_records_are_whole_or_refused() {
         assert_eq!(data.load_small("clock"), Ok(Some(content.to_vec())));
     }
     assert_eq!(data.store_small("../clock", b""), Err(crate::SmallRecordError::BadName));
-    let long = vec![0; nacolet_model::limits::SMALL_RECORD_BYTES_MAX + 1];
+    let long = vec![0; limits::SMALL_RECORD_BYTES_MAX + 1];
     assert_eq!(data.store_small("clock", &long), Err(crate::SmallRecordError::TooLong));
     let file = dir.path().join("clock.rec");
     let whole = fs::read(&file).expect("file");

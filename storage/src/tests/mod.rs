@@ -35,8 +35,6 @@ use crate::{DataDir, LogSettings, LogStore};
 pub(crate) struct Faults {
     /// Bytes that still fit before the disk is full; `None` is a disk without end.
     pub(crate) room: Mutex<Option<usize>>,
-    /// What the check of free space is told.
-    pub(crate) free: Mutex<Option<u64>>,
     /// The next sync fails.
     pub(crate) sync_fails: Mutex<bool>,
 }
@@ -102,7 +100,7 @@ pub(crate) fn panicking(why: &str) -> ! {
 }
 
 pub(crate) fn small_files() -> LogSettings {
-    LogSettings { file_bytes: 4 << 10, purge_bytes: 16 << 10 }
+    LogSettings { file_bytes: 4 << 10, purge_bytes: 16 << 10, frees: |_| true }
 }
 
 pub(crate) fn command(index: u64, term: u64, bytes: usize) -> Entry {
@@ -133,6 +131,7 @@ pub(crate) fn snapshot_at(index: u64, term: u64) -> SnapshotMeta {
 
 /// A running log, and a way to wait for it.
 pub(crate) struct Running {
+    pub(crate) data: DataDir,
     pub(crate) store: LogStore,
     pub(crate) shared: Arc<LogShared>,
     next: u64,
@@ -152,7 +151,7 @@ impl Running {
         let shared = Arc::new(LogShared::new(panicking));
         let mut store = LogStore::open_shared(&data, settings, shared.clone())?;
         let recovered = store.recover(snapshot)?;
-        Ok((Self { store, shared, next: 1 }, recovered))
+        Ok((Self { data, store, shared, next: 1 }, recovered))
     }
 
     /// Hands over without waiting.
@@ -243,7 +242,7 @@ fn copy_tree(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("list") {
         let entry = entry.expect("list");
         // A megabyte of reserve per copy would only make the tests slow.
-        if entry.file_name() == "reserve" {
+        if entry.file_name() == "reserve" || entry.file_name() == "quota" {
             continue;
         }
         let target = to.join(entry.file_name());

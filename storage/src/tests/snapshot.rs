@@ -289,3 +289,31 @@ fn the_format_is_the_published_one() {
     let chunk = SnapshotChunk { bytes, last: true };
     block_on(store.write_raw(&snapshot_at(5, 2), 0, chunk)).expect("whole");
 }
+
+#[test]
+fn a_snapshot_may_use_the_reserve_and_leaves_the_last_bytes() {
+    let dir = TempDir::new();
+    let data = DataDir::open(dir.path(), NodeId(1)).expect("new");
+    let store = SnapshotStore::open(&data, panicking).expect("opens");
+    block_on(store.write(snapshot_at(1, 1), blocks(3))).expect("written");
+    let reserve = dir.path().join("reserve");
+    let large = |count| {
+        let mut blocks = std::iter::repeat_n(vec![7; 100_000], count);
+        move || blocks.next()
+    };
+    data.space().leave(400_000);
+    // 1,448,576 bytes with the reserve.
+    let failed = block_on(store.write(snapshot_at(2, 1), large(14)));
+    assert_eq!(failed, Err(SnapshotError::Full));
+    assert!(!reserve.exists());
+    assert_eq!(recover(&store).expect("whole"), Some((snapshot_at(1, 1), all_of(blocks(3)))));
+    assert_eq!(snapshot_files(&dir).len(), 1);
+    block_on(store.write(snapshot_at(2, 1), large(13))).expect("written");
+    assert_eq!(recover(&store).expect("whole"), Some((snapshot_at(2, 1), all_of(large(13)))));
+    assert_eq!(snapshot_files(&dir).len(), 1);
+    // And so does one that another member sends.
+    data.space().leave(1_000_000);
+    let failed = transfer(&store, &store, 64 << 10);
+    assert_eq!(failed, Err(SnapshotError::Full));
+    assert_eq!(snapshot_files(&dir).len(), 1);
+}

@@ -184,7 +184,7 @@ pub(super) async fn apply(
         for (named, answer) in waiting {
             match state.in_time(answer).await.unwrap_or(Err(WriteError::Unknown)) {
                 Ok(Response::Published { .. } | Response::Removed { .. })
-                | Ok(Response::Namespace { .. }) => outcome.succ_count += 1,
+                | Ok(Response::Namespace { .. } | Response::Room { .. }) => outcome.succ_count += 1,
                 Err(WriteError::Refused(CommandError::ConfigExists)) => {
                     if policy == Policy::Abort {
                         outcome.fail_data.push(named);

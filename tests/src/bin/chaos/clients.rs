@@ -11,6 +11,7 @@ use nacolet_config::Md5;
 use nacolet_model::Prng;
 use nacolet_tests::operation::{Action, End};
 
+use crate::cluster::Door;
 use crate::history::History;
 use crate::http::Http;
 
@@ -26,7 +27,7 @@ const KEYS: u64 = 4;
 /// What clients do during one cycle.
 pub(crate) struct Load {
     pub(crate) name: String,
-    pub(crate) members: Vec<SocketAddr>,
+    pub(crate) members: Vec<Door>,
     pub(crate) history: History,
     pub(crate) stop: AtomicBool,
     pub(crate) serial: AtomicU64,
@@ -34,7 +35,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn new(name: String, members: Vec<SocketAddr>) -> Self {
+    pub(crate) fn new(name: String, members: Vec<Door>) -> Self {
         let serial = AtomicU64::new(1);
         let (history, stop, calls) =
             (History::default(), AtomicBool::new(false), AtomicU64::new(0));
@@ -60,7 +61,7 @@ impl Load {
         while !self.stopped() {
             let key = self.key(&mut prng);
             let at = usize::try_from(prng.below(links.len() as u64)).unwrap_or(0);
-            let mut link = Link { address: self.members[at], http: &mut links[at] };
+            let mut link = Link { address: self.members[at].address(), http: &mut links[at] };
             let new = self.serial.fetch_add(1, Ordering::Relaxed);
             let action = match prng.below(10) {
                 0..5 => Action::Write(new),
@@ -210,7 +211,7 @@ impl Growing {
     }
 
     /// Writes ever larger values.
-    pub(crate) fn write(&self, members: &[SocketAddr]) {
+    pub(crate) fn write(&self, members: &[Door]) {
         let mut links: Vec<Option<Http>> = members.iter().map(|_| None).collect();
         let mut turn = 0;
         while !self.stop_writing.load(Ordering::Relaxed) {
@@ -219,7 +220,7 @@ impl Growing {
             let mut newest = self.newest();
             newest.sent += 1;
             self.set(&newest);
-            let mut link = Link { address: members[at], http: &mut links[at] };
+            let mut link = Link { address: members[at].address(), http: &mut links[at] };
             match link.perform(&newest.name(), Action::Write(newest.sent)) {
                 End::Done => newest.acknowledged = newest.sent,
                 End::Void => {}
@@ -231,14 +232,14 @@ impl Growing {
     }
 
     /// P3: what one member shows is what was written, and never goes back, restarts included.
-    pub(crate) fn watch(&self, member: usize, address: SocketAddr) {
+    pub(crate) fn watch(&self, member: usize, door: &Door) {
         let (mut http, mut shown, mut key) = (None, None, 0);
         while !self.stopped() {
             let before = self.newest();
             if before.key != key {
                 (shown, key) = (None, before.key);
             }
-            let mut link = Link { address, http: &mut http };
+            let mut link = Link { address: door.address(), http: &mut http };
             if let Some(found) = link.look(&before.name()) {
                 self.looks.fetch_add(1, Ordering::Relaxed);
                 let after = self.newest();
@@ -261,15 +262,10 @@ impl Growing {
     }
 
     /// P5: a listener hears of newer values only. One poll at a time, as long as nothing changes.
-    pub(crate) fn listen(
-        &self,
-        member: usize,
-        address: SocketAddr,
-        holds: &Mutex<(u64, Option<u64>)>,
-    ) {
+    pub(crate) fn listen(&self, member: usize, door: &Door, holds: &Mutex<(u64, Option<u64>)>) {
         let (mut http, mut reader) = (None, None);
         while !self.stopped() {
-            let newest = self.newest();
+            let (newest, address) = (self.newest(), door.address());
             let (key, held) = *holds.lock().unwrap_or_else(PoisonError::into_inner);
             let held = if key == newest.key { held } else { None };
             let name = newest.name();

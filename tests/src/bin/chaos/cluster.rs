@@ -5,6 +5,8 @@ use std::io::{Error, Result};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -27,12 +29,31 @@ const BIRTH_MS: u64 = 80;
 
 /// One member.
 pub(crate) struct Member {
-    pub(crate) http: SocketAddr,
+    pub(crate) http: Door,
     pub(crate) disk: Disk,
     peer: SocketAddr,
     child: Option<Child>,
     /// It was ready once: it needs nobody to join any more.
     joined: bool,
+    /// Its command line names all members, as that of a new cluster does.
+    names_all: bool,
+}
+
+/// Where clients find a member. Clones know it too when it has moved.
+#[derive(Clone)]
+pub(crate) struct Door {
+    ip: Ipv4Addr,
+    port: Arc<AtomicU16>,
+}
+
+impl Door {
+    fn new(ip: Ipv4Addr, port: u16) -> Self {
+        Self { ip, port: Arc::new(AtomicU16::new(port)) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        (self.ip, self.port.load(Ordering::Relaxed)).into()
+    }
 }
 
 /// All of them.
@@ -42,6 +63,8 @@ pub(crate) struct Cluster {
     pub(crate) net: Net,
     binary: PathBuf,
     folder: PathBuf,
+    /// The last port that somebody was given.
+    port: u16,
 }
 
 impl Cluster {
@@ -59,13 +82,13 @@ impl Cluster {
         let relays = Relays::default();
         let mut members = Vec::new();
         for (number, disk) in disks.into_iter().enumerate() {
-            let http = SocketAddr::from((net.listens(number), net.free_port(&mut port)));
+            let http = Door::new(net.listens(number), net.free_port(&mut port));
             let peer = SocketAddr::from((net.listens(number), net.free_port(&mut port)));
             relays.serve(number, SocketAddr::from((net.known_as(number), peer.port())), peer)?;
-            members.push(Member { http, disk, peer, child: None, joined: false });
+            members.push(Member { http, disk, peer, child: None, joined: false, names_all: false });
         }
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
-        let mut cluster = Self { members, relays, net, binary, folder };
+        let mut cluster = Self { members, relays, net, binary, folder, port };
         for member in 0..cluster.members.len() {
             for _ in 0..BIRTHS {
                 cluster.interrupt_birth(member, prng)?;
@@ -95,14 +118,14 @@ impl Cluster {
 
     /// Starts one member.
     pub(crate) fn run(&mut self, number: usize) -> Result<()> {
-        let first = format!("{}:{}", self.net.known_as(0), self.members[0].peer.port());
+        let known =
+            |number| format!("{}:{}", self.net.known_as(number), self.members[number].peer.port());
+        let (first, all) = (known(0), (0..self.members.len()).map(known).collect::<Vec<_>>());
         let member = &mut self.members[number];
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.join(format!("{number}.log")))?;
+        let log = self.folder.join(format!("{number}.log"));
+        let log = File::options().create(true).append(true).open(log)?;
         let mut command = self.net.command(&self.binary, number);
-        let http = SocketAddr::from((Ipv4Addr::UNSPECIFIED, member.http.port()));
+        let http = SocketAddr::from((Ipv4Addr::UNSPECIFIED, member.http.address().port()));
         command
             .args(["serve", "--threads", "1", "--grpc-addr", "127.0.0.1:0", "--allow-anonymous"])
             .args(["--http-addr", &http.to_string()])
@@ -119,11 +142,75 @@ impl Cluster {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        if number > 0 && !member.joined {
+        if member.names_all {
+            command.args(["--join", &all.join(","), "--expect", &all.len().to_string()]);
+        } else if number > 0 && !member.joined {
             command.args(["--join", &first]);
         }
         member.child = Some(command.spawn()?);
         Ok(())
+    }
+
+    /// Gives members that do not run addresses that nobody knows but those of them who are started
+    /// again with a list.
+    pub(crate) fn move_away(&mut self, movers: &[usize]) -> Result<()> {
+        for number in movers {
+            let (known_as, listens) = (self.net.known_as(*number), self.net.listens(*number));
+            let (http, peer) =
+                (self.net.free_port(&mut self.port), self.net.free_port(&mut self.port));
+            let (known_as, peer) = ((known_as, peer).into(), (listens, peer).into());
+            self.relays.serve(*number, known_as, peer)?;
+            let member = &mut self.members[*number];
+            member.http.port.store(http, Ordering::Relaxed);
+            (member.peer, member.names_all) = (peer, true);
+        }
+        Ok(())
+    }
+
+    /// Waits until every member knows where these are.
+    pub(crate) fn until_found(&mut self, movers: &[usize]) -> Result<()> {
+        let at = |number: &usize| {
+            format!("{}:{}", self.net.known_as(*number), self.members[*number].peer.port())
+        };
+        let wanted: Vec<String> = movers.iter().map(at).collect();
+        self.until("everybody knows who has moved", |cluster| {
+            let knows = |text: String| wanted.iter().all(|address| text.contains(address));
+            (0..cluster.members.len()).all(|member| cluster.status(member).is_ok_and(knows))
+        })
+    }
+
+    /// Takes everything that a member that does not run has on its disk. The others are ready: they
+    /// are a majority, and have all there is.
+    pub(crate) fn wipe(&mut self, number: usize) -> Result<()> {
+        self.members[number].names_all = true;
+        fs::remove_dir_all(self.members[number].disk.data())
+    }
+
+    /// Waits until nobody knows a former member any more, and everybody votes.
+    pub(crate) fn until_replaced(&mut self, former: &str) -> Result<()> {
+        self.until("the wiped member is another one", |cluster| {
+            let wanted = cluster.members.len();
+            let is_new = |text: String| {
+                !text.contains(former)
+                    && text.matches("\"role\":\"follower\"").count() + 1 == wanted
+            };
+            (0..wanted).all(|member| cluster.status(member).is_ok_and(is_new))
+        })
+    }
+
+    /// Whether a member is ready.
+    pub(crate) fn is_ready(&self, member: usize) -> bool {
+        self.ask(member, READY).is_ok_and(|(status, _)| status == 200)
+    }
+
+    /// The node id of a member.
+    pub(crate) fn id(&self, member: usize) -> Result<String> {
+        own_id(&self.status(member)?).ok_or_else(|| Error::other("it does not say who it is"))
+    }
+
+    /// What a member has logged.
+    pub(crate) fn log(&self, member: usize) -> Result<String> {
+        fs::read_to_string(self.folder.join(format!("{member}.log")))
     }
 
     pub(crate) fn pid(&self, member: usize) -> Option<u32> {
@@ -156,7 +243,7 @@ impl Cluster {
 
     /// One request on a connection of its own, from the member's host.
     pub(crate) fn ask(&self, member: usize, target: &str) -> Result<(u16, String)> {
-        let port = self.members[member].http.port();
+        let port = self.members[member].http.address().port();
         let mut http = self.net.connect_inside(member, port, Duration::from_secs(6))?;
         http.call("GET", target, "", "")
     }
@@ -193,9 +280,7 @@ impl Cluster {
 
     /// Waits until a member says that it is ready.
     pub(crate) fn until_ready(&mut self, member: usize) -> Result<()> {
-        self.until(&format!("member {member} is ready"), |cluster| {
-            cluster.ask(member, READY).is_ok_and(|(status, _)| status == 200)
-        })
+        self.until(&format!("member {member} is ready"), |cluster| cluster.is_ready(member))
     }
 
     /// Waits until all members are ready and one leads.
@@ -208,7 +293,7 @@ impl Cluster {
         Ok(begun.elapsed())
     }
 
-    fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Result<()> {
+    pub(crate) fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Result<()> {
         let begun: Instant = now();
         while !is_so(self) {
             for (number, member) in self.members.iter_mut().enumerate() {

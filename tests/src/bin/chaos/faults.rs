@@ -10,6 +10,7 @@ use std::time::Duration;
 use nacolet_model::Prng;
 
 use crate::cluster::Cluster;
+use crate::own_disk;
 use crate::relay::Line;
 
 /// What only root may do, and this machine can.
@@ -40,10 +41,17 @@ pub(crate) enum Fault {
     Slow,
     /// One bit of one member's log flips while it is down.
     Damage,
+    /// One, two or all members are started again at other addresses, with the list of all.
+    Moved,
+    /// One member has lost its disk and is started with the same command line.
+    Wiped,
+    /// The disk of one member, or of all, is filled by configs, which are deleted then.
+    OwnDisk,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 8] = [
+    /// All kinds; those that take long, which nobody gets who does not name them, come last.
+    pub(crate) const ALL: [Self; 11] = [
         Self::Kill,
         Self::Pause,
         Self::Partition,
@@ -52,7 +60,14 @@ impl Fault {
         Self::Full,
         Self::Slow,
         Self::Damage,
+        Self::Moved,
+        Self::Wiped,
+        Self::OwnDisk,
     ];
+
+    pub(crate) fn quick() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|fault| *fault != Self::OwnDisk).collect()
+    }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -64,6 +79,9 @@ impl Fault {
             Self::Full => "full",
             Self::Slow => "slow",
             Self::Damage => "damage",
+            Self::Moved => "moved",
+            Self::Wiped => "wiped",
+            Self::OwnDisk => "own-disk",
         }
     }
 
@@ -76,9 +94,10 @@ impl Fault {
         match self {
             Self::Power | Self::Full if !root.images => Some("needs root, mount and mkfs.ext4"),
             Self::Cable if !root.namespaces => Some("needs root, ip and nsenter"),
-            Self::Partition | Self::Cable | Self::Damage if members < 3 => {
+            Self::Partition | Self::Cable | Self::Damage | Self::Wiped if members < 3 => {
                 Some("needs three members")
             }
+            Self::Moved if members < 2 => Some("needs two members"),
             Self::Slow if !has("strace") => Some("needs strace"),
             _ => None,
         }
@@ -148,6 +167,28 @@ pub(crate) fn strike(fault: Fault, cluster: &mut Cluster, prng: &mut Prng) -> Re
             down(cluster, &[victim])?;
             flip(&cluster.members[victim].disk.data().join("log"), prng)?;
             up(cluster, &[victim])
+        }
+        Fault::Moved => {
+            let moved = [1, 1, 2, count][usize::try_from(prng.below(4)).unwrap_or(0)];
+            let movers: Vec<usize> = (0..moved).map(|next| (victim + next) % count).collect();
+            down(cluster, &movers)?;
+            cluster.move_away(&movers)?;
+            up(cluster, &movers)?;
+            cluster.until_found(&movers)
+        }
+        Fault::Wiped => {
+            let former = cluster.id(victim)?;
+            cluster
+                .until("all are ready", |cluster| (0..count).all(|one| cluster.is_ready(one)))?;
+            down(cluster, &[victim])?;
+            cluster.wipe(victim)?;
+            sleep(millis(prng, 1, 400));
+            up(cluster, &[victim])?;
+            cluster.until_replaced(&former)
+        }
+        Fault::OwnDisk => {
+            let victims = if prng.chance(1, 3) { (0..count).collect() } else { vec![victim] };
+            own_disk::fill_and_empty(cluster, &victims, prng.chance(1, 2))
         }
     }
 }

@@ -5,7 +5,6 @@
 use std::env;
 use std::fs;
 use std::io::{Error, Result};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -16,7 +15,7 @@ use nacolet_tests::operation::{Action, End};
 use crate::clients::{Link, Load};
 use nacolet_model::Prng;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Door};
 use crate::disk::Disk;
 use crate::http::Http;
 use crate::net::Net;
@@ -76,9 +75,10 @@ fn measure(cluster: &mut Cluster, going: Going) -> Result<Duration> {
         .iter()
         .flat_map(|other| [(*other, 0), (*other, 1)])
         .map(|(other, client)| {
-            let (address, key) = (cluster.members[other].http, format!("gap-{other}-{client}"));
+            let (address, key) =
+                (cluster.members[other].http.clone(), format!("gap-{other}-{client}"));
             let (stop, answers) = (Arc::clone(&stop), Arc::clone(&answers));
-            thread::spawn(move || write(address, &key, &stop, &answers))
+            thread::spawn(move || write(&address, &key, &stop, &answers))
         })
         .collect();
     thread::sleep(AROUND);
@@ -107,7 +107,8 @@ fn go(cluster: &mut Cluster, leader: usize, going: Going) -> Result<()> {
         Going::Killed => cluster.kill(leader),
         Going::Stopped => cluster.signal(leader, "-TERM"),
         Going::Asked => {
-            let mut http = Http::connect(cluster.members[leader].http, Duration::from_secs(6))?;
+            let mut http =
+                Http::connect(cluster.members[leader].http.address(), Duration::from_secs(6))?;
             match http.call("POST", TRANSFER, "nacolet-admin: true\r\n", "")? {
                 (200, _) => Ok(()),
                 (status, text) => Err(Error::other(format!("transfer: {status} {text}"))),
@@ -117,13 +118,13 @@ fn go(cluster: &mut Cluster, leader: usize, going: Going) -> Result<()> {
 }
 
 /// Writes without a pause and notes when each write was acknowledged.
-fn write(address: SocketAddr, key: &str, stop: &AtomicBool, answers: &Mutex<Vec<Instant>>) {
-    let load = Load::new(String::new(), vec![address]);
+fn write(door: &Door, key: &str, stop: &AtomicBool, answers: &Mutex<Vec<Instant>>) {
+    let load = Load::new(String::new(), vec![door.clone()]);
     let mut http = None;
     let mut serial = 0;
     while !stop.load(Ordering::Relaxed) {
         serial += 1;
-        let mut link = Link { address, http: &mut http };
+        let mut link = Link { address: door.address(), http: &mut http };
         if load.call(&mut link, key, Action::Write(serial)) == End::Done {
             answers.lock().unwrap_or_else(PoisonError::into_inner).push(now());
         }

@@ -14,7 +14,7 @@ use nacolet_model::Prng;
 use nacolet_tests::operation::{Action, End};
 
 use crate::clients::{Growing, Link, Load};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Door};
 use crate::disk::Disk;
 use crate::faults::{Fault, Root, strike};
 use crate::history::Tally;
@@ -107,8 +107,8 @@ pub(crate) fn run(plan: &Plan) -> Result<bool> {
     Ok(passed)
 }
 
-fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
-    cluster.members.iter().map(|member| member.http).collect()
+fn doors(cluster: &Cluster) -> Vec<Door> {
+    cluster.members.iter().map(|member| member.http.clone()).collect()
 }
 
 fn cycle(
@@ -119,7 +119,7 @@ fn cycle(
     outcome: &mut Outcome,
     kept: &mut Kept,
 ) -> Result<()> {
-    let load = Arc::new(Load::new(format!("c{number}"), addresses(cluster)));
+    let load = Arc::new(Load::new(format!("c{number}"), doors(cluster)));
     let writers: Vec<_> = (0..WRITERS)
         .map(|_| {
             let (load, seed) = (Arc::clone(&load), prng.next_u64());
@@ -153,7 +153,7 @@ fn cycle(
 fn probe(load: &Load, outcome: &mut Outcome) {
     let begun = now();
     let mut http = None;
-    let mut link = Link { address: load.members[0], http: &mut http };
+    let mut link = Link { address: load.members[0].address(), http: &mut http };
     while begun.elapsed() < Duration::from_secs(10) {
         let serial = load.serial.fetch_add(1, Ordering::Relaxed);
         if load.call(&mut link, &format!("{}-probe", load.name), Action::Write(serial)) == End::Done
@@ -170,16 +170,16 @@ fn probe(load: &Load, outcome: &mut Outcome) {
 fn settle(load: &Load, kept: &mut Kept, outcome: &mut Outcome) {
     for key in load.history.names() {
         let mut last = None;
-        for address in &load.members {
+        for address in load.members.iter().map(Door::address) {
             let mut http = None;
-            let mut link = Link { address: *address, http: &mut http };
+            let mut link = Link { address, http: &mut http };
             match load.call(&mut link, &key, Action::Read) {
                 End::Read(value) => last = value,
                 end => outcome.wrong.push(format!("P8: {address} does not read {key}: {end:?}")),
             }
         }
-        for address in &load.members {
-            let shown = shows(*address, &key, last);
+        for address in load.members.iter().map(Door::address) {
+            let shown = shows(address, &key, last);
             if shown != Some(last) {
                 outcome.wrong.push(format!("P4: {address} shows {shown:?} of {key}, not {last:?}"));
             }
@@ -204,7 +204,7 @@ fn shows(address: SocketAddr, key: &str, wanted: Option<u64>) -> Option<Option<u
 /// P1 over the whole run: what every key had at the end of its cycle is still there, on each
 /// member.
 fn read_again(cluster: &Cluster, kept: &Kept, outcome: &mut Outcome) {
-    for address in addresses(cluster) {
+    for address in doors(cluster).iter().map(Door::address) {
         for (key, value) in kept {
             outcome.checked_again += 1;
             let shown = shows(address, key, *value);
@@ -245,14 +245,14 @@ struct Watched {
 }
 
 fn watch(cluster: &Cluster, growing: &Arc<Growing>) -> Watched {
-    let all = addresses(cluster);
+    let all = doors(cluster);
     let (mut others, mut holds) = (Vec::new(), Vec::new());
-    for (member, address) in all.iter().copied().enumerate() {
-        let shared = Arc::clone(growing);
-        others.push(thread::spawn(move || shared.watch(member, address)));
+    for (member, door) in all.iter().cloned().enumerate() {
+        let (shared, watched) = (Arc::clone(growing), door.clone());
+        others.push(thread::spawn(move || shared.watch(member, &watched)));
         let (shared, held) = (Arc::clone(growing), Holds::default());
         holds.push(Arc::clone(&held));
-        others.push(thread::spawn(move || shared.listen(member, address, &held)));
+        others.push(thread::spawn(move || shared.listen(member, &door, &held)));
     }
     let shared = Arc::clone(growing);
     let writer = thread::spawn(move || shared.write(&all));
