@@ -39,7 +39,7 @@ const KEPT_INPUT_BYTES_MAX: u64 = 1_024;
 
 /// One target: its name, and the longest input worth trying.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
+struct FuzzTarget {
     name: String,
     bytes_max: String,
 }
@@ -117,21 +117,21 @@ fn options<'a>(words: &[&'a str]) -> Result<Options<'a>, Problem> {
 }
 
 /// The table in `fuzz/src/lib.rs`, which is the only list of targets.
-fn targets(root: &Path) -> Result<Vec<Target>, Problem> {
+fn targets(root: &Path) -> Result<Vec<FuzzTarget>, Problem> {
     let text = fs::read_to_string(root.join(TABLE)).map_err(|error| Problem::new(TABLE, error))?;
     Ok(parse(&text))
 }
 
-fn parse(text: &str) -> Vec<Target> {
+fn parse(text: &str) -> Vec<FuzzTarget> {
     let line = |line: &str| {
         let (name, rest) = line.trim().strip_prefix("target(\"")?.split_once('"')?;
         let bytes_max = rest.strip_prefix(", ")?.split(',').next()?.replace('_', "");
-        Some(Target { name: name.into(), bytes_max })
+        Some(FuzzTarget { name: name.into(), bytes_max })
     };
     text.lines().filter_map(line).collect()
 }
 
-fn chosen(all: &[Target], names: &[&str]) -> Result<Vec<Target>, Problem> {
+fn chosen(all: &[FuzzTarget], names: &[&str]) -> Result<Vec<FuzzTarget>, Problem> {
     let find = |name: &&str| {
         let target = all.iter().find(|target| target.name == *name).cloned();
         target.ok_or_else(|| Problem::new(*name, format!("is no target of {TABLE}")))
@@ -174,7 +174,7 @@ fn fuzz(
     root: &Path,
     place: &Path,
     programs: &Path,
-    target: &Target,
+    target: &FuzzTarget,
     seconds: u64,
 ) -> std::io::Result<Outcome> {
     let gathered = place.join("corpus").join(&target.name);
@@ -248,7 +248,7 @@ fn report(outcomes: &[Outcome]) -> bool {
 
 /// Puts some of the inputs that together lead as far as all of them do into the tree. What is there
 /// already and is not named by a hash is a finding of the past or made by hand, and stays.
-fn keep(root: &Path, place: &Path, programs: &Path, target: &Target) -> std::io::Result<()> {
+fn keep(root: &Path, place: &Path, programs: &Path, target: &FuzzTarget) -> std::io::Result<()> {
     let gathered = place.join("corpus").join(&target.name);
     let kept = root.join("fuzz/corpus").join(&target.name);
     let merged = place.join("merged").join(&target.name);
@@ -320,8 +320,8 @@ mod tests {
     #[test]
     fn the_table_is_read() {
         let text =
-            "const X: [Target; 2] = [\n    // One.\n    target(\"a_b\", 1_024, a::run),\n];\n";
-        let expected = [Target { name: "a_b".into(), bytes_max: "1024".into() }];
+            "const X: [FuzzTarget; 2] = [\n    // One.\n    target(\"a_b\", 1_024, a::run),\n];\n";
+        let expected = [FuzzTarget { name: "a_b".into(), bytes_max: "1024".into() }];
         assert_eq!(parse(text), expected);
         assert_eq!(chosen(&parse(text), &["a_b"]).unwrap(), expected);
         assert_eq!(chosen(&parse(text), &["c"]).unwrap_err().place, "c");

@@ -28,7 +28,7 @@ use clients::{CLIENTS, Client, Runs};
 const SILENCE_MAX: Duration = Duration::from_secs(75);
 
 /// What the clients are pointed at.
-enum Target {
+enum Servers {
     /// A server that runs already, by its address.
     Running(String),
     /// A program to start for each client, as how many nodes, and whether they ask for users.
@@ -127,10 +127,10 @@ pub(crate) fn run(words: &[&str]) -> bool {
         }
     };
     let target = match (base, binary) {
-        (Some(base), _) => Target::Running(base.into()),
-        (None, Some(path)) => Target::Binary { path: root.join(path), count, auth },
+        (Some(base), _) => Servers::Running(base.into()),
+        (None, Some(path)) => Servers::Binary { path: root.join(path), count, auth },
         (None, None) => match server::release_binary(&root) {
-            Some(path) => Target::Binary { path, count, auth },
+            Some(path) => Servers::Binary { path, count, auth },
             None => return false,
         },
     };
@@ -168,10 +168,10 @@ pub(crate) fn nightly() -> bool {
 }
 
 /// Runs one client against a server of its own, or against the one that runs already.
-fn serve(client: &Client, root: &Path, folder: &Path, target: &Target) -> Tally {
+fn serve(client: &Client, root: &Path, folder: &Path, target: &Servers) -> Tally {
     let (path, count, auth) = match target {
-        Target::Running(base) => return converse((client.command)(root), client, base, None),
-        Target::Binary { path, count, auth } => (path, *count, *auth),
+        Servers::Running(base) => return converse((client.command)(root), client, base, None),
+        Servers::Binary { path, count, auth } => (path, *count, *auth),
     };
     let started = || {
         let password = auth.then(|| Password::write(folder)).transpose()?;

@@ -20,6 +20,7 @@ mod fuzz;
 mod interop;
 mod layers;
 mod mutants;
+mod names;
 mod nightly;
 mod oracle;
 mod pages;

@@ -80,7 +80,7 @@ pub(crate) fn wide_comments(path: &str, text: &str) -> Vec<(usize, usize)> {
 pub(crate) fn paragraphs(path: &str, text: &str) -> Vec<Paragraph> {
     let is_page = path.ends_with(".md");
     let marker = marker(path);
-    let mut reader = Reader::default();
+    let mut reader = ProseReader::default();
     for (index, line) in text.lines().enumerate() {
         let prose = if is_page { Some(line) } else { marker.and_then(|mark| comment(line, mark)) };
         match prose {
@@ -93,14 +93,14 @@ pub(crate) fn paragraphs(path: &str, text: &str) -> Vec<Paragraph> {
 }
 
 #[derive(Default)]
-struct Reader {
+struct ProseReader {
     done: Vec<Paragraph>,
     open: Option<Paragraph>,
     is_fenced: bool,
     has_begun: bool,
 }
 
-impl Reader {
+impl ProseReader {
     fn line(&mut self, number: usize, line: &str) {
         let words = line.trim();
         if words.starts_with("```") {

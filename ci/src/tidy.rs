@@ -6,7 +6,7 @@
 
 use crate::citations::Library;
 use crate::tree::{self, Problem};
-use crate::{claims, prose};
+use crate::{claims, names, prose};
 use std::fs;
 use std::path::Path;
 
@@ -102,6 +102,7 @@ pub(crate) fn problems(root: &Path, usage: &str) -> Vec<Problem> {
         problems.extend(library.problems(path, text));
     }
     problems.extend(claims::problems(&texts));
+    problems.extend(names::problems(&texts));
     problems
 }
 

@@ -506,7 +506,7 @@ fn start_raft(
     let alone = settings.room.stated().filter(|_| settings.cluster.is_none());
     let machine = Machine::new(shared.clone(), snapshots, aftermath.clone()).within(alone);
     let me = dir.node_id();
-    let mut engine = engine::Config::new(me, seed);
+    let mut engine = engine::EngineConfig::new(me, seed);
     engine.snapshot_every_entries = settings.snapshot_entries;
     settings.room.bound_engine(&mut engine);
     let mut config = nacolet_raft::Config::new(engine);

@@ -162,7 +162,7 @@ impl Gate {
         password: &str,
     ) -> Result<smol::lock::MutexGuard<'_, ()>, Denied> {
         let mark = self.mark(name, password).map(|mark| mark.finalize().into_bytes().into());
-        let place = Place::take(&self.waiting, mark.unwrap_or_default());
+        let place = QueuePlace::take(&self.waiting, mark.unwrap_or_default());
         let Some(_place) = place else { return Err(Denied::TooMany) };
         Ok(self.turn.lock().await)
     }
@@ -219,12 +219,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 type Queue = Mutex<BTreeMap<[u8; 32], usize>>;
 
 /// A place in the queue.
-struct Place<'a> {
+struct QueuePlace<'a> {
     queue: &'a Queue,
     mark: [u8; 32],
 }
 
-impl<'a> Place<'a> {
+impl<'a> QueuePlace<'a> {
     fn take(queue: &'a Queue, mark: [u8; 32]) -> Option<Self> {
         let mut waiting = locked(queue);
         if waiting.len() >= limits::PASSWORDS_WAITING_MAX && !waiting.contains_key(&mark) {
@@ -236,7 +236,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         let mut waiting = locked(self.queue);
         if let Some(count) = waiting.get_mut(&self.mark) {
@@ -262,10 +262,10 @@ pub(super) fn source(ip: &str) -> Box<str> {
 
 /// Wrong passwords: by source and user, by source, and by user.
 #[derive(Debug, Default)]
-struct Failures(BTreeMap<(Box<str>, Box<str>), Count>);
+struct Failures(BTreeMap<(Box<str>, Box<str>), FailureCount>);
 
 #[derive(Clone, Copy, Debug)]
-struct Count {
+struct FailureCount {
     failures: u32,
     /// Of the first of them.
     since: Instant,
@@ -306,7 +306,7 @@ impl Failures {
             if self.0.len() >= limits::LOGINS_TRACKED_MAX && !self.0.contains_key(&key) {
                 self.make_room(now);
             }
-            let fresh = Count { failures: 0, since: now };
+            let fresh = FailureCount { failures: 0, since: now };
             let count = self.0.entry(key).or_insert(fresh);
             if !count.is_in_force(now) {
                 *count = fresh;
@@ -331,7 +331,7 @@ impl Failures {
     }
 }
 
-impl Count {
+impl FailureCount {
     fn is_in_force(&self, now: Instant) -> bool {
         now.saturating_since(self.since) < limits::LOGIN_WINDOW
     }

@@ -93,14 +93,14 @@ async fn client_list(state: Arc<State>, _ask: Ask<()>) -> Result<HttpAnswer, Fai
 }
 
 /// What a client publishes.
-struct Published {
+struct ClientPublication {
     service: ServiceKey,
     ip: Box<str>,
     port: u16,
     cluster: Box<str>,
 }
 
-impl Published {
+impl ClientPublication {
     fn of((service, instance): (&Service, &Instance)) -> Self {
         Self {
             service: service.key().clone(),
@@ -113,14 +113,14 @@ impl Published {
 
 /// The client that a call names, with its instances and subscriptions; 404 when it has neither and
 /// is no connection.
-struct Client {
+struct ClientView {
     id: String,
     shape: Value,
-    published: Vec<Published>,
+    published: Vec<ClientPublication>,
     subscriptions: Vec<Subscribed>,
 }
 
-impl Client {
+impl ClientView {
     async fn named(state: &State, params: &Fields) -> Result<Self, Failure> {
         let text = params.required(field::CLIENT_ID)?;
         let gone = || refused::nothing_here(format!("clientId [ {text} ] not exist"));
@@ -151,7 +151,7 @@ impl Client {
             "clientIp": id.ip,
             "clientPort": id.port.to_string(),
         });
-        let published = instances.into_iter().map(Published::of).collect();
+        let published = instances.into_iter().map(ClientPublication::of).collect();
         Ok(Self { id: id.to_string(), shape, published, subscriptions })
     }
 
@@ -160,7 +160,7 @@ impl Client {
         let registry = state.registry();
         let mine =
             |(_, instance): &(&Service, &Instance)| instance.owner() == Some(connected.client);
-        let published = instances(&registry).filter(mine).map(Published::of).collect();
+        let published = instances(&registry).filter(mine).map(ClientPublication::of).collect();
         let shape = json!({
             "clientId": connected.id,
             "ephemeral": true,
@@ -179,12 +179,12 @@ impl Client {
 }
 
 async fn detail(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
-    Ok(HttpAnswer::result(&Client::named(&state, &ask.params).await?.shape))
+    Ok(HttpAnswer::result(&ClientView::named(&state, &ask.params).await?.shape))
 }
 
 async fn published(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
-    let Client { id, published, .. } = Client::named(&state, &ask.params).await?;
-    let shape = |Published { service, ip, port, cluster }: &Published| {
+    let ClientView { id, published, .. } = ClientView::named(&state, &ask.params).await?;
+    let shape = |ClientPublication { service, ip, port, cluster }: &ClientPublication| {
         if ask.is_v3 {
             return json!({
                 "namespaceId": service.namespace,
@@ -218,7 +218,7 @@ fn subscriber_v3(subscribed: &Subscribed) -> Value {
 }
 
 async fn subscribed(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
-    let client = Client::named(&state, &ask.params).await?;
+    let client = ClientView::named(&state, &ask.params).await?;
     let shape = |subscribed: &Subscribed| {
         let service = &subscribed.service;
         if ask.is_v3 {

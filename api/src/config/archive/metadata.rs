@@ -11,7 +11,7 @@ use super::yaml;
 
 /// One config's labels.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Item {
+pub(super) struct ItemLabels {
     pub(super) group: Box<str>,
     pub(super) data_id: Box<str>,
     pub(super) labels: Labels,
@@ -103,11 +103,11 @@ fn push_quoted(text: &mut String, value: &str) {
 }
 
 /// Reads the list; `None` when it is no such list or an item lacks its names or its type.
-pub(super) fn read_v2(text: &str) -> Option<Vec<Item>> {
+pub(super) fn read_v2(text: &str) -> Option<Vec<ItemLabels>> {
     yaml::read(text)?.into_iter().map(item_of).collect()
 }
 
-fn item_of(fields: yaml::Fields) -> Option<Item> {
+fn item_of(fields: yaml::ItemFields) -> Option<ItemLabels> {
     let [app_name, tags, data_id, desc, group, config_type, encrypted_data_key] =
         fields.map(Option::unwrap_or_default);
     if data_id.trim().is_empty() || group.trim().is_empty() || config_type.trim().is_empty() {
@@ -121,7 +121,7 @@ fn item_of(fields: yaml::Fields) -> Option<Item> {
         encrypted_data_key: encrypted_data_key.into(),
         ..Labels::default()
     };
-    Some(Item { group: group.into(), data_id: data_id.into(), labels })
+    Some(ItemLabels { group: group.into(), data_id: data_id.into(), labels })
 }
 
 #[cfg(test)]
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(read.get("g.d~yml").map(|name| &**name), Some("a   b"));
     }
 
-    fn again(item: &Item) -> Portable {
+    fn again(item: &ItemLabels) -> Portable {
         let (group, data_id) = (item.group.clone(), item.data_id.clone());
         Portable { group, data_id, content: "x".into(), labels: item.labels.clone() }
     }

@@ -9,7 +9,7 @@ use nacolet_config::Labels;
 use nacolet_model::limits;
 use zip::ZipArchive;
 
-use super::metadata::{self, Item};
+use super::metadata::{self, ItemLabels};
 use super::outcome::{METADATA_ILLEGAL, Nothing, PARSING_DATA_FAILED};
 #[cfg(any(test, feature = "fuzzing"))]
 use super::portable::Portable;
@@ -42,7 +42,7 @@ impl From<Overlap> for Failure {
 }
 
 /// An entry that is a config.
-pub(super) struct Entry {
+pub(super) struct ArchiveEntry {
     pub(super) index: usize,
     pub(super) group: Box<str>,
     pub(super) data_id: Box<str>,
@@ -54,7 +54,7 @@ pub(super) struct Entry {
 /// What an archive brings.
 #[derive(Default)]
 pub(super) struct Contents {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<ArchiveEntry>,
     pub(super) unrecognized: Vec<String>,
 }
 
@@ -122,7 +122,7 @@ impl Archive {
         let (described, mut metadata) = self.metadata(&mut left, unpacking)?;
         let mut contents = Contents::default();
         for index in (0..self.zip.len()).filter(|index| Some(*index) != described) {
-            let mut text = Text::default();
+            let mut text = ContentSummary::default();
             let take = |part: &[u8]| {
                 text.push(part);
                 Ok(())
@@ -150,9 +150,9 @@ impl Archive {
                 continue;
             }
             let (group, data_id, bytes) = (group.into(), data_id.into(), text.bytes);
-            contents.entries.push(Entry { index, group, data_id, labels, bytes });
+            contents.entries.push(ArchiveEntry { index, group, data_id, labels, bytes });
         }
-        if let Metadata::V2(items) = metadata {
+        if let ArchiveMetadata::V2(items) = metadata {
             let missing = |(group, data_id)| format!("not in the archive: {group}/{data_id}");
             contents.unrecognized.extend(items.into_keys().map(missing));
         }
@@ -160,7 +160,7 @@ impl Archive {
     }
 
     /// The content of a config that was looked at: the same bytes as then.
-    pub(super) fn content(&mut self, entry: &Entry) -> Result<Arc<str>, Unusable> {
+    pub(super) fn content(&mut self, entry: &ArchiveEntry) -> Result<Arc<str>, Unusable> {
         let mut content = Vec::with_capacity(entry.bytes);
         let packed = self.zip.by_index(entry.index).ok().ok_or(PARSING_DATA_FAILED)?;
         let bytes = u64::try_from(entry.bytes).unwrap_or(u64::MAX);
@@ -173,7 +173,7 @@ impl Archive {
         &mut self,
         left: &mut u64,
         unpacking: &mut Unpacking,
-    ) -> Result<(Option<usize>, Metadata), Unusable> {
+    ) -> Result<(Option<usize>, ArchiveMetadata), Unusable> {
         for index in 0..self.zip.len() {
             let entry = self.zip.by_index_raw(index).ok().ok_or(PARSING_DATA_FAILED)?;
             let names = [METADATA_V1, METADATA_V2].map(str::as_bytes);
@@ -190,13 +190,13 @@ impl Archive {
             };
             let Some(name) = self.unpack(index, left, take)? else { continue };
             if let Ok(text) = str::from_utf8(&all) {
-                let metadata = Metadata::read(&name, text).ok_or(METADATA_ILLEGAL)?;
+                let metadata = ArchiveMetadata::read(&name, text).ok_or(METADATA_ILLEGAL)?;
                 return Ok((Some(index), metadata));
             }
             // It is one more entry, and unpacked as such.
             *left = before;
         }
-        Ok((None, Metadata::V1(BTreeMap::new())))
+        Ok((None, ArchiveMetadata::V1(BTreeMap::new())))
     }
 
     /// Unpacks one entry, a part at a time, and says its name; a folder has nothing to unpack. What
@@ -239,7 +239,7 @@ fn is_litter(name: &str) -> bool {
 }
 
 /// What a content is like that comes in parts and is not kept.
-pub(super) struct Text {
+pub(super) struct ContentSummary {
     /// How long it is.
     pub(super) bytes: usize,
     /// It is nothing but white space so far.
@@ -249,13 +249,13 @@ pub(super) struct Text {
     torn: Vec<u8>,
 }
 
-impl Default for Text {
+impl Default for ContentSummary {
     fn default() -> Self {
         Self { bytes: 0, is_blank: true, is_text: true, torn: Vec::new() }
     }
 }
 
-impl Text {
+impl ContentSummary {
     fn push(&mut self, part: &[u8]) {
         self.bytes += part.len();
         self.torn.extend_from_slice(part);
@@ -289,20 +289,20 @@ fn entries(bytes: &[u8]) -> usize {
 }
 
 /// What an archive tells about its configs.
-enum Metadata {
+enum ArchiveMetadata {
     /// The application by `group.dataId~extension`; empty for an archive without metadata.
     V1(BTreeMap<String, Box<str>>),
     /// The labels by group and dataId.
     V2(BTreeMap<(Box<str>, Box<str>), Labels>),
 }
 
-impl Metadata {
+impl ArchiveMetadata {
     /// `None` when there is metadata that cannot be read.
     fn read(name: &str, text: &str) -> Option<Self> {
         if name == METADATA_V1 {
             return metadata::read_v1(text).map(Self::V1);
         }
-        let pair = |item: Item| ((item.group, item.data_id), item.labels);
+        let pair = |item: ItemLabels| ((item.group, item.data_id), item.labels);
         let items = metadata::read_v2(text)?;
         Some(Self::V2(items.into_iter().map(pair).collect()))
     }
@@ -328,7 +328,7 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<(Vec<Portable>, Vec<String>), Unusa
     let mut portables = Vec::new();
     for entry in entries {
         let content = archive.content(&entry)?;
-        let Entry { group, data_id, labels, .. } = entry;
+        let ArchiveEntry { group, data_id, labels, .. } = entry;
         portables.push(Portable { group, data_id, content, labels });
     }
     Ok((portables, unrecognized))
@@ -435,13 +435,13 @@ mod tests {
     fn a_text_is_one_however_its_parts_are_cut() {
         let text = "  \u{3000} é 中 🦀 z".as_bytes();
         for size in 1..=text.len() {
-            let mut seen = Text::default();
+            let mut seen = ContentSummary::default();
             text.chunks(size).for_each(|part| seen.push(part));
             assert!(seen.is_whole() && !seen.is_blank, "in parts of {size}");
             assert_eq!(seen.bytes, text.len());
         }
         let check = |parts: &[&[u8]], whole: bool, blank: bool| {
-            let mut seen = Text::default();
+            let mut seen = ContentSummary::default();
             parts.iter().for_each(|part| seen.push(part));
             assert_eq!((seen.is_whole(), seen.is_blank), (whole, blank), "{parts:?}");
         };

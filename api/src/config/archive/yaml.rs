@@ -9,10 +9,10 @@ pub(super) const NAMES: [&str; 7] =
     ["appName", "configTags", "dataId", "desc", "group", "type", "encryptedDataKey"];
 
 /// The values of an item, in the order of [`NAMES`].
-pub(super) type Fields = [Option<String>; 7];
+pub(super) type ItemFields = [Option<String>; 7];
 
 /// Reads the list; `None` when it is no such list, or has more items than an archive may have.
-pub(super) fn read(text: &str) -> Option<Vec<Fields>> {
+pub(super) fn read(text: &str) -> Option<Vec<ItemFields>> {
     let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
     let is_head = |line: &&str| {
         let line = line.trim();
@@ -26,14 +26,14 @@ pub(super) fn read(text: &str) -> Option<Vec<Fields>> {
     for line in lines {
         list.read(line)?;
     }
-    let texts = |item: [Option<Scalar>; 7]| item.map(|value| value.map(Scalar::text));
+    let texts = |item: [Option<YamlScalar>; 7]| item.map(|value| value.map(YamlScalar::text));
     Some(list.items.into_iter().map(texts).collect())
 }
 
 /// The list as far as it is read.
 #[derive(Default)]
 struct List {
-    items: Vec<[Option<Scalar>; 7]>,
+    items: Vec<[Option<YamlScalar>; 7]>,
     /// The last value, and the column of its name: it may go on in the next line.
     open: Option<(usize, usize)>,
     /// Blank lines behind it.
@@ -41,7 +41,7 @@ struct List {
 }
 
 /// A value as it stands in the text.
-enum Scalar {
+enum YamlScalar {
     /// On one line, or folded from several, with its quotes.
     Flow(String),
     Block(Block),
@@ -71,7 +71,7 @@ impl List {
         let text = first.unwrap_or(line);
         if let Some((index, value)) = field(text).filter(|_| !in_quotes) {
             let column = indent + (line.len() - text.len());
-            *self.items.last_mut()?.get_mut(index)? = Some(Scalar::of(value, column));
+            *self.items.last_mut()?.get_mut(index)? = Some(YamlScalar::of(value, column));
             (self.open, self.blanks) = (Some((index, column)), 0);
         } else if in_quotes || !line.starts_with('#') {
             let blanks = std::mem::take(&mut self.blanks);
@@ -84,16 +84,16 @@ impl List {
     fn open_block(&mut self, line: &str, indent: usize) -> Option<&mut Block> {
         let (index, column) = self.open?;
         match self.items.last_mut()?.get_mut(index)?.as_mut()? {
-            Scalar::Block(block) if line.is_empty() || indent > column => Some(block),
-            Scalar::Block(_) | Scalar::Flow(_) => None,
+            YamlScalar::Block(block) if line.is_empty() || indent > column => Some(block),
+            YamlScalar::Block(_) | YamlScalar::Flow(_) => None,
         }
     }
 
     fn open_flow(&mut self) -> Option<&mut String> {
         let (index, _) = self.open?;
         match self.items.last_mut()?.get_mut(index)?.as_mut()? {
-            Scalar::Flow(value) => Some(value),
-            Scalar::Block(_) => None,
+            YamlScalar::Flow(value) => Some(value),
+            YamlScalar::Block(_) => None,
         }
     }
 }
@@ -105,7 +105,7 @@ fn field(line: &str) -> Option<(usize, &str)> {
     if value.is_empty() || value.starts_with(' ') { Some((index, value.trim())) } else { None }
 }
 
-impl Scalar {
+impl YamlScalar {
     fn of(value: &str, column: usize) -> Self {
         match Block::of(value, column) {
             Some(block) => Self::Block(block),

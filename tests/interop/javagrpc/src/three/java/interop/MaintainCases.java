@@ -2,7 +2,6 @@ package interop;
 
 import static interop.ConfigCases.GROUP;
 import static interop.Harness.check;
-import static interop.Harness.equal;
 import static interop.Harness.eventually;
 import static interop.Harness.unique;
 
@@ -15,6 +14,7 @@ import com.alibaba.nacos.api.naming.pojo.Service;
 import com.alibaba.nacos.api.selector.ExpressionSelector;
 import com.alibaba.nacos.api.selector.NoneSelector;
 import java.util.Map;
+import java.util.function.Predicate;
 
 /** The older way to administer services, which every client of 3.x still brings: over HTTP v1. */
 final class MaintainCases {
@@ -46,49 +46,63 @@ final class MaintainCases {
         });
     }
 
-    private static void absent(NamingMaintainService maintain, String name, String group) {
-        try {
-            Service found = maintain.queryService(name, group);
-            throw new AssertionError("still there: " + found);
-        } catch (NacosException refused) {
-            check(refused.getErrMsg().contains("not found") || refused.getErrMsg().contains("exist"),
-                    refused.getErrMsg());
-        }
+    /** Each call may go to another member, which hears of a write a moment later. */
+    private static void absent(NamingMaintainService maintain, String name, String group)
+            throws Exception {
+        eventually(2000, "gone", () -> {
+            try {
+                maintain.queryService(name, group);
+                return false;
+            } catch (NacosException refused) {
+                String message = refused.getErrMsg();
+                check(message.contains("not found") || message.contains("exist"), message);
+                return true;
+            }
+        });
+    }
+
+    /** Waits as {@link #absent} does. */
+    private static void shows(NamingMaintainService maintain, String name, String group,
+            Predicate<Service> wanted) throws Exception {
+        eventually(2000, "the service as it was written", () -> {
+            try {
+                return wanted.test(maintain.queryService(name, group));
+            } catch (NacosException refused) {
+                check(refused.getErrMsg().contains("not found"), refused.getErrMsg());
+                return false;
+            }
+        });
     }
 
     private void byName(NamingMaintainService maintain, String name) throws Exception {
         maintain.createService(name);
-        Service found = maintain.queryService(name);
-        equal(found.getName(), name, "name");
-        equal(found.getGroupName(), GROUP, "group");
+        shows(maintain, name, GROUP, found ->
+                found.getName().equals(name) && found.getGroupName().equals(GROUP));
         check(maintain.deleteService(name), "deleted");
         absent(maintain, name, GROUP);
     }
 
     private void inGroup(NamingMaintainService maintain, String name) throws Exception {
         maintain.createService(name, "G2");
-        equal(maintain.queryService(name, "G2").getGroupName(), "G2", "group");
+        shows(maintain, name, "G2", found -> found.getGroupName().equals("G2"));
         absent(maintain, name, GROUP);
         maintain.updateService(name, "G2", 0.5f);
-        // The next call may go to another member, which hears of it a moment later.
-        eventually(2000, "the threshold",
-                () -> maintain.queryService(name, "G2").getProtectThreshold() == 0.5f);
+        shows(maintain, name, "G2", found -> found.getProtectThreshold() == 0.5f);
         check(maintain.deleteService(name, "G2"), "deleted");
         absent(maintain, name, "G2");
     }
 
     private void withThreshold(NamingMaintainService maintain, String name) throws Exception {
         maintain.createService(name, GROUP, 0.25f);
-        equal(maintain.queryService(name).getProtectThreshold(), 0.25f, "threshold");
+        shows(maintain, name, GROUP, found -> found.getProtectThreshold() == 0.25f);
         maintain.updateService(name, GROUP, 0.75f, Map.of("k", "v"));
-        Service found = maintain.queryService(name);
-        equal(found.getProtectThreshold(), 0.75f, "threshold");
-        equal(found.getMetadata(), Map.of("k", "v"), "metadata");
+        shows(maintain, name, GROUP, found -> found.getProtectThreshold() == 0.75f
+                && found.getMetadata().equals(Map.of("k", "v")));
     }
 
     private void withExpression(NamingMaintainService maintain, String name) throws Exception {
         maintain.createService(name, GROUP, 0.25f, "CONSUMER.label.a = PROVIDER.label.a");
-        equal(maintain.queryService(name).getProtectThreshold(), 0.25f, "threshold");
+        shows(maintain, name, GROUP, found -> found.getProtectThreshold() == 0.25f);
     }
 
     private void asWhole(NamingMaintainService maintain, String name) throws Exception {
@@ -98,12 +112,12 @@ final class MaintainCases {
         wanted.setProtectThreshold(0.5f);
         wanted.setMetadata(Map.of("a", "b"));
         maintain.createService(wanted, new NoneSelector());
-        equal(maintain.queryService(name, "G3").getMetadata(), Map.of("a", "b"), "metadata");
+        shows(maintain, name, "G3", found -> found.getMetadata().equals(Map.of("a", "b")));
         ExpressionSelector selector = new ExpressionSelector();
         selector.setExpression("CONSUMER.label.x = PROVIDER.label.x");
         wanted.setMetadata(Map.of("c", "d"));
         maintain.updateService(wanted, selector);
-        equal(maintain.queryService(name, "G3").getMetadata(), Map.of("c", "d"), "metadata");
+        shows(maintain, name, "G3", found -> found.getMetadata().equals(Map.of("c", "d")));
     }
 
     private void anInstance(NamingMaintainService maintain, String name) throws Exception {
