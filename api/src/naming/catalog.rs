@@ -18,7 +18,7 @@ use crate::http::listed::{long, long_result};
 use crate::http::paging;
 use crate::http::paging::PageOf;
 use crate::http::params::{Field, field};
-use crate::naming::words::dialect::find;
+use crate::naming::words::dialect::{find, was_agreed};
 use crate::naming::words::refused;
 use crate::naming::words::shapes::{CheckerShape, Grouped, Host, Map, SelectorShape};
 use crate::route::ask::Ask;
@@ -246,7 +246,7 @@ fn instances_v1(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Fail
         return Err(refused::nothing_here(format!("cluster {cluster} is not found!")));
     }
     let list = instances.into_iter().map(|instance| Host::plain(instance, name)).collect();
-    long(&ask.room, &HostList { count, list })
+    Ok(long(&ask.room, &HostList { count, list })?.agreed(service.was_agreed()))
 }
 
 /// The cluster that a call of v3 lists, the default one where none is named.
@@ -289,7 +289,7 @@ fn instances_v3(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Fail
     let shown = listed.instances().filter(|instance| instance.healthy() || !healthy_only);
     let hosts: Vec<Host<'_>> =
         shown.map(|instance| Host::nameless(instance, listed.name)).collect();
-    long_result(&ask.room, &hosts)
+    Ok(long_result(&ask.room, &hosts)?.agreed(listed.service.was_agreed()))
 }
 
 fn instances_console(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
@@ -299,7 +299,8 @@ fn instances_console(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer,
     let listed = Listed::of(&registry, ask)?;
     let (total, shown) = paging::page(listed.instances(), page);
     let hosts = shown.into_iter().map(|instance| Host::nameless(instance, listed.name));
-    long_result(&ask.room, &PageOf::asked(total, page, hosts))
+    let answer = long_result(&ask.room, &PageOf::asked(total, page, hosts))?;
+    Ok(answer.agreed(listed.service.was_agreed()))
 }
 
 fn instances_v2(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
@@ -318,7 +319,8 @@ fn instances_v2(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Fail
     let (count, instances) = paging::page(instances, page);
     let name = Grouped::of(&ask.about);
     let instances = instances.into_iter().map(|instance| Host::nameless(instance, name)).collect();
-    long_result(&ask.room, &HostPage { count, instances })
+    let answer = long_result(&ask.room, &HostPage { count, instances })?;
+    Ok(answer.agreed(was_agreed(service)))
 }
 
 /// A page of instances as v1 tells it.

@@ -65,6 +65,14 @@ pub(crate) enum Verb {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Free a NACOS_LOCK whoever holds it, as when its user is gone; locks of the other kinds go with
+    /// their connection
+    Unlock {
+        /// Its key
+        key: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Save the state of the node that is asked now, and shorten its log
     Snapshot {
         #[command(flatten)]
@@ -108,6 +116,10 @@ pub(crate) async fn run(verb: Verb) -> Result<(), CliError> {
             print_line(&format!("{} leads", text(&told["leader"])))
         }
         Verb::Drain { wait, server } => drain(&server, Duration::from_secs(wait)).await,
+        Verb::Unlock { key, server } => {
+            ask(&server, Method::Post, "/unlock", &[("lockKey", key.as_str())]).await?;
+            print_line(&format!("{key} is free"))
+        }
         Verb::Snapshot { server } => {
             let told = ask(&server, Method::Post, "/snapshot", &[]).await?;
             print_line(&format!("saved up to log index {}", told["snapshot_index"]))

@@ -12,7 +12,7 @@ use nacolet_config::{
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, WallTime, limits};
 
 use super::outcome::{ImportOutcome, Named, Nothing, PARSING_DATA_FAILED, Policy};
-use super::unpack::{Archive, Contents, Entry, Unusable};
+use super::unpack::{Archive, Contents, Unusable};
 use crate::http::failure::Failure;
 use crate::http::room::Unpacking;
 use crate::port::request::WriteError;
@@ -39,14 +39,14 @@ pub(super) fn looked_at(
             unrecognized.push(format!("{}/{}", entry.group, entry.data_id));
             continue;
         };
-        let name = || format!("{}/{}", entry.group, entry.data_id);
+        let name = || format!("{group}/{data_id}");
         check_content(entry.bytes, false).map_err(|error| refused(&name(), &error))?;
-        let mut labels = entry.labels.clone();
+        let mut labels = entry.labels;
         // Archives of 1.x and those without metadata do not tell.
         labels.config_type = labels.config_type.or_else(|| by_extension(data_id.as_str()));
         let labels = checked(labels).map_err(|error| refused(&name(), &error))?;
-        let bytes = entry.bytes;
-        items.push(Item { group, data_id, labels, bytes, content: Content::Packed(entry) });
+        let (bytes, content) = (entry.bytes, Content::Packed(entry.index));
+        items.push(Item { group, data_id, labels, bytes, content });
     }
     let largest = items.iter().map(|item| item.bytes).max().unwrap_or(0);
     unpacking.grow(largest.max(BYTES_AT_ONCE))?;
@@ -91,8 +91,8 @@ pub(super) struct Item {
 pub(super) enum Content {
     /// It is shared with the store.
     Here(Arc<str>),
-    /// It is unpacked when it is its turn.
-    Packed(Entry),
+    /// It is unpacked when it is its turn, out of the entry at this place.
+    Packed(usize),
 }
 
 /// What all of them have in common.
@@ -111,7 +111,7 @@ impl Item {
     ) -> Result<Publish, Unusable> {
         let content = match (self.content, archive) {
             (Content::Here(content), _) => content,
-            (Content::Packed(entry), Some(archive)) => archive.content(&entry)?,
+            (Content::Packed(index), Some(archive)) => archive.content(index, self.bytes)?,
             (Content::Packed(_), None) => return Err(PARSING_DATA_FAILED.into()),
         };
         let Written { namespace, operator, at } = written.clone();
