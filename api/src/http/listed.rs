@@ -77,11 +77,24 @@ pub(crate) struct Making {
     open: Vec<u8>,
     bytes: usize,
     counted: Unpacking,
+    /// It has an item.
+    has_begun: bool,
 }
 
 impl Making {
     pub(crate) fn new(room: &Room) -> Self {
-        Self { done: Vec::new(), open: Vec::new(), bytes: 0, counted: room.hold_answer() }
+        let (done, open, counted) = (Vec::new(), Vec::new(), room.hold_answer());
+        Self { done, open, bytes: 0, counted, has_begun: false }
+    }
+
+    /// A list behind this text.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn behind(room: &Room, text: &str) -> Result<Self, Failure> {
+        let mut making = Self::new(room);
+        making.write_all(text.as_bytes()).map_err(|_full| no_room())?;
+        Ok(making)
     }
 
     /// One more item of a list, behind its bracket or a comma.
@@ -89,18 +102,19 @@ impl Making {
     /// # Errors
     /// There is no room for it.
     pub(crate) fn item(&mut self, item: &impl Serialize) -> Result<(), Failure> {
-        let before: &[u8] = if self.bytes == 0 { b"[" } else { b"," };
+        let before: &[u8] = if std::mem::replace(&mut self.has_begun, true) { b"," } else { b"[" };
         self.write_all(before).map_err(|_full| no_room())?;
         self.value(item)
     }
 
-    /// The list, with its end.
+    /// The list with its end, and this text behind it.
     ///
     /// # Errors
     /// There is no room for it.
-    pub(crate) fn list(mut self) -> Result<Listed, Failure> {
-        let end: &[u8] = if self.bytes == 0 { b"[]" } else { b"]" };
-        self.write_all(end).map_err(|_full| no_room())?;
+    pub(crate) fn list(mut self, text: &str) -> Result<Listed, Failure> {
+        let end = if self.has_begun { "]" } else { "[]" };
+        let all = [end, text].concat();
+        self.write_all(all.as_bytes()).map_err(|_full| no_room())?;
         Ok(self.listed())
     }
 
@@ -160,10 +174,11 @@ mod tests {
     fn a_list_in_steps_is_the_list() {
         for count in 0..3 {
             let items: Vec<usize> = (0..count).collect();
-            let mut making = Making::new(&Room::default());
+            let mut making = Making::behind(&Room::default(), "(").expect("there is room");
             items.iter().try_for_each(|item| making.item(item)).expect("there is room");
-            let listed = making.list().expect("there is room");
-            assert_eq!(listed.chunks.concat(), serde_json::to_vec(&items).expect("a list"));
+            let listed = making.list(")").expect("there is room");
+            let list = serde_json::to_string(&items).expect("a list");
+            assert_eq!(listed.chunks.concat(), format!("({list})").into_bytes());
             let each = Listed::new(&Room::default(), &Each(&items, |item| item + 1));
             let more: Vec<usize> = (1..=count).collect();
             let each = each.expect("there is room").chunks.concat();

@@ -80,7 +80,7 @@ impl Everybody {
 async fn client_list(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
     let everybody = Everybody::of(&state).await?;
     let (mut ids, mut counted) = (BTreeSet::new(), ask.room.hold_answer());
-    let mut add = |id: String| {
+    let mut add = |id: String| -> Result<(), Failure> {
         counted.grow(id.len() + ID_BYTES)?;
         ids.insert(id);
         Ok(())
@@ -88,7 +88,7 @@ async fn client_list(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Fail
     let udp = everybody.udp.iter().map(|one| ClientId::subscribing(&one.subscriber).to_string());
     let connected = everybody.connected.values().map(|connected| connected.id.to_string());
     udp.chain(connected).try_for_each(&mut add)?;
-    let mut all = |service: &Service| {
+    let mut all = |service: &Service| -> Result<(), Failure> {
         service.publications().iter().try_for_each(|instance| add(everybody.id_of(instance)))
     };
     state.walk_services(&mut all).await?;
@@ -191,7 +191,7 @@ async fn published_by(
     mut mine: impl FnMut(&Instance) -> bool + Send,
 ) -> Result<Vec<Published>, Failure> {
     let (mut all, mut counted) = (Vec::new(), room.hold_answer());
-    let mut add = |service: &Service| {
+    let mut add = |service: &Service| -> Result<(), Failure> {
         for instance in service.publications().iter().filter(|instance| mine(instance)) {
             let published = Published::of(service, instance);
             counted.grow(ID_BYTES + published.ip.len() + published.cluster.len())?;

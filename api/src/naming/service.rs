@@ -396,7 +396,7 @@ async fn subscribers_v1(state: Arc<State>, ask: Ask<ServiceKey>) -> Result<HttpA
     let page = ask.params.page(1_000, limits::UDP_SUBSCRIBERS_MAX)?;
     let all = subscribers::of_service(&state, &ask).await?;
     let (count, shown) = paging::page(all.iter(), page);
-    let subscribers = Each(&shown, |one| one.v1());
+    let subscribers = Each(&shown, |one: &&Subscribed| one.v1());
     long(&ask.room, &Subscribers { count, subscribers })
 }
 

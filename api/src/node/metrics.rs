@@ -90,7 +90,7 @@ async fn targets<T: Send + Sync>(
         false => Ok(()),
     };
     state.walk_services(&mut add).await?;
-    Ok(making.list()?.answer())
+    Ok(making.list("")?.answer())
 }
 
 fn target(instance: &Instance) -> Value {

@@ -178,7 +178,7 @@ fn where_nobody_logs_in_clients_of_a_shared_address_count_apart() {
     run(async {
         let mut clients =
             [Client::set_up(world.address).await, Client::set_up(world.address).await];
-        let mut take = async |client: &mut Client, key: String| {
+        let take = async |client: &mut Client, key: String| {
             let lock = json!({"key": key, "lockType": "NACOS_LOCK", "expiredTime": 1_000_000});
             let body = json!({"lockOperationEnum": "ACQUIRE", "lockInstance": lock});
             client.ask("LockOperationRequest", body).await.body["result"] == true

@@ -16,6 +16,8 @@ use super::portable::{Format, METADATA_V1, METADATA_V2, Portable};
 const STEP_BYTES: usize = 16 << 10;
 /// Bytes of content that are packed for one piece, about: two milliseconds.
 const WORK_BYTES: usize = 64 << 10;
+/// What the beginning of an entry is worth beside: a new window to find repetitions in.
+const ENTRY_WORK_BYTES: usize = 4 << 10;
 /// Packed bytes from which on a piece goes out.
 const PIECE_BYTES: usize = 32 << 10;
 
@@ -75,7 +77,7 @@ impl Packing {
         Self { archive, sink, entries: Box::new(entries), open: None }
     }
 
-    /// Packs a step: how many bytes of content, or None when all is packed.
+    /// Packs a step: how many bytes of content it is worth, or None when all is packed.
     fn step(&mut self) -> Result<Option<usize>, ZipError> {
         let Some(archive) = &mut self.archive else { return Ok(None) };
         let Some((content, from)) = self.open.take() else {
@@ -88,7 +90,7 @@ impl Packing {
             let options = SimpleFileOptions::default();
             archive.start_file(name, options.compression_method(CompressionMethod::Deflated))?;
             self.open = Some((content, 0));
-            return Ok(Some(0));
+            return Ok(Some(ENTRY_WORK_BYTES));
         };
         let rest = content.as_bytes().get(from..).unwrap_or_default();
         let part = rest.get(..STEP_BYTES).unwrap_or(rest);
