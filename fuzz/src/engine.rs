@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use nacolet_model::{Duration, Instant, NodeId, RequestId};
 use nacolet_raft::engine::{
-    AppendResult, Config, Engine, Input, Message, MessageBody, Output, PersistId, RoleKind, Start,
+    AppendResult, Engine, EngineConfig, Input, Message, MessageBody, Output, PersistId, RoleKind,
+    Start,
 };
 use nacolet_raft::{
     Entry, EntryPayload, HardState, LogId, LogIndex, Membership, MembershipChange, SnapshotMeta,
@@ -77,7 +78,7 @@ impl Disk {
 
 struct Story {
     engine: Engine,
-    config: Config,
+    config: EngineConfig,
     now: Instant,
     disk: Disk,
     /// Given out and not applied.
@@ -95,7 +96,7 @@ struct Story {
 
 pub(crate) fn run(data: &[u8]) {
     let mut source = Source::new(data);
-    let mut config = Config::new(ME, source.byte().into());
+    let mut config = EngineConfig::new(ME, source.byte().into());
     let ways = source.byte();
     (config.pre_vote, config.check_quorum) = (ways & 1 == 0, ways & 2 == 0);
     config.lease_reads = ways & 6 == 4;

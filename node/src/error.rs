@@ -34,7 +34,7 @@ impl RunError {
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::Storage(error) | Self::Start(StartError::Storage(error)) => error.damaged,
-            Self::Start(StartError::Engine(error)) => *error != engine::StartError::Config,
+            Self::Start(StartError::Engine(error)) => *error != engine::ImpossibleStart::Config,
             Self::Start(StartError::Bootstrap(_))
             | Self::Random(_)
             | Self::Listen { .. }

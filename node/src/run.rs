@@ -502,7 +502,7 @@ fn start_raft(
     let (log, unsettled) = Tail::of(LogStore::open(dir, sizes, abort_process)?);
     let machine = Machine::new(shared.clone(), snapshots, aftermath.clone());
     let me = dir.node_id();
-    let mut engine = engine::Config::new(me, seed);
+    let mut engine = engine::EngineConfig::new(me, seed);
     engine.snapshot_every_entries = settings.snapshot_entries;
     let mut config = nacolet_raft::Config::new(engine);
     config.bootstrap = before.first_membership();

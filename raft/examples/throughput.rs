@@ -45,7 +45,7 @@ fn measure(clients: u64, writes: u64) -> f64 {
     let membership = Membership::of_voters(members);
     let mut nodes = Vec::new();
     for id in (1..=NODES).map(NodeId) {
-        let mut settings = engine::Config::new(id, 7);
+        let mut settings = engine::EngineConfig::new(id, 7);
         settings.snapshot_every_entries = SNAPSHOT_EVERY_ENTRIES;
         let config = Config::new(settings).bootstrap(membership.clone());
         let wires = board.wires(id);

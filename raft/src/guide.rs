@@ -98,7 +98,7 @@
 //!
 //! let id = NodeId(1);
 //! let seed = 42; // random, so that two nodes do not choose the same election timeouts
-//! let config = Config::new(engine::Config::new(id, seed))
+//! let config = Config::new(engine::EngineConfig::new(id, seed))
 //!     .bootstrap(Membership::of_voters([(id, "127.0.0.1:7000".into())]));
 //! let replica = Replica::new(Sum(0), RamSnapshots::default());
 //! let state = replica.state();
@@ -208,7 +208,7 @@
 //! let mut nodes = BTreeMap::new();
 //! for id in &members {
 //!     let all = members.iter().map(|id| (*id, format!("10.0.0.{}:7000", id.0)));
-//!     let config = Config::new(engine::Config::new(*id, 42));
+//!     let config = Config::new(engine::EngineConfig::new(*id, 42));
 //!     let config = config.bootstrap(Membership::of_voters(all));
 //!     let replica = Replica::new(Sum(0), RamSnapshots::default());
 //!     let state = replica.state();
@@ -302,7 +302,7 @@
 //!
 //! # 6. What it may take
 //!
-//! Nothing grows without a bound. The defaults of [`Config`] and [`engine::Config`] are for
+//! Nothing grows without a bound. The defaults of [`Config`] and [`engine::EngineConfig`] are for
 //! servers: 16 MiB of commands that are not applied yet, 1,024 entries and 1 MiB of log in memory,
 //! a snapshot after 10,000 entries. `raft/examples/embassy/src/member.rs` has settings with which
 //! three members and all that surrounds them take less than 64 KiB.
@@ -311,7 +311,7 @@
 //! use nacolet_model::NodeId;
 //! use nacolet_raft::{Config, engine};
 //!
-//! let mut engine = engine::Config::new(NodeId(1), 42);
+//! let mut engine = engine::EngineConfig::new(NodeId(1), 42);
 //! engine.tail_entries_max = 64;
 //! engine.tail_bytes_max = 8 << 10;
 //! engine.snapshot_every_entries = 64;
@@ -335,4 +335,4 @@
 //! [`RamLog`]: crate::RamLog
 //! [`RamSnapshots`]: crate::RamSnapshots
 //! [`Tasks::run`]: crate::Tasks::run
-//! [`engine::Config`]: crate::engine::Config
+//! [`engine::EngineConfig`]: crate::engine::EngineConfig

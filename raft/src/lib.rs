@@ -22,7 +22,7 @@
 //! | membership by joint consensus, learners | §6, dissertation §4.2.1, §4.3 | [`MembershipChange`] |
 //! | snapshots | §7 | [`Application`], [`SnapshotStorage`] |
 //! | linearizable reads, by confirmation or lease | §8, dissertation §6.4 | [`Raft::read_index`] |
-//! | pre-vote, check-quorum | dissertation §9.6, §6.2 | [`engine::Config`] |
+//! | pre-vote, check-quorum | dissertation §9.6, §6.2 | [`engine::EngineConfig`] |
 //! | leadership transfer | dissertation §3.10 | [`Raft::transfer_leader`] |
 //! | when a membership counts, one change at a time | etcd raft | [`Raft::change_membership`] |
 //!

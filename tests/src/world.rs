@@ -306,7 +306,7 @@ impl World {
 
     fn settings(&self, id: NodeId, life: u64) -> Config {
         let plan = &self.plan;
-        let mut engine = engine::Config::new(id, plan.seed ^ life.rotate_left(17));
+        let mut engine = engine::EngineConfig::new(id, plan.seed ^ life.rotate_left(17));
         engine.tail_entries_max = plan.tail;
         engine.snapshot_every_entries = plan.snapshot_every;
         engine.inflight_max = plan.inflight;

@@ -318,7 +318,7 @@ mod tests {
             patience: Patience::default(),
         });
         let echo = Replica::new(Echo, RamSnapshots::default());
-        let config = Config::new(engine::Config::new(node, 1));
+        let config = Config::new(engine::EngineConfig::new(node, 1));
         let (raft, tasks) =
             Raft::new(config, RamLog::default(), echo, NoNetwork, SmolTimer).unwrap();
         // Whatever is proposed is answered, because nobody is there any more.

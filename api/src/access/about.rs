@@ -27,7 +27,7 @@ pub(crate) trait About: Send + Sync + 'static {
     }
 
     /// The configs that it names by number. Their keys are looked up before permission is asked.
-    fn numbered(&mut self) -> Option<&mut Numbered> {
+    fn numbered(&mut self) -> Option<&mut ConfigIds> {
         None
     }
 }
@@ -35,12 +35,12 @@ pub(crate) trait About: Send + Sync + 'static {
 /// Configs that a call names by number; they may be of any namespace. A number says nothing, so
 /// permission is asked of the keys behind the numbers, and what is done is done to those keys.
 #[derive(Debug, Default)]
-pub(crate) struct Numbered {
+pub(crate) struct ConfigIds {
     ids: BTreeSet<u64>,
     keys: Vec<(u64, ConfigKey)>,
 }
 
-impl Numbered {
+impl ConfigIds {
     /// With these numbers, and no keys yet.
     pub(crate) fn new(ids: BTreeSet<u64>) -> Self {
         Self { ids, keys: Vec::new() }
@@ -62,7 +62,7 @@ impl Numbered {
     }
 }
 
-impl About for Numbered {
+impl About for ConfigIds {
     /// Who may not touch all configs is told nothing of a number behind which there is none: it
     /// must look as one of another namespace does.
     fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
@@ -71,7 +71,7 @@ impl About for Numbered {
             || are_there && self.keys.iter().all(|(_, key)| key.is_permitted(action, permits))
     }
 
-    fn numbered(&mut self) -> Option<&mut Numbered> {
+    fn numbered(&mut self) -> Option<&mut ConfigIds> {
         Some(self)
     }
 }
@@ -93,19 +93,19 @@ impl About for ServiceKey {
 
 /// A service, and whether the call named it with its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct KeptService {
     of: ServiceKey,
     has_group: bool,
 }
 
-impl Kept {
+impl KeptService {
     /// The service, where it was named whole (Nacos `NamingUtils.checkServiceNameFormat`).
     pub(crate) fn whole(self) -> Result<ServiceKey, Failure> {
         if self.has_group { Ok(self.of) } else { Err(Failure::invalid(NO_GROUP)) }
     }
 }
 
-impl About for Kept {
+impl About for KeptService {
     fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         self.of.is_permitted(action, permits)
     }
@@ -277,16 +277,16 @@ pub(crate) fn service_apart(parts: &Parts<'_>) -> Result<ServiceKey, Failure> {
 }
 
 /// The service of a call of v2 that kept the name with its group.
-pub(crate) fn service_kept(parts: &Parts<'_>) -> Result<Kept, Failure> {
+pub(crate) fn service_kept(parts: &Parts<'_>) -> Result<KeptService, Failure> {
     let has_group = whole_name(parts.required_id(Id::SERVICE_NAME)?).is_ok();
-    Ok(Kept { of: service_grouped(parts)?, has_group })
+    Ok(KeptService { of: service_grouped(parts)?, has_group })
 }
 
 /// The service in `namespace##group@@service`.
-pub(crate) fn service_of_key(key: &str) -> Result<Kept, Failure> {
+pub(crate) fn service_of_key(key: &str) -> Result<KeptService, Failure> {
     let (namespace, name) = key.split_once("##").unwrap_or(("", key));
     let has_group = whole_name(name).is_ok();
-    Ok(Kept { of: service_of(namespace, Group::DEFAULT, name)?, has_group })
+    Ok(KeptService { of: service_of(namespace, Group::DEFAULT, name)?, has_group })
 }
 
 fn whole_name(name: &str) -> Result<&str, Failure> {

@@ -154,7 +154,7 @@ impl Gate {
         password: &str,
     ) -> Result<smol::lock::MutexGuard<'_, ()>, Denied> {
         let mark = self.mark(name, password).map(|mark| mark.finalize().into_bytes().into());
-        let place = Place::take(&self.waiting, mark.unwrap_or_default());
+        let place = QueuePlace::take(&self.waiting, mark.unwrap_or_default());
         let Some(_place) = place else { return Err(Denied::TooMany(1)) };
         Ok(self.turn.lock().await)
     }
@@ -232,12 +232,12 @@ type Delayed = Mutex<BTreeMap<Box<str>, usize>>;
 type Queue = Mutex<BTreeMap<[u8; 32], usize>>;
 
 /// A place in the queue.
-struct Place<'a> {
+struct QueuePlace<'a> {
     queue: &'a Queue,
     mark: [u8; 32],
 }
 
-impl<'a> Place<'a> {
+impl<'a> QueuePlace<'a> {
     fn take(queue: &'a Queue, mark: [u8; 32]) -> Option<Self> {
         let mut waiting = locked(queue);
         if waiting.len() >= limits::PASSWORDS_WAITING_MAX && !waiting.contains_key(&mark) {
@@ -249,7 +249,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         let mut waiting = locked(self.queue);
         if let Some(count) = waiting.get_mut(&self.mark) {
@@ -275,10 +275,10 @@ fn source(ip: &str) -> Box<str> {
 
 /// Wrong passwords: by source and user, by source, and by user.
 #[derive(Debug, Default)]
-struct Failures(BTreeMap<(Box<str>, Box<str>), Count>);
+struct Failures(BTreeMap<(Box<str>, Box<str>), FailureCount>);
 
 #[derive(Clone, Copy, Debug)]
-struct Count {
+struct FailureCount {
     failures: u32,
     /// Of the first of them.
     since: Instant,
@@ -288,7 +288,7 @@ impl Failures {
     /// Stands for every user, and for every source.
     const ALL: &str = "";
 
-    fn counted(&self, now: Instant, source: &str, name: &str) -> Option<&Count> {
+    fn counted(&self, now: Instant, source: &str, name: &str) -> Option<&FailureCount> {
         let count = self.0.get(&(Box::from(source), Box::from(name)));
         count.filter(|count| count.is_in_force(now))
     }
@@ -330,7 +330,7 @@ impl Failures {
             if self.0.len() >= limits::LOGINS_TRACKED_MAX && !self.0.contains_key(&key) {
                 self.make_room(now);
             }
-            let fresh = Count { failures: 0, since: now };
+            let fresh = FailureCount { failures: 0, since: now };
             let count = self.0.entry(key).or_insert(fresh);
             if !count.is_in_force(now) {
                 *count = fresh;
@@ -355,7 +355,7 @@ impl Failures {
     }
 }
 
-impl Count {
+impl FailureCount {
     fn is_in_force(&self, now: Instant) -> bool {
         now.saturating_since(self.since) < limits::LOGIN_WINDOW
     }

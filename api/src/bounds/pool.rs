@@ -25,7 +25,7 @@ pub(crate) struct Pool {
     total: AtomicUsize,
     /// Those of `total` that are held by small ones.
     small: AtomicUsize,
-    large: Mutex<Vec<Listed>>,
+    large: Mutex<Vec<PoolRow>>,
     /// Those who wait for room.
     waiting: Mutex<BTreeMap<u64, Waker>>,
     has_waiting: AtomicBool,
@@ -58,7 +58,7 @@ pub(crate) enum Hold {
 
 /// Something large that is held.
 #[derive(Debug)]
-struct Entry {
+struct PoolEntry {
     place: Arc<Place>,
     hold: Hold,
     bytes: AtomicUsize,
@@ -70,8 +70,8 @@ struct Entry {
 
 /// And how fast it moves.
 #[derive(Debug)]
-struct Listed {
-    entry: Arc<Entry>,
+struct PoolRow {
+    entry: Arc<PoolEntry>,
     since: Option<Instant>,
     moved: u64,
     /// Bytes a second, once that is known.
@@ -167,14 +167,14 @@ impl Pool {
                 entry.waits.load(Ordering::Relaxed) && !entry.cut.load(Ordering::Relaxed)
             })
         };
-        let size = |listed: &&Listed| listed.entry.bytes.load(Ordering::Relaxed);
-        let is_greedy = |listed: &&Listed| {
+        let size = |listed: &&PoolRow| listed.entry.bytes.load(Ordering::Relaxed);
+        let is_greedy = |listed: &&PoolRow| {
             let holder = &listed.entry.place.account;
             account.is_some_and(|account| !Arc::ptr_eq(holder, account))
                 && holder.shares()
                 && holder.bytes.now() > self.bytes_max / 2
         };
-        let is_slow = |listed: &&Listed| {
+        let is_slow = |listed: &&PoolRow| {
             listed.speed.is_some_and(|speed| speed < limits::SHORT_BYTES_PER_SECOND_MIN)
         };
         let greediest = waiting().filter(is_greedy).max_by_key(size);
@@ -202,7 +202,7 @@ impl Pool {
         self.wake_some();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Listed>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<PoolRow>> {
         self.large.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -218,7 +218,7 @@ pub(crate) struct Held {
     /// Those of them that are a stranger's.
     strange: usize,
     /// Where its bytes are counted once it is large.
-    entry: Option<Arc<Entry>>,
+    entry: Option<Arc<PoolEntry>>,
 }
 
 impl Held {
@@ -346,7 +346,7 @@ impl Held {
     fn enlist(&mut self) {
         let bytes = self.small;
         self.uncount_small(bytes);
-        let entry = Arc::new(Entry {
+        let entry = Arc::new(PoolEntry {
             place: Arc::clone(&self.place),
             hold: self.hold,
             bytes: AtomicUsize::new(bytes),
@@ -354,7 +354,7 @@ impl Held {
             cut: AtomicBool::new(false),
             waker: Mutex::default(),
         });
-        let listed = Listed { entry: Arc::clone(&entry), since: None, moved: 0, speed: None };
+        let listed = PoolRow { entry: Arc::clone(&entry), since: None, moved: 0, speed: None };
         self.pool.lock().push(listed);
         self.entry = Some(entry);
     }

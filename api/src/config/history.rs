@@ -78,7 +78,7 @@ const IN_A_RESULT: [&str; 2] = ["{\"code\":0,\"message\":\"success\",\"data\":["
 /// `ConfigHistoryInfo` of Nacos.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Item<'a> {
+struct HistoryRow<'a> {
     id: String,
     last_id: i64,
     data_id: &'a str,
@@ -98,8 +98,8 @@ struct Item<'a> {
     encrypted_data_key: &'a str,
 }
 
-impl<'a> Item<'a> {
-    fn new(configs: &Store, item: &'a HistoryItem, kept: Kept) -> Self {
+impl<'a> HistoryRow<'a> {
+    fn new(configs: &Store, item: &'a HistoryItem, kept: ContentShown) -> Self {
         let (key, time) = (item.key(), iso8601(item.at));
         Self {
             id: item.id.to_string(),
@@ -125,13 +125,13 @@ impl<'a> Item<'a> {
 
 /// Whether an item has its content, of which the text is written while the answer is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
+enum ContentShown {
     Whole,
     /// Lists leave contents and their md5 out, as Nacos does.
     Listed,
 }
 
-impl Kept {
+impl ContentShown {
     fn md5(self, item: &HistoryItem) -> Option<String> {
         (self == Self::Whole).then(|| item.md5.to_string())
     }
@@ -162,7 +162,7 @@ struct Basic<'a> {
 }
 
 impl<'a> Basic<'a> {
-    fn new(item: &'a HistoryItem, kept: Kept) -> Self {
+    fn new(item: &'a HistoryItem, kept: ContentShown) -> Self {
         let key = item.key();
         Self {
             id: item.id.to_string(),
@@ -252,9 +252,10 @@ fn items<'s>(
     configs: &'s Store,
     asked: &'s ConfigKey,
     params: &Fields,
-) -> Result<PageOf<Item<'s>>, Failure> {
+) -> Result<PageOf<HistoryRow<'s>>, Failure> {
     let found = page(configs, asked, params.page(PAGE_SIZE, limits::HISTORY_PAGE_MAX)?);
-    let items = found.items.into_iter().map(|item| Item::new(configs, item, Kept::Listed));
+    let items =
+        found.items.into_iter().map(|item| HistoryRow::new(configs, item, ContentShown::Listed));
     Ok(PageOf::new(found.total, found.page_no, found.pages, items))
 }
 
@@ -288,9 +289,10 @@ fn content_of(item: &HistoryItem) -> Vec<Late> {
 /// An item in the words of v1; one that is not there is nothing.
 fn v1_told(configs: &Store, item: Option<&HistoryItem>) -> HttpAnswer {
     match item {
-        Some(item) => {
-            HttpAnswer::json_with(&Item::new(configs, item, Kept::Whole), content_of(item))
-        }
+        Some(item) => HttpAnswer::json_with(
+            &HistoryRow::new(configs, item, ContentShown::Whole),
+            content_of(item),
+        ),
         None => HttpAnswer::empty(),
     }
 }
@@ -316,7 +318,7 @@ fn v2_list(state: &State, ask: &Ask<ConfigKey>) -> Result<HttpAnswer, Failure> {
 
 /// An item in the words of v2; one that is not there is null.
 fn v2_told(configs: &Store, item: Option<&HistoryItem>) -> HttpAnswer {
-    let told = item.map(|item| Item::new(configs, item, Kept::Whole));
+    let told = item.map(|item| HistoryRow::new(configs, item, ContentShown::Whole));
     HttpAnswer::result_with(&told, item.map(content_of).unwrap_or_default())
 }
 
@@ -334,7 +336,7 @@ fn v3_list(state: &State, ask: &Ask<ConfigKey>) -> Result<HttpAnswer, Failure> {
     let configs = state.known_configs()?;
     let asked = ask.params.page_v3(PAGE_SIZE, limits::HISTORY_PAGE_MAX)?;
     let found = page(&configs, &ask.about, asked);
-    let items = found.items.into_iter().map(|item| Basic::new(item, Kept::Listed));
+    let items = found.items.into_iter().map(|item| Basic::new(item, ContentShown::Listed));
     Ok(HttpAnswer::result(&PageOf::new(found.total, found.page_no, found.pages, items)))
 }
 
@@ -353,7 +355,7 @@ fn v3_told(configs: &Store, item: Option<&HistoryItem>) -> Result<HttpAnswer, Fa
     }
     let item = item.ok_or_else(|| Failure::invalid("there is no such version"))?;
     let detail = Detail {
-        basic: Basic::new(item, Kept::Whole),
+        basic: Basic::new(item, ContentShown::Whole),
         content: "",
         encrypted_data_key: item.encrypted_data_key(),
         gray_name: gray_name(item),

@@ -44,10 +44,15 @@ pub(crate) fn routes(routes: &mut Routes) {
         .at_large("/v1/cs/configs/listener", |_| limits::LISTEN_BODY_BYTES_MAX)
         .long_poll(Method::POST, ConfigRead, Listening::decode, listen)
         .later(Method::GET, ConfigRead, about::config_v1, watchers_of_key);
-    routes.at("/v1/cs/listener").later(Method::GET, ConfigRead, Watched::decode, watchers_of_ip);
+    routes.at("/v1/cs/listener").later(
+        Method::GET,
+        ConfigRead,
+        ListenedConfigs::decode,
+        watchers_of_ip,
+    );
     for [of_key, of_ip] in V3 {
         routes.at(of_key).later(Method::GET, ConfigRead, about::config_v3, watchers_of_key);
-        routes.at(of_ip).later(Method::GET, ConfigRead, Watched::decode_v3, watchers_of_ip);
+        routes.at(of_ip).later(Method::GET, ConfigRead, ListenedConfigs::decode_v3, watchers_of_ip);
     }
 }
 
@@ -60,14 +65,14 @@ const V3: [[&str; 2]; 2] = [
 /// The configs that a long poll is about, each with what the client has of it.
 struct Listening {
     keys: Vec<ConfigKey>,
-    entries: Vec<Entry>,
+    entries: Vec<ListenEntry>,
 }
 
 impl Listening {
     fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
         let list = parts.id(Id::LISTENING_CONFIGS)?;
         let entries = parse(list.ok_or_else(bad_probe)?)?;
-        let keys = entries.iter().map(Entry::key).collect::<Result<_, _>>()?;
+        let keys = entries.iter().map(ListenEntry::key).collect::<Result<_, _>>()?;
         Ok(Self { keys, entries })
     }
 }
@@ -79,13 +84,13 @@ impl About for Listening {
 }
 
 /// The configs that a client listens to: those of a namespace, or of all of them.
-struct Watched {
+struct ListenedConfigs {
     of: Option<Whole>,
     /// As the caller spells the namespace.
     tenant: Box<str>,
 }
 
-impl Watched {
+impl ListenedConfigs {
     fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
         Self::of(parts, Id::TENANT)
     }
@@ -107,7 +112,7 @@ impl Watched {
     }
 }
 
-impl About for Watched {
+impl About for ListenedConfigs {
     fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         match &self.of {
             Some(namespace) => namespace.is_permitted(action, permits),
@@ -118,7 +123,7 @@ impl About for Watched {
 
 /// One entry as the client wrote it.
 #[derive(Debug, PartialEq, Eq)]
-struct Entry {
+struct ListenEntry {
     data_id: Box<str>,
     group: Box<str>,
     /// Empty when the client sent none.
@@ -126,7 +131,7 @@ struct Entry {
     md5: Option<Md5>,
 }
 
-impl Entry {
+impl ListenEntry {
     fn key(&self) -> Result<ConfigKey, Failure> {
         Ok(ConfigKey {
             namespace: Namespace::parse(&self.tenant)?,
@@ -154,7 +159,7 @@ async fn listen(state: Arc<State>, ask: Ask<Listening>) -> Result<HttpAnswer, Fa
     let hold = hold(timeout)?;
     let Some(_permit) = state.enter_long_poll() else { return Err(too_many()) };
     let (reply, answer) = oneshot::channel();
-    let with_md5 = |(key, entry): (ConfigKey, &Entry)| ListenKey { key, md5: entry.md5 };
+    let with_md5 = |(key, entry): (ConfigKey, &ListenEntry)| ListenKey { key, md5: entry.md5 };
     let request = Request::Listen {
         keys: keys.into_iter().zip(&entries).map(with_md5).collect(),
         ip: (*ip).into(),
@@ -196,13 +201,18 @@ fn too_many() -> Failure {
 }
 
 /// Positions of the entries whose md5 is not what the caller would read now.
-fn compare(state: &State, keys: &[ConfigKey], entries: &[Entry], caller: &Caller<'_>) -> Vec<u32> {
+fn compare(
+    state: &State,
+    keys: &[ConfigKey],
+    entries: &[ListenEntry],
+    caller: &Caller<'_>,
+) -> Vec<u32> {
     if !state.port.stage.is_ready() {
         // What this node has may be older than what the client has.
         return Vec::new();
     }
     let configs = state.configs();
-    let differs = |(key, entry): (&ConfigKey, &Entry)| {
+    let differs = |(key, entry): (&ConfigKey, &ListenEntry)| {
         let (namespace, group) = (key.namespace.as_str(), key.group.as_str());
         let view = configs.view(namespace, group, key.data_id.as_str(), caller);
         view.map(|view| *view.md5) != entry.md5
@@ -221,7 +231,7 @@ fn hold(timeout_ms: &str) -> Result<Duration, Failure> {
 }
 
 /// Reads the list: `dataId ^2 group ^2 md5 [^2 tenant] ^1` for each entry (Nacos `MD5Util`).
-fn parse(field: &str) -> Result<Vec<Entry>, Failure> {
+fn parse(field: &str) -> Result<Vec<ListenEntry>, Failure> {
     // The server decodes the value once more after the form was decoded.
     let decoded = percent_encoding::percent_decode_str(field).decode_utf8_lossy();
     let mut entries: BTreeMap<(&str, &str, &str), (usize, &str)> = BTreeMap::new();
@@ -250,17 +260,18 @@ fn parse(field: &str) -> Result<Vec<Entry>, Failure> {
     }
     let mut ordered: Vec<_> = entries.into_iter().collect();
     ordered.sort_unstable_by_key(|(_, (position, _))| *position);
-    let entry = |((data_id, group, tenant), (_, md5)): ((&str, &str, &str), (usize, &str))| Entry {
-        data_id: data_id.into(),
-        group: group.into(),
-        tenant: tenant.into(),
-        md5: Md5::claimed(md5.trim()),
-    };
+    let entry =
+        |((data_id, group, tenant), (_, md5)): ((&str, &str, &str), (usize, &str))| ListenEntry {
+            data_id: data_id.into(),
+            group: group.into(),
+            tenant: tenant.into(),
+            md5: Md5::claimed(md5.trim()),
+        };
     Ok(ordered.into_iter().map(entry).collect())
 }
 
 /// The names of the changed entries, url-encoded as one text.
-fn names(entries: &[Entry], changed: &[u32]) -> String {
+fn names(entries: &[ListenEntry], changed: &[u32]) -> String {
     let mut names = String::new();
     for entry in at(entries, changed) {
         names.push_str(&entry.data_id);
@@ -275,16 +286,20 @@ fn names(entries: &[Entry], changed: &[u32]) -> String {
     form_urlencoded::byte_serialize(names.as_bytes()).collect()
 }
 
-fn at<'a>(entries: &'a [Entry], changed: &'a [u32]) -> impl Iterator<Item = &'a Entry> {
+fn at<'a>(entries: &'a [ListenEntry], changed: &'a [u32]) -> impl Iterator<Item = &'a ListenEntry> {
     changed.iter().filter_map(|&position| entries.get(usize::try_from(position).ok()?))
 }
 
-fn told(entries: &[Entry], changed: &[u32]) -> HttpAnswer {
+fn told(entries: &[ListenEntry], changed: &[u32]) -> HttpAnswer {
     no_cache(HttpAnswer::text(names(entries, changed) + "\n"))
 }
 
 /// The poll of clients that are older than long polling: answered at once, in headers.
-fn short_poll(client_version: Option<&str>, entries: &[Entry], changed: &[u32]) -> HttpAnswer {
+fn short_poll(
+    client_version: Option<&str>,
+    entries: &[ListenEntry],
+    changed: &[u32],
+) -> HttpAnswer {
     let version = client_version.map_or([2, 0, 0], version);
     if version >= LONG_POLLS_SINCE {
         return no_cache(HttpAnswer::empty());
@@ -337,10 +352,13 @@ async fn watchers_of_key(state: Arc<State>, ask: Ask<ConfigKey>) -> Result<HttpA
     Ok(told_listeners(ask.is_v3, "config", &status.collect()))
 }
 
-async fn watchers_of_ip(state: Arc<State>, ask: Ask<Watched>) -> Result<HttpAnswer, Failure> {
+async fn watchers_of_ip(
+    state: Arc<State>,
+    ask: Ask<ListenedConfigs>,
+) -> Result<HttpAnswer, Failure> {
     let ip = ask.params.required(field::IP)?.into();
     check_sample_time(&ask)?;
-    let Watched { of, tenant } = &ask.about;
+    let ListenedConfigs { of, tenant } = &ask.about;
     let namespace = of.as_ref().map(|whole| whole.namespace.clone());
     let watchers = watchers(&state, WatchersOf::Ip { ip, namespace }).await?;
     let is_all = ask.params.flag_or(field::ALL, false);
@@ -376,7 +394,7 @@ pub mod fuzzing {
     /// dataId, group, tenant and md5 of each entry, where the list is one.
     #[must_use]
     pub fn parse(list: &str) -> Option<Vec<[String; 4]>> {
-        let texts = |entry: super::Entry| {
+        let texts = |entry: super::ListenEntry| {
             let md5 = super::md5_text(entry.md5);
             [entry.data_id.into(), entry.group.into(), entry.tenant.into(), md5]
         };

@@ -35,17 +35,17 @@ pub(crate) fn routes(routes: &mut Routes) {
         .later(
             Method::POST,
             Admin,
-            |parts| Named::present(parts, Id::CUSTOM_NAMESPACE_ID),
+            |parts| NewId::present(parts, Id::CUSTOM_NAMESPACE_ID),
             v1_create,
         )
-        .later(Method::PUT, Admin, |parts| Named::existing(parts, Id::NAMESPACE), v1_update)
+        .later(Method::PUT, Admin, |parts| NewId::existing(parts, Id::NAMESPACE), v1_update)
         .later(Method::DELETE, Admin, removed, v1_remove);
     routes.at("/v2/console/namespace/list").now(Method::GET, Console, about::nothing, list::<2>);
     routes
         .at("/v2/console/namespace")
         .now(Method::GET, Console, One::decode, get::<2>)
-        .later(Method::POST, Admin, |parts| Named::existing(parts, Id::NAMESPACE_ID), v2_create)
-        .later(Method::PUT, Admin, |parts| Named::existing(parts, Id::NAMESPACE_ID), update)
+        .later(Method::POST, Admin, |parts| NewId::existing(parts, Id::NAMESPACE_ID), v2_create)
+        .later(Method::PUT, Admin, |parts| NewId::existing(parts, Id::NAMESPACE_ID), update)
         .later(Method::DELETE, Admin, removed, remove);
     for path in ["/v3/admin/core/namespace/list", "/v3/console/core/namespace/list"] {
         routes.at(path).now(Method::GET, Console, about::nothing, list::<3>);
@@ -53,8 +53,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes
         .at("/v3/admin/core/namespace")
         .now(Method::GET, Console, One::decode, get::<3>)
-        .later(Method::POST, Admin, |parts| Named::existing(parts, Id::NAMESPACE_ID), admin_create)
-        .later(Method::PUT, Admin, |parts| Named::existing(parts, Id::NAMESPACE_ID), admin_update)
+        .later(Method::POST, Admin, |parts| NewId::existing(parts, Id::NAMESPACE_ID), admin_create)
+        .later(Method::PUT, Admin, |parts| NewId::existing(parts, Id::NAMESPACE_ID), admin_update)
         .later(Method::DELETE, Admin, removed, remove);
     routes
         .at("/v3/console/core/namespace")
@@ -62,21 +62,21 @@ pub(crate) fn routes(routes: &mut Routes) {
         .later(
             Method::POST,
             Admin,
-            |parts| Named::optional(parts, Id::CUSTOM_NAMESPACE_ID),
+            |parts| NewId::optional(parts, Id::CUSTOM_NAMESPACE_ID),
             console_create,
         )
-        .later(Method::PUT, Admin, |parts| Named::existing(parts, Id::NAMESPACE_ID), update)
+        .later(Method::PUT, Admin, |parts| NewId::existing(parts, Id::NAMESPACE_ID), update)
         .later(Method::DELETE, Admin, removed, remove);
     routes.at("/v3/admin/core/namespace/check").now(
         Method::GET,
         Console,
-        |parts| Named::present(parts, Id::NAMESPACE_ID),
+        |parts| NewId::present(parts, Id::NAMESPACE_ID),
         |state, ask| Ok(HttpAnswer::result(&u8::from(is_created(state, ask, &ask.about.0)?))),
     );
     routes.at("/v3/console/core/namespace/exist").now(
         Method::GET,
         Console,
-        |parts| Named::present(parts, Id::CUSTOM_NAMESPACE_ID),
+        |parts| NewId::present(parts, Id::CUSTOM_NAMESPACE_ID),
         |state, ask| {
             let id = &*ask.about.0;
             Ok(HttpAnswer::result(&(id == Namespace::PUBLIC || is_created(state, ask, id)?)))
@@ -85,9 +85,9 @@ pub(crate) fn routes(routes: &mut Routes) {
 }
 
 /// A namespace that a call names, checked when it is written down.
-struct Named(Box<str>);
+struct NewId(Box<str>);
 
-impl Named {
+impl NewId {
     /// Nothing means: make one.
     fn optional(parts: &Parts<'_>, id: Id) -> Result<Self, Failure> {
         Ok(Self(parts.id_or(id, "")?.into()))
@@ -103,7 +103,7 @@ impl Named {
     }
 }
 
-impl About for Named {}
+impl About for NewId {}
 
 impl About for Namespace {}
 
@@ -241,7 +241,7 @@ fn yes_or_no(yes: bool) -> HttpAnswer {
 }
 
 /// A namespace to create or to change, checked.
-struct Form {
+struct NamespaceForm {
     id: Namespace,
     name: Box<str>,
     desc: Box<str>,
@@ -256,7 +256,7 @@ enum Refusals {
     Coded,
 }
 
-impl Form {
+impl NamespaceForm {
     /// `id` empty means: make one.
     fn new(id: &str, name: &str, desc: &str, refusals: Refusals) -> Result<Self, Failure> {
         let illegal = |words: String| Failure::invalid_as(Code::ILLEGAL_NAMESPACE, words);
@@ -299,10 +299,10 @@ fn uuid() -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-type Written = Result<nacolet_config::Response, WriteError<CommandError>>;
+type WriteResult = Result<nacolet_config::Response, WriteError<CommandError>>;
 
 /// v1: whether it was done; only what is nobody's fault is told as a failure.
-fn done(written: Written) -> Result<HttpAnswer, Failure> {
+fn done(written: WriteResult) -> Result<HttpAnswer, Failure> {
     match written {
         Ok(_) => Ok(yes_or_no(true)),
         Err(WriteError::Refused(_)) => Ok(yes_or_no(false)),
@@ -311,32 +311,32 @@ fn done(written: Written) -> Result<HttpAnswer, Failure> {
 }
 
 /// A namespace that is not there is changed or removed without a word.
-fn unless_unknown(written: Written) -> Result<(), WriteError<CommandError>> {
+fn unless_unknown(written: WriteResult) -> Result<(), WriteError<CommandError>> {
     match written {
         Ok(_) | Err(WriteError::Refused(CommandError::NamespaceUnknown)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-fn desc(ask: &Ask<Named>) -> &str {
+fn desc(ask: &Ask<NewId>) -> &str {
     ask.params.text_or(field::NAMESPACE_DESC, "")
 }
 
-async fn v1_create(state: Arc<State>, ask: Ask<Named>) -> Result<HttpAnswer, Failure> {
+async fn v1_create(state: Arc<State>, ask: Ask<NewId>) -> Result<HttpAnswer, Failure> {
     let name = ask.params.present(field::NAMESPACE_NAME)?;
     if name.trim().is_empty() {
         return Ok(yes_or_no(false));
     }
-    let form = Form::new(&ask.about.0, name, desc(&ask), Refusals::Checked)?;
+    let form = NamespaceForm::new(&ask.about.0, name, desc(&ask), Refusals::Checked)?;
     done(state.write_config(form.create(&state)).await)
 }
 
-async fn v1_update(state: Arc<State>, ask: Ask<Named>) -> Result<HttpAnswer, Failure> {
+async fn v1_update(state: Arc<State>, ask: Ask<NewId>) -> Result<HttpAnswer, Failure> {
     let name = ask.params.present(field::NAMESPACE_SHOW_NAME)?;
     if name.trim().is_empty() {
         return Ok(yes_or_no(false));
     }
-    let form = Form::new(&ask.about.0, name, desc(&ask), Refusals::Checked)?;
+    let form = NamespaceForm::new(&ask.about.0, name, desc(&ask), Refusals::Checked)?;
     let written = state.write_config(form.update(&state)).await;
     unless_unknown(written).map(|()| yes_or_no(true)).or_else(|error| done(Err(error)))
 }
@@ -345,33 +345,33 @@ async fn v1_remove(state: Arc<State>, ask: Ask<Namespace>) -> Result<HttpAnswer,
     removes(&state, ask.about).await.map(|()| yes_or_no(true))
 }
 
-async fn v2_create(state: Arc<State>, ask: Ask<Named>) -> Result<HttpAnswer, Failure> {
+async fn v2_create(state: Arc<State>, ask: Ask<NewId>) -> Result<HttpAnswer, Failure> {
     let words = format!("the namespaceId is existed, namespaceId: {}", ask.about.0);
     let exists = Failure::invalid_as(Code::ILLEGAL_NAMESPACE, words);
     creates(&state, &ask, Refusals::Checked, exists).await
 }
 
-async fn admin_create(state: Arc<State>, ask: Ask<Named>) -> Result<HttpAnswer, Failure> {
+async fn admin_create(state: Arc<State>, ask: Ask<NewId>) -> Result<HttpAnswer, Failure> {
     creates(&state, &ask, Refusals::Coded, already_there(&ask)).await
 }
 
-async fn console_create(state: Arc<State>, ask: Ask<Named>) -> Result<HttpAnswer, Failure> {
+async fn console_create(state: Arc<State>, ask: Ask<NewId>) -> Result<HttpAnswer, Failure> {
     creates(&state, &ask, Refusals::Checked, already_there(&ask)).await
 }
 
-fn already_there(ask: &Ask<Named>) -> Failure {
+fn already_there(ask: &Ask<NewId>) -> Failure {
     let words = format!("namespaceId [{}] already exist.", ask.about.0);
     Failure::invalid_as(Code::NAMESPACE_ALREADY_EXIST, words)
 }
 
 async fn creates(
     state: &State,
-    ask: &Ask<Named>,
+    ask: &Ask<NewId>,
     refusals: Refusals,
     exists: Failure,
 ) -> Result<HttpAnswer, Failure> {
     let name = ask.params.required(field::NAMESPACE_NAME)?;
-    let command = Form::new(&ask.about.0, name, desc(ask), refusals)?.create(state);
+    let command = NamespaceForm::new(&ask.about.0, name, desc(ask), refusals)?.create(state);
     match state.write_config(command).await {
         Ok(_) => Ok(HttpAnswer::result(&true)),
         Err(WriteError::Refused(CommandError::NamespaceExists)) => Err(exists),
@@ -379,21 +379,21 @@ async fn creates(
     }
 }
 
-async fn update(state: Arc<State>, ask: Ask<Named>) -> Result<HttpAnswer, Failure> {
+async fn update(state: Arc<State>, ask: Ask<NewId>) -> Result<HttpAnswer, Failure> {
     updates(&state, &ask, Refusals::Checked).await
 }
 
-async fn admin_update(state: Arc<State>, ask: Ask<Named>) -> Result<HttpAnswer, Failure> {
+async fn admin_update(state: Arc<State>, ask: Ask<NewId>) -> Result<HttpAnswer, Failure> {
     updates(&state, &ask, Refusals::Coded).await
 }
 
 async fn updates(
     state: &State,
-    ask: &Ask<Named>,
+    ask: &Ask<NewId>,
     refusals: Refusals,
 ) -> Result<HttpAnswer, Failure> {
     let name = ask.params.required(field::NAMESPACE_NAME)?;
-    let command = Form::new(&ask.about.0, name, desc(ask), refusals)?.update(state);
+    let command = NamespaceForm::new(&ask.about.0, name, desc(ask), refusals)?.update(state);
     unless_unknown(state.write_config(command).await)?;
     Ok(HttpAnswer::result(&true))
 }

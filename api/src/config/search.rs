@@ -14,7 +14,7 @@ use nacolet_config::{
 use nacolet_model::{ConfigKey, limits};
 use serde::Serialize;
 
-use crate::access::about::{About, Numbered, Permits, Whole, spelling};
+use crate::access::about::{About, ConfigIds, Permits, Whole, spelling};
 use crate::config::words::Words;
 use crate::http::answer::{Envelope, HttpAnswer, JSON};
 use crate::http::failure::{Code, Failure};
@@ -223,7 +223,7 @@ impl About for Filter {
 }
 
 /// What a search asks for, still as texts.
-pub(crate) struct Asked<'p> {
+pub(crate) struct SearchTexts<'p> {
     filter: &'p Filter,
     app_name: &'p str,
     tags: Vec<&'p str>,
@@ -232,7 +232,7 @@ pub(crate) struct Asked<'p> {
     page: PageParams,
 }
 
-impl<'p> Asked<'p> {
+impl<'p> SearchTexts<'p> {
     /// Reads the parameters under the names that `words` gives them; a part of the content is in
     /// `detail`, where the call knows one.
     pub(crate) fn new(
@@ -297,7 +297,7 @@ fn split(text: &str) -> Vec<&str> {
 /// and a long one is looked through on a thread of its own.
 pub(crate) async fn found(
     state: &State,
-    asked: &Asked<'_>,
+    asked: &SearchTexts<'_>,
     is_blurred: bool,
 ) -> Result<Page<(ConfigKey, Config)>, Failure> {
     let names = Search { content_contains: "", ..asked.search(is_blurred) };
@@ -339,7 +339,7 @@ pub(crate) async fn found(
     }
     let PageParams { number: page_no, size } = asked.page;
     let total = hits.0.len();
-    let order = Order::of(asked.filter, is_blurred);
+    let order = RowOrder::of(asked.filter, is_blurred);
     let configs = state.known_configs()?;
     // What was removed meanwhile is not shown.
     let item = |(_, key): &(u64, KeyText)| {
@@ -353,7 +353,7 @@ pub(crate) async fn found(
 
 /// The order of what is found: that in which the indices of Nacos' database give it.
 #[derive(Clone, Copy)]
-enum Order {
+enum RowOrder {
     Created,
     /// A pattern of groups alone was asked for.
     Group,
@@ -361,7 +361,7 @@ enum Order {
     Name,
 }
 
-impl Order {
+impl RowOrder {
     fn of(filter: &Filter, is_blurred: bool) -> Self {
         match (is_blurred, filter.data_id.is_empty(), filter.group.is_empty()) {
             (true, false, _) => Self::Name,
@@ -377,14 +377,14 @@ struct Hits(Vec<(u64, KeyText)>);
 
 impl Hits {
     /// One page of them, in this order.
-    fn page(&mut self, page_no: usize, size: usize, order: Order) -> &[(u64, KeyText)] {
+    fn page(&mut self, page_no: usize, size: usize, order: RowOrder) -> &[(u64, KeyText)] {
         type Hit = (u64, KeyText);
         let order = |one: &Hit, other: &Hit| {
             let [a, b] = [one, other].map(|hit| hit.1.parts());
             match order {
-                Order::Created => one.0.cmp(&other.0),
-                Order::Group => (a.group, one.0).cmp(&(b.group, other.0)),
-                Order::Name => (a.data_id, a.group).cmp(&(b.data_id, b.group)),
+                RowOrder::Created => one.0.cmp(&other.0),
+                RowOrder::Group => (a.group, one.0).cmp(&(b.group, other.0)),
+                RowOrder::Name => (a.data_id, a.group).cmp(&(b.data_id, b.group)),
             }
         };
         let first = (page_no - 1).saturating_mul(size);
@@ -414,7 +414,7 @@ pub(crate) async fn search(
     detail: Option<Field>,
     is_blurred: bool,
 ) -> Result<HttpAnswer, Failure> {
-    let asked = Asked::new(params, filter, &Words::V1, detail, page_asked(params, filter)?);
+    let asked = SearchTexts::new(params, filter, &Words::V1, detail, page_asked(params, filter)?);
     let Page { total, page_no, pages, items } = found(state, &asked, is_blurred).await?;
     bounded(items.iter().map(|(_, config)| config.content.len()).sum(), limits::SEARCH_BYTES_MAX)?;
     let head = format!(
@@ -450,8 +450,8 @@ pub(crate) fn is_removed(response: Response) -> bool {
 }
 
 /// The configs whose numbers a call names, which may be none.
-pub(crate) fn numbered(parts: &Parts<'_>) -> Result<Numbered, Failure> {
-    Ok(Numbered::new(ids(parts.present_id(Id::IDS)?)?))
+pub(crate) fn numbered(parts: &Parts<'_>) -> Result<ConfigIds, Failure> {
+    Ok(ConfigIds::new(ids(parts.present_id(Id::IDS)?)?))
 }
 
 /// A comma list of ids.

@@ -41,7 +41,7 @@ impl<'a> BasicInfo<'a> {
 /// `ConfigDetailInfo` of Nacos.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct DetailInfo<'a> {
+pub(crate) struct ConfigDetailInfo<'a> {
     #[serde(flatten)]
     basic: BasicInfo<'a>,
     content: &'static str,
@@ -52,7 +52,7 @@ pub(crate) struct DetailInfo<'a> {
     config_tags: Option<String>,
 }
 
-impl<'a> DetailInfo<'a> {
+impl<'a> ConfigDetailInfo<'a> {
     pub(crate) fn new(key: KeyRef<'a>, config: &'a Config) -> Self {
         Self {
             basic: BasicInfo::new(key, config),
@@ -71,7 +71,7 @@ impl<'a> DetailInfo<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct GrayInfo<'a> {
     #[serde(flatten)]
-    detail: DetailInfo<'a>,
+    detail: ConfigDetailInfo<'a>,
     gray_name: String,
     gray_rule: String,
 }
@@ -93,7 +93,7 @@ impl<'a> GrayInfo<'a> {
             create_time: version.created.as_millis(),
             modify_time: version.modified.as_millis(),
         };
-        let detail = DetailInfo {
+        let detail = ConfigDetailInfo {
             basic,
             content: "",
             desc: None,

@@ -10,7 +10,7 @@ use nacolet_config::{Caller, GrayName};
 use nacolet_model::{ConfigKey, limits};
 
 use crate::access::about;
-use crate::access::about::{About, Numbered, Permits};
+use crate::access::about::{About, ConfigIds, Permits};
 use crate::access::rule::Permission;
 use crate::config::search::Filter;
 use crate::config::shown::{content_type, describe, shared};
@@ -100,7 +100,7 @@ impl About for Post {
         }
     }
 
-    fn numbered(&mut self) -> Option<&mut Numbered> {
+    fn numbered(&mut self) -> Option<&mut ConfigIds> {
         match self {
             Self::Clone(clone) => clone.numbered(),
             Self::Publish(_) | Self::Import(_) => None,
@@ -111,7 +111,7 @@ impl About for Post {
 /// What a GET is about.
 enum Get {
     /// One config.
-    One(Look),
+    One(ReadRequest),
     /// Many of a namespace, or of all: that takes a while.
     Search(Filter),
     /// The same, as an archive.
@@ -119,7 +119,7 @@ enum Get {
 }
 
 /// How one config is looked at.
-enum Look {
+enum ReadRequest {
     Read(ConfigKey),
     ShowAll(ConfigKey),
     ShowBeta(ConfigKey),
@@ -130,17 +130,17 @@ impl Get {
         use archive::{Chosen, Format};
         let is = |field, word| parts.fields.is(field, word);
         Ok(if is(field::SHOW, "all") {
-            Self::One(Look::ShowAll(about::config_v1(parts)?))
+            Self::One(ReadRequest::ShowAll(about::config_v1(parts)?))
         } else if is(field::SEARCH, "accurate") || is(field::SEARCH, "blur") {
             Self::Search(Filter::decode(parts, Id::TENANT, Id::GROUP)?)
         } else if is(field::BETA, "true") {
-            Self::One(Look::ShowBeta(about::config_v1(parts)?))
+            Self::One(ReadRequest::ShowBeta(about::config_v1(parts)?))
         } else if is(field::EXPORT_V2, "true") {
             Self::Export(Chosen::decode(parts, Id::TENANT, Id::GROUP)?, Format::V2)
         } else if is(field::EXPORT, "true") {
             Self::Export(Chosen::decode(parts, Id::TENANT, Id::GROUP)?, Format::V1)
         } else {
-            Self::One(Look::Read(about::config_read(parts)?))
+            Self::One(ReadRequest::Read(about::config_read(parts)?))
         })
     }
 }
@@ -148,15 +148,15 @@ impl Get {
 impl About for Get {
     fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         match self {
-            Self::One(Look::Read(key) | Look::ShowAll(key) | Look::ShowBeta(key)) => {
-                key.is_permitted(action, permits)
-            }
+            Self::One(
+                ReadRequest::Read(key) | ReadRequest::ShowAll(key) | ReadRequest::ShowBeta(key),
+            ) => key.is_permitted(action, permits),
             Self::Search(filter) => filter.is_permitted(action, permits),
             Self::Export(chosen, _) => chosen.is_permitted(action, permits),
         }
     }
 
-    fn numbered(&mut self) -> Option<&mut Numbered> {
+    fn numbered(&mut self) -> Option<&mut ConfigIds> {
         match self {
             Self::Export(chosen, _) => chosen.numbered(),
             Self::One(_) | Self::Search(_) => None,
@@ -172,11 +172,11 @@ fn get(state: &State, ask: &Ask<Get>) -> Option<Outcome> {
     }
 }
 
-fn one(state: &State, ask: &Ask<Get>, look: &Look) -> Outcome {
+fn one(state: &State, ask: &Ask<Get>, look: &ReadRequest) -> Outcome {
     match look {
-        Look::Read(key) => read(state, ask, key),
-        Look::ShowAll(of) => search::show_all(state, of),
-        Look::ShowBeta(of) => search::show_beta(state, of),
+        ReadRequest::Read(key) => read(state, ask, key),
+        ReadRequest::ShowAll(of) => search::show_all(state, of),
+        ReadRequest::ShowBeta(of) => search::show_beta(state, of),
     }
 }
 
@@ -218,7 +218,7 @@ enum Delete {
     /// A config, or a gray version of it.
     One(ConfigKey),
     Beta(ConfigKey),
-    Ids(Numbered),
+    Ids(ConfigIds),
 }
 
 impl Delete {
@@ -241,7 +241,7 @@ impl About for Delete {
         }
     }
 
-    fn numbered(&mut self) -> Option<&mut Numbered> {
+    fn numbered(&mut self) -> Option<&mut ConfigIds> {
         match self {
             Self::Ids(ids) => Some(ids),
             Self::One(_) | Self::Beta(_) => None,

@@ -9,14 +9,14 @@ use nacolet_config::{GrayName, Inherit, Labels, Publish};
 use nacolet_model::{ConfigKey, limits};
 
 use crate::access::about;
-use crate::access::about::Numbered;
+use crate::access::about::ConfigIds;
 use crate::access::rule::Permission;
 use crate::config::archive;
 use crate::config::archive::{Chosen, CloneOf, Format, Import};
 use crate::config::gray;
 use crate::config::search;
-use crate::config::search::{Asked, CONTENT, Filter, numbered};
-use crate::config::shapes::{BasicInfo, DetailInfo, GrayInfo};
+use crate::config::search::{CONTENT, Filter, SearchTexts, numbered};
+use crate::config::shapes::{BasicInfo, ConfigDetailInfo, GrayInfo};
 use crate::config::words::{
     Words, by_beta_or_tag, gray_of, list as list_of, operator, publish_of, remove_of,
 };
@@ -131,7 +131,7 @@ fn detail(state: &State, key: &ConfigKey) -> Result<Option<HttpAnswer>, Failure>
     let config = configs.get(key.namespace.as_str(), key.group.as_str(), key.data_id.as_str());
     Ok(config.map(|config| {
         let content = vec![(CONTENT, Arc::clone(&config.content))];
-        HttpAnswer::result_with(&DetailInfo::new(key.into(), config), content)
+        HttpAnswer::result_with(&ConfigDetailInfo::new(key.into(), config), content)
     }))
 }
 
@@ -196,7 +196,7 @@ async fn remove(state: Arc<State>, ask: Ask<ConfigKey>) -> Result<HttpAnswer, Fa
     Ok(HttpAnswer::result(&true))
 }
 
-async fn remove_many(state: Arc<State>, ask: Ask<Numbered>) -> Result<HttpAnswer, Failure> {
+async fn remove_many(state: Arc<State>, ask: Ask<ConfigIds>) -> Result<HttpAnswer, Failure> {
     let keys = ask.about.keys().iter().map(|(_, key)| key.clone()).collect();
     let operator = operator(&ask, ask.params.text(Words::V2.user))?;
     search::remove_all(&state, operator, keys).await?;
@@ -244,7 +244,8 @@ async fn stop_beta(
 /// A page of configs without contents.
 async fn list(state: Arc<State>, ask: Ask<Filter>) -> Result<HttpAnswer, Failure> {
     let page = ask.params.page_v3(PAGE_SIZE, limits::SEARCH_PAGE_MAX)?;
-    let asked = Asked::new(&ask.params, &ask.about, &Words::V2, Some(field::CONFIG_DETAIL), page);
+    let asked =
+        SearchTexts::new(&ask.params, &ask.about, &Words::V2, Some(field::CONFIG_DETAIL), page);
     let is_blurred = ask.params.text_or(field::SEARCH, "blur") == "blur";
     let found = search::found(&state, &asked, is_blurred).await?;
     let items = found.items.iter().map(|(key, config)| BasicInfo::new(key.into(), config));

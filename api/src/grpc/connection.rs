@@ -48,7 +48,7 @@ pub(crate) async fn converse(zone: &Rc<GrpcZone>, stream: Async<TcpStream>, clie
     // Boxed, as calls are: what is done in a moment takes no room in a connection that lives for
     // days.
     let Some(mut connection) = Box::pin(future::or(handshake, over)).await else { return };
-    let mut calls: FuturesUnordered<Call<'_>> = FuturesUnordered::new();
+    let mut calls: FuturesUnordered<RunningCall<'_>> = FuturesUnordered::new();
     let mut told = false;
     poll_fn(|cx| {
         client.park_connection(cx.waker());
@@ -78,7 +78,7 @@ pub(crate) async fn converse(zone: &Rc<GrpcZone>, stream: Async<TcpStream>, clie
 }
 
 /// One call in progress.
-type Call<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+type RunningCall<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Begins a call, or refuses it.
 fn serve<'a>(
@@ -86,7 +86,7 @@ fn serve<'a>(
     client: &'a Rc<Client>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-) -> Option<Call<'a>> {
+) -> Option<RunningCall<'a>> {
     let (head, body) = request.into_parts();
     let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let is_grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));

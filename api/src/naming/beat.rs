@@ -10,7 +10,7 @@ use nacolet_registry::{BeatAnswer, BeatFrom, Reply, Request};
 use serde::Serialize;
 
 use crate::access::about;
-use crate::access::about::Kept;
+use crate::access::about::KeptService;
 use crate::access::rule::Permission;
 use crate::http::answer::{HttpAnswer, JSON};
 use crate::http::failure::{Code, Failure};
@@ -29,8 +29,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.at("/v2/ns/instance/beat").later(Method::PUT, write, about::service_kept, beat_v2);
 }
 
-async fn beat_v2(state: Arc<State>, ask: Ask<Kept>) -> Result<HttpAnswer, Failure> {
-    beat(state, ask.about(Kept::whole)?).await
+async fn beat_v2(state: Arc<State>, ask: Ask<KeptService>) -> Result<HttpAnswer, Failure> {
+    beat(state, ask.about(KeptService::whole)?).await
 }
 
 async fn beat(state: Arc<State>, ask: Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {

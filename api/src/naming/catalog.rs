@@ -281,13 +281,13 @@ fn instances_v1(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Fail
 }
 
 /// The cluster that a call of v3 lists, the default one where none is named.
-struct Listed<'a> {
+struct ListedCluster<'a> {
     name: Grouped<'a>,
     service: &'a Service,
     cluster: &'a str,
 }
 
-impl<'a> Listed<'a> {
+impl<'a> ListedCluster<'a> {
     fn of(registry: &'a Registry, ask: &'a Ask<ServiceKey>) -> Result<Self, Failure> {
         let cluster = ask.params.text_or(field::CLUSTER_NAME, ClusterName::DEFAULT);
         ClusterName::check(cluster)?;
@@ -316,7 +316,7 @@ fn instances_v3(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Fail
     let healthy_only = ask.params.boolean(field::HEALTHY_ONLY)?.unwrap_or(false);
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
-    let listed = Listed::of(&registry, ask)?;
+    let listed = ListedCluster::of(&registry, ask)?;
     let shown = listed.instances().filter(|instance| instance.healthy() || !healthy_only);
     let hosts: Vec<Host<'_>> =
         shown.map(|instance| Host::nameless(instance, listed.name)).collect();
@@ -327,7 +327,7 @@ fn instances_console(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer,
     let page = ask.params.page_v3(100, limits::HISTORY_PAGE_MAX)?;
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
-    let listed = Listed::of(&registry, ask)?;
+    let listed = ListedCluster::of(&registry, ask)?;
     let (total, shown) = paging::page(listed.instances(), page);
     let hosts = shown.into_iter().map(|instance| Host::nameless(instance, listed.name));
     let answer = long_result(&ask.room, &PageOf::asked(total, page, hosts))?;

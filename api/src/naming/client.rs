@@ -96,14 +96,14 @@ async fn client_list(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Fail
 }
 
 /// What a client publishes.
-struct Published {
+struct ClientPublication {
     service: ServiceKey,
     ip: Box<str>,
     port: u16,
     cluster: Box<str>,
 }
 
-impl Published {
+impl ClientPublication {
     fn of(service: &Service, instance: &Instance) -> Self {
         Self {
             service: service.key().clone(),
@@ -116,14 +116,14 @@ impl Published {
 
 /// The client that a call names, with its instances and subscriptions; 404 when it has neither and
 /// is no connection.
-struct Client {
+struct ClientView {
     id: String,
     shape: Value,
-    published: Vec<Published>,
+    published: Vec<ClientPublication>,
     subscriptions: Vec<Subscribed>,
 }
 
-impl Client {
+impl ClientView {
     async fn named(state: &State, params: &Fields, room: &Room) -> Result<Self, Failure> {
         let text = params.required(field::CLIENT_ID)?;
         let gone = || refused::nothing_here(format!("clientId [ {text} ] not exist"));
@@ -189,11 +189,11 @@ async fn published_by(
     state: &State,
     room: &Room,
     mut mine: impl FnMut(&Instance) -> bool + Send,
-) -> Result<Vec<Published>, Failure> {
+) -> Result<Vec<ClientPublication>, Failure> {
     let (mut all, mut counted) = (Vec::new(), room.hold_answer());
     let mut add = |service: &Service| -> Result<(), Failure> {
         for instance in service.publications().iter().filter(|instance| mine(instance)) {
-            let published = Published::of(service, instance);
+            let published = ClientPublication::of(service, instance);
             counted.grow(ID_BYTES + published.ip.len() + published.cluster.len())?;
             all.push(published);
         }
@@ -207,12 +207,13 @@ async fn published_by(
 const ID_BYTES: usize = 96;
 
 async fn detail(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
-    Ok(HttpAnswer::result(&Client::named(&state, &ask.params, &ask.room).await?.shape))
+    Ok(HttpAnswer::result(&ClientView::named(&state, &ask.params, &ask.room).await?.shape))
 }
 
 async fn published(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
-    let Client { id, published, .. } = Client::named(&state, &ask.params, &ask.room).await?;
-    let shape = |Published { service, ip, port, cluster }: &Published| {
+    let ClientView { id, published, .. } =
+        ClientView::named(&state, &ask.params, &ask.room).await?;
+    let shape = |ClientPublication { service, ip, port, cluster }: &ClientPublication| {
         if ask.is_v3 {
             return json!({
                 "namespaceId": service.namespace,
@@ -245,7 +246,7 @@ fn subscriber_v3(subscribed: &Subscribed) -> Value {
 }
 
 async fn subscribed(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
-    let client = Client::named(&state, &ask.params, &ask.room).await?;
+    let client = ClientView::named(&state, &ask.params, &ask.room).await?;
     let shape = |subscribed: &Subscribed| {
         let service = &subscribed.service;
         if ask.is_v3 {

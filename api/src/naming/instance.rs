@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::access::about;
-use crate::access::about::Kept;
+use crate::access::about::KeptService;
 use crate::access::rule::Permission;
 use crate::http::answer::{Envelope, HttpAnswer};
 use crate::http::failure::{Code, Failure};
@@ -153,11 +153,11 @@ fn patch(
 }
 
 /// v2 wants everything sent.
-async fn patch_v2(state: Arc<State>, ask: Ask<Kept>) -> Result<HttpAnswer, Failure> {
+async fn patch_v2(state: Arc<State>, ask: Ask<KeptService>) -> Result<HttpAnswer, Failure> {
     for field in [field::IP, field::PORT, field::WEIGHT, field::ENABLED, field::METADATA] {
         ask.params.present(field)?;
     }
-    let ask = ask.about(Kept::whole)?;
+    let ask = ask.about(KeptService::whole)?;
     ask.params.boolean(field::ENABLED)?;
     done(state, ask, Dialect::V1, patch).await
 }
@@ -279,12 +279,12 @@ fn label(updated: &UpdatedInstance) -> String {
     format!("{}:{}:unknown:{}:{kind}", key.ip, key.port, key.cluster)
 }
 
-fn service_of_parameter(parts: &Parts<'_>) -> Result<Kept, Failure> {
+fn service_of_parameter(parts: &Parts<'_>) -> Result<KeptService, Failure> {
     about::service_of_key(parts.required_id(Id::KEY)?)
 }
 
 /// Health of every instance of a service.
-fn statuses(state: &State, ask: &Ask<Kept>) -> Result<HttpAnswer, Failure> {
+fn statuses(state: &State, ask: &Ask<KeptService>) -> Result<HttpAnswer, Failure> {
     let key = ask.about.clone().whole()?;
     let registry = state.registry();
     let service = find(&registry, &key);

@@ -248,7 +248,7 @@ async fn metrics_of(state: &State, ask: &Ask<()>) -> Result<Value, Failure> {
     let counts = registry.counts();
     let Owners { ephemeral, persistent, connections, held, watched } =
         owners(state, &registry, &connected);
-    let load = Load::now();
+    let load = MachineLoad::now();
     Ok(json!({
         "status": status,
         "serviceCount": counts.services,
@@ -267,13 +267,13 @@ async fn metrics_of(state: &State, ask: &Ask<()>) -> Result<Value, Failure> {
 }
 
 /// How busy the machine is. What the operating system does not tell is -1, as in Java.
-struct Load {
+struct MachineLoad {
     cpu: f64,
     load: f64,
     mem: f64,
 }
 
-impl Load {
+impl MachineLoad {
     fn now() -> Self {
         let first_number = |text: String| text.split_ascii_whitespace().next()?.parse().ok();
         let load = std::fs::read_to_string("/proc/loadavg").ok().and_then(first_number);

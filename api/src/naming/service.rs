@@ -87,12 +87,12 @@ fn of_group(parts: &Parts<'_>) -> Result<GroupOfServices, Failure> {
 }
 
 /// The services of one namespace, or of all of them.
-enum Names {
+enum ServiceScope {
     Of(Whole),
     All,
 }
 
-impl About for Names {
+impl About for ServiceScope {
     fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         match self {
             Self::Of(whole) => whole.is_permitted(action, permits),
@@ -101,10 +101,10 @@ impl About for Names {
     }
 }
 
-fn perhaps_all(parts: &Parts<'_>) -> Result<Names, Failure> {
+fn perhaps_all(parts: &Parts<'_>) -> Result<ServiceScope, Failure> {
     Ok(match parts.id(Id::NAMESPACE_ID)? {
-        Some(_) => Names::Of(about::services(parts)?),
-        None => Names::All,
+        Some(_) => ServiceScope::Of(about::services(parts)?),
+        None => ServiceScope::All,
     })
 }
 
@@ -252,7 +252,7 @@ fn detail_v1(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure
 /// A service with everything in it (Nacos `ServiceDetailInfo` of 2 and 3).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DetailInfo<'a> {
+struct ServiceDetailInfo<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -279,7 +279,7 @@ fn detail_info(state: &State, key: &ServiceKey, is_v3: bool) -> Result<HttpAnswe
     let service = found(&registry, key)?;
     let unsaid = nacolet_registry::ServiceMeta::default();
     let meta = service.meta().unwrap_or(&unsaid);
-    Ok(HttpAnswer::result(&DetailInfo {
+    Ok(HttpAnswer::result(&ServiceDetailInfo {
         namespace: (!is_v3).then_some(key.namespace.as_str()),
         namespace_id: is_v3.then_some(key.namespace.as_str()),
         service_name: key.name.as_str(),
@@ -353,7 +353,7 @@ fn list_v2(state: &State, ask: &Ask<GroupOfServices>) -> Result<HttpAnswer, Fail
 }
 
 /// Names that contain `expr`, by namespace. Nacos takes `expr` for a regular expression.
-fn names(state: &State, ask: &Ask<Names>) -> Result<HttpAnswer, Failure> {
+fn names(state: &State, ask: &Ask<ServiceScope>) -> Result<HttpAnswer, Failure> {
     type ByNamespace<'a> = BTreeMap<&'a str, Vec<Grouped<'a>>>;
     /// Nacos 1 says `services`, Nacos 2 the name of a folder that a search-and-replace left there.
     #[derive(Serialize)]
@@ -365,8 +365,8 @@ fn names(state: &State, ask: &Ask<Names>) -> Result<HttpAnswer, Failure> {
     }
     let expr = ask.params.text(field::EXPR).unwrap_or_default();
     let namespace = match &ask.about {
-        Names::Of(whole) => Some(&whole.namespace),
-        Names::All => None,
+        ServiceScope::Of(whole) => Some(&whole.namespace),
+        ServiceScope::All => None,
     };
     let registry = state.registry();
     let mut by_namespace = ByNamespace::new();

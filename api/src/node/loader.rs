@@ -144,12 +144,12 @@ async fn reload_client(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Fa
 }
 
 /// How many connections a member has; none where it did not answer.
-struct Load {
+struct MemberLoad {
     member: MemberStatus,
     connections: Option<usize>,
 }
 
-async fn loads_of_all(state: &State) -> Result<Vec<Load>, Failure> {
+async fn loads_of_all(state: &State) -> Result<Vec<MemberLoad>, Failure> {
     let own = in_time(state, state.port.moves.count()).await?;
     let (_, members) = members::members(state);
     let me = state.port.facts.node;
@@ -162,7 +162,10 @@ async fn loads_of_all(state: &State) -> Result<Vec<Load>, Failure> {
         true => Some(own),
         false => others.iter().find(|(other, _)| *other == node).map(|(_, count)| *count),
     };
-    Ok(members.into_iter().map(|member| Load { connections: of(member.node), member }).collect())
+    Ok(members
+        .into_iter()
+        .map(|member| MemberLoad { connections: of(member.node), member })
+        .collect())
 }
 
 /// What Nacos calls metrics of its members.

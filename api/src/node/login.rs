@@ -24,22 +24,22 @@ const AUTH_DISABLED: &str = "AUTH_DISABLED";
 
 pub(crate) fn routes(routes: &mut Routes) {
     for path in ["/v1/auth/login", "/v1/auth/users/login", "/v3/auth/user/login"] {
-        routes.at(path).later(Method::POST, Permission::Open, Login::decode, login);
+        routes.at(path).later(Method::POST, Permission::Open, LoginName::decode, login);
     }
 }
 
 /// Whoever wants to log in.
-struct Login(Box<str>);
+struct LoginName(Box<str>);
 
-impl Login {
+impl LoginName {
     fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
         Ok(Self(parts.present_id(Id::USERNAME)?.into()))
     }
 }
 
-impl About for Login {}
+impl About for LoginName {}
 
-async fn login(state: Arc<State>, ask: Ask<Login>) -> Result<HttpAnswer, Failure> {
+async fn login(state: Arc<State>, ask: Ask<LoginName>) -> Result<HttpAnswer, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct LoggedIn<'a> {

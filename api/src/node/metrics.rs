@@ -42,7 +42,7 @@ pub(crate) fn routes(routes: &mut Routes) {
         read,
         of_service,
         |state, ask| {
-            targets(state, ask, |Named(of, service), key| {
+            targets(state, ask, |ServicesNamed(of, service), key| {
                 key.namespace == of.namespace && key.name.as_str() == &**service
             })
         },
@@ -65,17 +65,17 @@ fn whole(parts: &Parts<'_>) -> Result<Whole, Failure> {
 }
 
 /// The services of this name in all groups of a namespace.
-struct Named(Whole, Box<str>);
+struct ServicesNamed(Whole, Box<str>);
 
-impl About for Named {
+impl About for ServicesNamed {
     fn is_permitted(&self, action: Action, permits: &Permits<'_>) -> bool {
         let all = about::whole(self.0.namespace.as_str(), Kind::Naming);
         permits(action, &Resource { name: &self.1, ..all })
     }
 }
 
-fn of_service(parts: &Parts<'_>) -> Result<Named, Failure> {
-    Ok(Named(whole(parts)?, parts.segment(SERVICE_SEGMENT).into()))
+fn of_service(parts: &Parts<'_>) -> Result<ServicesNamed, Failure> {
+    Ok(ServicesNamed(whole(parts)?, parts.segment(SERVICE_SEGMENT).into()))
 }
 
 /// Every instance of the services that `keep` keeps, whatever its health.
@@ -134,11 +134,11 @@ fn label_name(key: &str) -> String {
 
 /// Numbers in the text format of Prometheus.
 #[derive(Default)]
-struct Page {
+struct MetricsText {
     text: String,
 }
 
-impl Page {
+impl MetricsText {
     fn add(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
         // Writing to a String cannot fail.
         let _ = write!(
@@ -157,7 +157,7 @@ impl Page {
 }
 
 fn metrics(state: &State) -> String {
-    let mut page = Page::default();
+    let mut page = MetricsText::default();
     let (status, members) = members::members(state);
     let facts = &state.port.facts;
     let _ = write!(
@@ -201,7 +201,7 @@ fn metrics(state: &State) -> String {
 }
 
 /// How members share instances.
-fn distro(page: &mut Page, view: &DistroView, dropped: u64) {
+fn distro(page: &mut MetricsText, view: &DistroView, dropped: u64) {
     let DistroView { peers, loaded, watchful, tombs, counts } = view;
     let live = peers.iter().filter(|peer| peer.live).count();
     page.gauge("distro_peers", "Other members.", peers.len());
@@ -219,7 +219,7 @@ fn distro(page: &mut Page, view: &DistroView, dropped: u64) {
 }
 
 /// What this node found out about persistent instances.
-fn probes(page: &mut Page, counts: ProbeCounts) {
+fn probes(page: &mut MetricsText, counts: ProbeCounts) {
     let ProbeCounts { asked, failed, void, barred, proposed } = counts;
     page.counter("probes_total", "Probes of persistent instances.", asked);
     page.counter("probes_failed_total", "Probes without the hoped-for answer.", failed);

@@ -44,7 +44,7 @@ pub(crate) fn routes(routes: &mut Routes) {
             // Everybody may change the own password.
             .later(Method::PUT, Console, user, set_password)
             .later(Method::DELETE, Admin, user, remove_user);
-        routes.at(list).now(Method::GET, Admin, Names::decode, users);
+        routes.at(list).now(Method::GET, Admin, UserFilter::decode, users);
         routes.at(search).now(Method::GET, Admin, user_text, user_names);
     }
     for [one, list, search] in [
@@ -57,7 +57,7 @@ pub(crate) fn routes(routes: &mut Routes) {
             remove_role,
             change,
         );
-        routes.at(list).now(Method::GET, Admin, Names::decode, roles);
+        routes.at(list).now(Method::GET, Admin, UserFilter::decode, roles);
         routes.at(search).now(Method::GET, Admin, role_text, role_names);
     }
     for one in ["/v1/auth/permissions", "/v3/auth/permission"] {
@@ -68,9 +68,9 @@ pub(crate) fn routes(routes: &mut Routes) {
             change,
         );
     }
-    routes.at("/v1/auth/permissions").now(Method::GET, Admin, Asked::decode, asked);
+    routes.at("/v1/auth/permissions").now(Method::GET, Admin, PermissionQuery::decode, asked);
     routes.at("/v3/auth/permission").now(Method::GET, Admin, Permitted::decode, is_permitted);
-    routes.at("/v3/auth/permission/list").now(Method::GET, Admin, Names::decode, permissions);
+    routes.at("/v3/auth/permission/list").now(Method::GET, Admin, UserFilter::decode, permissions);
 }
 
 /// A user.
@@ -86,38 +86,41 @@ fn name(parts: &Parts<'_>, id: Id) -> Result<Name, Failure> {
 
 /// A change without a password: the command, unless there is nothing to do, and the words that say
 /// that it is done.
-struct Change(Option<Command>, String);
+struct UserChange(Option<Command>, String);
 
-impl About for Change {}
+impl About for UserChange {}
 
-fn add_role(parts: &Parts<'_>) -> Result<Change, Failure> {
+fn add_role(parts: &Parts<'_>) -> Result<UserChange, Failure> {
     let (role, user) = (name(parts, Id::ROLE)?, named_user(parts)?);
-    Ok(Change(Some(Command::AddRole { role, user }), "add role ok!".to_owned()))
+    Ok(UserChange(Some(Command::AddRole { role, user }), "add role ok!".to_owned()))
 }
 
-fn remove_role(parts: &Parts<'_>) -> Result<Change, Failure> {
+fn remove_role(parts: &Parts<'_>) -> Result<UserChange, Failure> {
     let role = name(parts, Id::ROLE)?;
     let user = parts.id(Id::USERNAME)?.map(Name::new).transpose()?;
     let words = format!("delete role of user {} ok!", user.as_ref().map_or("", Name::as_str));
-    Ok(Change(Some(Command::RemoveRole { role, user }), words))
+    Ok(UserChange(Some(Command::RemoveRole { role, user }), words))
 }
 
-fn permit(parts: &Parts<'_>) -> Result<Change, Failure> {
+fn permit(parts: &Parts<'_>) -> Result<UserChange, Failure> {
     let role = name(parts, Id::ROLE)?;
     let resource = Pattern::new(parts.required_id(Id::RESOURCE)?)?;
     let actions = Actions::parse(parts.fields.required(field::ACTION)?);
     let actions = actions.ok_or(Failure::invalid("Param 'action' must be r, w or rw"))?;
-    Ok(Change(Some(Command::Permit { role, resource, actions }), "add permission ok!".to_owned()))
+    Ok(UserChange(
+        Some(Command::Permit { role, resource, actions }),
+        "add permission ok!".to_owned(),
+    ))
 }
 
-fn forbid(parts: &Parts<'_>) -> Result<Change, Failure> {
+fn forbid(parts: &Parts<'_>) -> Result<UserChange, Failure> {
     let Permitted { role, permission } = Permitted::decode(parts)?;
     let command = permission.map(|Permission { resource, actions }| Command::Forbid {
         role,
         resource,
         actions,
     });
-    Ok(Change(command, "delete permission ok!".to_owned()))
+    Ok(UserChange(command, "delete permission ok!".to_owned()))
 }
 
 /// A permission that a role may have; none where what is asked for is no permission.
@@ -141,9 +144,9 @@ impl Permitted {
 
 /// Does what is asked, where it is not done already: what is gone can be removed again, and what is
 /// permitted be permitted again.
-async fn change(state: Arc<State>, ask: Ask<Change>) -> Result<HttpAnswer, Failure> {
+async fn change(state: Arc<State>, ask: Ask<UserChange>) -> Result<HttpAnswer, Failure> {
     check_changer(&state, &ask)?;
-    let Change(command, words) = ask.about;
+    let UserChange(command, words) = ask.about;
     if let Some(command) = command {
         make(&state, command).await?;
     }
@@ -228,28 +231,28 @@ async fn set_password(state: Arc<State>, ask: Ask<Name>) -> Result<HttpAnswer, F
 }
 
 /// What a list of users, roles or permissions is narrowed by.
-struct Names {
+struct UserFilter {
     username: Box<str>,
     role: Box<str>,
 }
 
-impl Names {
+impl UserFilter {
     fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
         let username = parts.id_or(Id::USERNAME, "")?.into();
         Ok(Self { username, role: parts.id_or(Id::ROLE, "")?.into() })
     }
 }
 
-impl About for Names {}
+impl About for UserFilter {}
 
 /// Which names a call asks for: `search=blur` those that its text is like, where `*` is any text;
 /// else the one that it is, and everything where there is no text.
-struct Filter<'p> {
+struct NameFilter<'p> {
     text: &'p str,
     is_blurred: bool,
 }
 
-impl<'p> Filter<'p> {
+impl<'p> NameFilter<'p> {
     fn new(params: &Fields, text: &'p str) -> Self {
         Self { text, is_blurred: params.is(field::SEARCH, "blur") }
     }
@@ -276,26 +279,28 @@ fn paged<T: Serialize, A>(
     Ok(shown(ask.is_v3, &PageOf::asked(total, asked, items)))
 }
 
-fn users(state: &State, ask: &Ask<Names>) -> Result<HttpAnswer, Failure> {
+fn users(state: &State, ask: &Ask<UserFilter>) -> Result<HttpAnswer, Failure> {
     #[derive(Serialize)]
     struct User<'a> {
         username: &'a str,
         password: &'static str,
     }
-    let filter = Filter::new(&ask.params, &ask.about.username);
+    let filter = NameFilter::new(&ask.params, &ask.about.username);
     let users = state.access.users();
     let found = users.names().filter(|name| filter.takes(name));
     paged(ask, found.map(|username| User { username, password: HIDDEN }))
 }
 
-fn roles(state: &State, ask: &Ask<Names>) -> Result<HttpAnswer, Failure> {
+fn roles(state: &State, ask: &Ask<UserFilter>) -> Result<HttpAnswer, Failure> {
     #[derive(Serialize)]
     struct Role<'a> {
         role: &'a str,
         username: &'a str,
     }
-    let (of_user, of_role) =
-        (Filter::new(&ask.params, &ask.about.username), Filter::new(&ask.params, &ask.about.role));
+    let (of_user, of_role) = (
+        NameFilter::new(&ask.params, &ask.about.username),
+        NameFilter::new(&ask.params, &ask.about.role),
+    );
     let users = state.access.users();
     let found = users.roles().filter(|(role, user)| of_role.takes(role) && of_user.takes(user));
     paged(ask, found.map(|(role, username)| Role { role, username }))
@@ -303,26 +308,26 @@ fn roles(state: &State, ask: &Ask<Names>) -> Result<HttpAnswer, Failure> {
 
 /// What a list of permissions of the first family is about, or the one permission that is asked
 /// for.
-enum Asked {
-    List(Names),
+enum PermissionQuery {
+    List(UserFilter),
     One(Permitted),
 }
 
-impl About for Asked {}
+impl About for PermissionQuery {}
 
-impl Asked {
+impl PermissionQuery {
     fn decode(parts: &Parts<'_>) -> Result<Self, Failure> {
         if parts.fields.text(field::SEARCH).is_some() {
-            return Names::decode(parts).map(Self::List);
+            return UserFilter::decode(parts).map(Self::List);
         }
         Permitted::decode(parts).map(Self::One)
     }
 }
 
-fn asked(state: &State, ask: &Ask<Asked>) -> Result<HttpAnswer, Failure> {
+fn asked(state: &State, ask: &Ask<PermissionQuery>) -> Result<HttpAnswer, Failure> {
     match &ask.about {
-        Asked::List(names) => list_permissions(state, ask, names),
-        Asked::One(permitted) => Ok(HttpAnswer::result(&has(state, permitted))),
+        PermissionQuery::List(names) => list_permissions(state, ask, names),
+        PermissionQuery::One(permitted) => Ok(HttpAnswer::result(&has(state, permitted))),
     }
 }
 
@@ -337,18 +342,22 @@ fn has(state: &State, Permitted { role, permission }: &Permitted) -> bool {
     of_role.any(|(_, known)| permission.as_ref() == Some(known))
 }
 
-fn permissions(state: &State, ask: &Ask<Names>) -> Result<HttpAnswer, Failure> {
+fn permissions(state: &State, ask: &Ask<UserFilter>) -> Result<HttpAnswer, Failure> {
     list_permissions(state, ask, &ask.about)
 }
 
-fn list_permissions<A>(state: &State, ask: &Ask<A>, of: &Names) -> Result<HttpAnswer, Failure> {
+fn list_permissions<A>(
+    state: &State,
+    ask: &Ask<A>,
+    of: &UserFilter,
+) -> Result<HttpAnswer, Failure> {
     #[derive(Serialize)]
     struct Permission<'a> {
         role: &'a str,
         resource: &'a str,
         action: &'static str,
     }
-    let filter = Filter::new(&ask.params, &of.role);
+    let filter = NameFilter::new(&ask.params, &of.role);
     let users = state.access.users();
     let found = users.permissions().filter(|(role, _)| filter.takes(role));
     paged(
@@ -362,25 +371,25 @@ fn list_permissions<A>(state: &State, ask: &Ask<A>, of: &Names) -> Result<HttpAn
 }
 
 /// A part of a name, for a console that completes it.
-struct Part(Box<str>);
+struct NamePart(Box<str>);
 
-impl About for Part {}
+impl About for NamePart {}
 
-fn user_text(parts: &Parts<'_>) -> Result<Part, Failure> {
-    Ok(Part(parts.present_id(Id::USERNAME)?.into()))
+fn user_text(parts: &Parts<'_>) -> Result<NamePart, Failure> {
+    Ok(NamePart(parts.present_id(Id::USERNAME)?.into()))
 }
 
-fn role_text(parts: &Parts<'_>) -> Result<Part, Failure> {
-    Ok(Part(parts.present_id(Id::ROLE)?.into()))
+fn role_text(parts: &Parts<'_>) -> Result<NamePart, Failure> {
+    Ok(NamePart(parts.present_id(Id::ROLE)?.into()))
 }
 
-fn user_names(state: &State, ask: &Ask<Part>) -> Result<HttpAnswer, Failure> {
+fn user_names(state: &State, ask: &Ask<NamePart>) -> Result<HttpAnswer, Failure> {
     let users = state.access.users();
     let names = users.names().filter(|name| name.contains(&*ask.about.0));
     Ok(shown(ask.is_v3, &names.collect::<Vec<_>>()))
 }
 
-fn role_names(state: &State, ask: &Ask<Part>) -> Result<HttpAnswer, Failure> {
+fn role_names(state: &State, ask: &Ask<NamePart>) -> Result<HttpAnswer, Failure> {
     let users = state.access.users();
     let mut names: Vec<&str> = users.roles().map(|(role, _)| role).collect();
     names.dedup();

@@ -26,7 +26,7 @@ impl Target {
 
 /// What one thread is asked for.
 #[derive(Clone, Debug)]
-pub(crate) enum Order {
+pub(crate) enum MoveOrder {
     /// How many connections are set up there.
     Count,
     /// The connection with this id goes, if it is there.
@@ -37,14 +37,14 @@ pub(crate) enum Order {
 
 /// An order, and where it is told how many connections it is about.
 #[derive(Debug)]
-pub(crate) struct Asked {
-    pub(crate) order: Order,
+pub(crate) struct MoveAsked {
+    pub(crate) order: MoveOrder,
     pub(crate) answer: async_channel::Sender<usize>,
 }
 
 /// The ways to the threads.
 #[derive(Debug, Default)]
-pub struct Moves(Mutex<Vec<async_channel::Sender<Asked>>>);
+pub struct Moves(Mutex<Vec<async_channel::Sender<MoveAsked>>>);
 
 /// Too many orders wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,13 +53,13 @@ pub struct Busy;
 
 impl Moves {
     /// One more thread takes orders.
-    pub(crate) fn join(&self) -> async_channel::Receiver<Asked> {
+    pub(crate) fn join(&self) -> async_channel::Receiver<MoveAsked> {
         let (sender, orders) = async_channel::bounded(limits::GRPC_MOVE_ORDERS_MAX);
         self.threads().push(sender);
         orders
     }
 
-    fn threads(&self) -> MutexGuard<'_, Vec<async_channel::Sender<Asked>>> {
+    fn threads(&self) -> MutexGuard<'_, Vec<async_channel::Sender<MoveAsked>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -70,7 +70,7 @@ impl Moves {
     pub async fn count(&self) -> Result<usize, Busy> {
         let mut sum = 0;
         for thread in self.alive() {
-            sum += ask(&thread, Order::Count).await?;
+            sum += ask(&thread, MoveOrder::Count).await?;
         }
         Ok(sum)
     }
@@ -81,7 +81,7 @@ impl Moves {
     /// See [`Busy`].
     pub async fn one(&self, connection: &str, target: &Target) -> Result<bool, Busy> {
         for thread in self.alive() {
-            if ask(&thread, Order::One(connection.into(), target.clone())).await? > 0 {
+            if ask(&thread, MoveOrder::One(connection.into(), target.clone())).await? > 0 {
                 return Ok(true);
             }
         }
@@ -100,23 +100,23 @@ impl Moves {
             if left == 0 || targets.is_empty() {
                 break;
             }
-            let there = ask(&thread, Order::Count).await?.min(left);
+            let there = ask(&thread, MoveOrder::Count).await?.min(left);
             left -= there;
-            moved += ask(&thread, Order::Some(there, targets.to_vec())).await?;
+            moved += ask(&thread, MoveOrder::Some(there, targets.to_vec())).await?;
         }
         Ok(moved)
     }
 
-    fn alive(&self) -> Vec<async_channel::Sender<Asked>> {
+    fn alive(&self) -> Vec<async_channel::Sender<MoveAsked>> {
         let mut threads = self.threads();
         threads.retain(|thread| !thread.is_closed());
         threads.clone()
     }
 }
 
-async fn ask(thread: &async_channel::Sender<Asked>, order: Order) -> Result<usize, Busy> {
+async fn ask(thread: &async_channel::Sender<MoveAsked>, order: MoveOrder) -> Result<usize, Busy> {
     let (answer, told) = async_channel::bounded(1);
-    match thread.try_send(Asked { order, answer }) {
+    match thread.try_send(MoveAsked { order, answer }) {
         Ok(()) => {}
         Err(async_channel::TrySendError::Full(_)) => return Err(Busy),
         Err(async_channel::TrySendError::Closed(_)) => return Ok(0),
@@ -136,12 +136,16 @@ mod tests {
     }
 
     /// A thread with so many connections, which says what it is asked.
-    async fn thread(orders: async_channel::Receiver<Asked>, has: usize, log: &Mutex<Vec<usize>>) {
-        while let Ok(Asked { order, answer }) = orders.recv().await {
+    async fn thread(
+        orders: async_channel::Receiver<MoveAsked>,
+        has: usize,
+        log: &Mutex<Vec<usize>>,
+    ) {
+        while let Ok(MoveAsked { order, answer }) = orders.recv().await {
             let told = match order {
-                Order::Count => has,
-                Order::One(id, _) => usize::from(&*id == "here" && has > 3),
-                Order::Some(count, _) => {
+                MoveOrder::Count => has,
+                MoveOrder::One(id, _) => usize::from(&*id == "here" && has > 3),
+                MoveOrder::Some(count, _) => {
                     log.lock().expect("no panic").push(count);
                     count
                 }

@@ -14,11 +14,11 @@ use nacolet_model::Instant;
 /// Deadlines of all handlers that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Ticker {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Wakers>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Wakers {
     last: u64,
     /// By deadline and a number that tells equal deadlines apart.
     wakers: BTreeMap<(Instant, u64), Waker>,
@@ -56,7 +56,7 @@ impl Ticker {
         left
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Wakers> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

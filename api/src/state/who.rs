@@ -12,24 +12,24 @@ use crate::port::who::{Connected, Sought};
 
 /// A question to one thread.
 #[derive(Debug)]
-pub(crate) struct Question {
+pub(crate) struct WhoQuestion {
     pub(crate) sought: Arc<Sought>,
     pub(crate) answer: async_channel::Sender<Vec<Connected>>,
 }
 
 /// The ways to the threads.
 #[derive(Debug, Default)]
-pub(crate) struct Who(Mutex<Vec<async_channel::Sender<Question>>>);
+pub(crate) struct Who(Mutex<Vec<async_channel::Sender<WhoQuestion>>>);
 
 impl Who {
     /// One more thread answers questions.
-    pub(crate) fn join(&self) -> async_channel::Receiver<Question> {
+    pub(crate) fn join(&self) -> async_channel::Receiver<WhoQuestion> {
         let (sender, questions) = async_channel::bounded(limits::WHO_QUESTIONS_MAX);
         self.threads().push(sender);
         questions
     }
 
-    fn threads(&self) -> MutexGuard<'_, Vec<async_channel::Sender<Question>>> {
+    fn threads(&self) -> MutexGuard<'_, Vec<async_channel::Sender<WhoQuestion>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -43,7 +43,7 @@ impl Who {
         threads.retain(|thread| !thread.is_closed());
         let (answer, answers) = async_channel::bounded(threads.len().max(1));
         for thread in &*threads {
-            let question = Question { sought: Arc::clone(&sought), answer: answer.clone() };
+            let question = WhoQuestion { sought: Arc::clone(&sought), answer: answer.clone() };
             if thread.try_send(question).is_err() {
                 return Err(Failure::unavailable("too many look at who is connected"));
             }

@@ -22,7 +22,7 @@ const DRAIN_AGAIN: Duration = Duration::from_secs(10);
 
 /// What can be done with the cluster.
 #[derive(Subcommand, Debug)]
-pub(crate) enum Verb {
+pub(crate) enum ClusterVerb {
     /// Show the members and how far each one is
     Status {
         #[command(flatten)]
@@ -95,32 +95,32 @@ async fn ask(
 ///
 /// # Errors
 /// See [`CliError`].
-pub(crate) async fn run(verb: Verb) -> Result<(), CliError> {
+pub(crate) async fn run(verb: ClusterVerb) -> Result<(), CliError> {
     match verb {
-        Verb::Status { server, json } => {
+        ClusterVerb::Status { server, json } => {
             let status = ask(&server, Method::Get, "", &[]).await?;
             if json { print_json(&status) } else { print_status(&status) }
         }
-        Verb::Add { node_id, address, server } => {
+        ClusterVerb::Add { node_id, address, server } => {
             let params = [("node", node_id.as_str()), ("address", address.as_str())];
             ask(&server, Method::Post, "/add", &params).await?;
             print_line(&format!("{node_id} is a member at {address}"))
         }
-        Verb::Remove { node_id, server } => {
+        ClusterVerb::Remove { node_id, server } => {
             ask(&server, Method::Post, "/remove", &[("node", node_id.as_str())]).await?;
             print_line(&format!("{node_id} is removed"))
         }
-        Verb::Transfer { node_id, server } => {
+        ClusterVerb::Transfer { node_id, server } => {
             let target: Vec<_> = node_id.iter().map(|id| ("node", id.as_str())).collect();
             let told = ask(&server, Method::Post, "/transfer", &target).await?;
             print_line(&format!("{} leads", text(&told["leader"])))
         }
-        Verb::Drain { wait, server } => drain(&server, Duration::from_secs(wait)).await,
-        Verb::Unlock { key, server } => {
+        ClusterVerb::Drain { wait, server } => drain(&server, Duration::from_secs(wait)).await,
+        ClusterVerb::Unlock { key, server } => {
             ask(&server, Method::Post, "/unlock", &[("lockKey", key.as_str())]).await?;
             print_line(&format!("{key} is free"))
         }
-        Verb::Snapshot { server } => {
+        ClusterVerb::Snapshot { server } => {
             let told = ask(&server, Method::Post, "/snapshot", &[]).await?;
             print_line(&format!("saved up to log index {}", told["snapshot_index"]))
         }

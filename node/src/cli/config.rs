@@ -16,7 +16,7 @@ const HISTORY: &str = "/nacos/v1/cs/history";
 
 /// What can be done with configs.
 #[derive(Subcommand, Debug)]
-pub(crate) enum Verb {
+pub(crate) enum ConfigVerb {
     /// Print the content of a config
     Get {
         data_id: String,
@@ -116,21 +116,21 @@ pub(crate) enum Verb {
 ///
 /// # Errors
 /// See [`CliError`].
-pub(crate) async fn run(verb: Verb) -> Result<(), CliError> {
+pub(crate) async fn run(verb: ConfigVerb) -> Result<(), CliError> {
     match verb {
-        Verb::Get { data_id, target, json } => get(&target, &data_id, json).await,
-        Verb::Set { .. } => set(verb).await,
-        Verb::Rm { data_id, target } => remove(&target, &data_id).await,
-        Verb::Ls { pattern, target, all_groups, json } => {
+        ConfigVerb::Get { data_id, target, json } => get(&target, &data_id, json).await,
+        ConfigVerb::Set { .. } => set(verb).await,
+        ConfigVerb::Rm { data_id, target } => remove(&target, &data_id).await,
+        ConfigVerb::Ls { pattern, target, all_groups, json } => {
             let group = if all_groups { "" } else { &target.group };
             list(&target, group, &pattern, json).await
         }
-        Verb::History { data_id, target, id, json } => {
+        ConfigVerb::History { data_id, target, id, json } => {
             history(&target, &data_id, id.as_deref(), json).await
         }
-        Verb::Watch { data_id, target } => watch(&target, &data_id).await,
-        Verb::Import { file, target, policy } => import(&target, &file, &policy).await,
-        Verb::Export { file, target, all_groups } => {
+        ConfigVerb::Watch { data_id, target } => watch(&target, &data_id).await,
+        ConfigVerb::Import { file, target, policy } => import(&target, &file, &policy).await,
+        ConfigVerb::Export { file, target, all_groups } => {
             let group = if all_groups { "" } else { &target.group };
             export(&target, group, &file).await
         }
@@ -157,8 +157,8 @@ async fn get(target: &TargetArgs, data_id: &str, json: bool) -> Result<(), CliEr
     print(&answer.success(data_id)?.body)
 }
 
-async fn set(verb: Verb) -> Result<(), CliError> {
-    let Verb::Set { data_id, content, target, file, r#type, cas_md5, desc, app, tags } = verb
+async fn set(verb: ConfigVerb) -> Result<(), CliError> {
+    let ConfigVerb::Set { data_id, content, target, file, r#type, cas_md5, desc, app, tags } = verb
     else {
         return Ok(());
     };

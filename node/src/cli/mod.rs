@@ -54,17 +54,17 @@ pub(crate) enum CliCommand {
     /// Publish, read, search, watch, import and export configs
     Config {
         #[command(subcommand)]
-        verb: config::Verb,
+        verb: config::ConfigVerb,
     },
     /// Look at services, register and deregister instances
     Service {
         #[command(subcommand)]
-        verb: service::Verb,
+        verb: service::ServiceVerb,
     },
     /// Look at the members of the cluster, and change them: asks a node on this host
     Cluster {
         #[command(subcommand)]
-        verb: cluster::Verb,
+        verb: cluster::ClusterVerb,
     },
     /// Make a cluster of one of a node that is left when a majority is lost for good: works on the
     /// data directory of a node that does not run
@@ -90,7 +90,7 @@ pub(crate) enum CliCommand {
 ///
 /// # Errors
 /// See [`CliError`].
-pub(crate) async fn run_config(verb: config::Verb) -> Result<(), CliError> {
+pub(crate) async fn run_config(verb: config::ConfigVerb) -> Result<(), CliError> {
     config::run(verb).await
 }
 
@@ -98,7 +98,7 @@ pub(crate) async fn run_config(verb: config::Verb) -> Result<(), CliError> {
 ///
 /// # Errors
 /// See [`CliError`].
-pub(crate) async fn run_service(verb: service::Verb) -> Result<(), CliError> {
+pub(crate) async fn run_service(verb: service::ServiceVerb) -> Result<(), CliError> {
     service::run(verb).await
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn run_service(verb: service::Verb) -> Result<(), CliError> {
 ///
 /// # Errors
 /// See [`CliError`].
-pub(crate) async fn run_cluster(verb: cluster::Verb) -> Result<(), CliError> {
+pub(crate) async fn run_cluster(verb: cluster::ClusterVerb) -> Result<(), CliError> {
     cluster::run(verb).await
 }
 

@@ -22,7 +22,7 @@ const CATALOG: &str = "/nacos/v1/ns/catalog/services";
 
 /// What can be done with services.
 #[derive(Subcommand, Debug)]
-pub(crate) enum Verb {
+pub(crate) enum ServiceVerb {
     /// List services with their instance counts
     Ls {
         #[command(flatten)]
@@ -100,23 +100,23 @@ pub(crate) struct Address {
 ///
 /// # Errors
 /// See [`CliError`].
-pub(crate) async fn run(verb: Verb) -> Result<(), CliError> {
+pub(crate) async fn run(verb: ServiceVerb) -> Result<(), CliError> {
     match verb {
-        Verb::Ls { target, all_groups, json } => {
+        ServiceVerb::Ls { target, all_groups, json } => {
             let group = if all_groups { "" } else { &target.group };
             list(&target, group, json).await
         }
-        Verb::Show { service, target, healthy, json } => {
+        ServiceVerb::Show { service, target, healthy, json } => {
             show(&target, &service, healthy, json).await
         }
-        Verb::Register { service, target, address, weight, metadata, persistent } => {
+        ServiceVerb::Register { service, target, address, weight, metadata, persistent } => {
             let metadata = parse_metadata(&metadata)?;
             register(&target, &service, &address, &weight, &metadata, persistent).await
         }
-        Verb::Deregister { service, target, address, persistent } => {
+        ServiceVerb::Deregister { service, target, address, persistent } => {
             deregister(&target.client()?, &target, &service, &address, persistent).await
         }
-        Verb::Watch { service, target } => watch(&target, &service).await,
+        ServiceVerb::Watch { service, target } => watch(&target, &service).await,
     }
 }
 

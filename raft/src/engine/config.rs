@@ -3,10 +3,10 @@
 
 use nacolet_model::{Duration, NodeId, limits};
 
-/// Settings of one engine. [`Config::new`] gives the defaults named at each field.
+/// Settings of one engine. [`EngineConfig::new`] gives the defaults named at each field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Config {
+pub struct EngineConfig {
     /// This node.
     pub id: NodeId,
     /// Shortest election timeout, and the length of a leader's lease. 600 ms: four lost heartbeats
@@ -54,7 +54,7 @@ pub struct Config {
     pub snapshot_every_bytes: u64,
 }
 
-impl Config {
+impl EngineConfig {
     /// The defaults for node `id`; `seed` should differ from run to run.
     #[must_use]
     pub const fn new(id: NodeId, seed: u64) -> Self {
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_that_the_fields_name() {
-        let config = Config::new(NodeId(1), 2);
+        let config = EngineConfig::new(NodeId(1), 2);
         assert!(config.is_valid());
         let times = [600, 1_200, 150].map(Duration::from_millis);
         let of = &config;

@@ -6,10 +6,10 @@
 //!
 //! ```
 //! use nacolet_model::{Instant, NodeId, RequestId};
-//! use nacolet_raft::engine::{Config, Engine, Input, Output, RoleKind, Start};
+//! use nacolet_raft::engine::{EngineConfig, Engine, Input, Output, RoleKind, Start};
 //! use nacolet_raft::Membership;
 //!
-//! let config = Config::new(NodeId(1), 42);
+//! let config = EngineConfig::new(NodeId(1), 42);
 //! let mut engine = Engine::new(config, Start::default(), Instant::ZERO)?;
 //! engine.bootstrap(Membership::of_voters([(NodeId(1), "127.0.0.1:7848".into())]))?;
 //! // The shell of this example has a disk and a state machine that finish at once.
@@ -56,12 +56,12 @@ mod step;
 mod transfer;
 mod transitions;
 
-pub use config::Config;
+pub use config::EngineConfig;
 pub use io::{Input, Output, PersistId, Refusal};
 pub use membership::MembershipError;
 pub use message::{AppendResult, Message, MessageBody};
 pub use progress::ReplicationState;
 pub use role::RoleKind;
-pub use start::{BootstrapError, Start, StartError};
+pub use start::{BootstrapError, ImpossibleStart, Start};
 pub use state::Engine;
 pub use status::{FollowerStatus, Status};

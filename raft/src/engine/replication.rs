@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use nacolet_model::NodeId;
 
-use super::config::Config;
+use super::config::EngineConfig;
 use super::io::Output;
 use super::log::LogTail;
 use super::message::{AppendResult, Message, MessageBody};
@@ -264,7 +264,7 @@ impl Engine {
 
 /// What can be sent to a follower.
 struct Feed<'a> {
-    config: &'a Config,
+    config: &'a EngineConfig,
     log: &'a LogTail,
     term: Term,
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use nacolet_model::{Instant, Prng};
 
-use super::config::Config;
+use super::config::EngineConfig;
 use super::log::LogTail;
 use super::role::Role;
 use super::state::{Durability, Engine, Snapshots};
@@ -32,7 +32,7 @@ pub struct Start {
 
 /// Why an engine does not start: what was found cannot be what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
+pub enum ImpossibleStart {
     /// The settings contradict each other.
     #[error("the Raft settings contradict each other")]
     Config,
@@ -97,9 +97,9 @@ impl Engine {
     ///
     /// # Errors
     /// The settings are contradictory, or what was found is damaged.
-    pub fn new(config: Config, start: Start, now: Instant) -> Result<Self, StartError> {
+    pub fn new(config: EngineConfig, start: Start, now: Instant) -> Result<Self, ImpossibleStart> {
         if !config.is_valid() {
-            return Err(StartError::Config);
+            return Err(ImpossibleStart::Config);
         }
         check_possible(&start)?;
         let snapshot = start.snapshot.unwrap_or_default();
@@ -107,18 +107,18 @@ impl Engine {
         check_order(base, &entries)?;
         let last = entries.last().map_or(base, |entry| entry.id);
         if start.hard_state.term < last.term {
-            return Err(StartError::TermBehindLog {
+            return Err(ImpossibleStart::TermBehindLog {
                 stored: start.hard_state.term,
                 log: last.term,
             });
         }
         let applied = start.applied.max(snapshot.last.index);
         if applied > last.index {
-            return Err(StartError::AppliedBeyondLog { applied, last: last.index });
+            return Err(ImpossibleStart::AppliedBeyondLog { applied, last: last.index });
         }
         let commit_index = start.hard_state.commit_index.max(applied);
         if commit_index > last.index {
-            return Err(StartError::CommitBeyondLog { commit_index, last: last.index });
+            return Err(ImpossibleStart::CommitBeyondLog { commit_index, last: last.index });
         }
         let membership = membership_at(snapshot.membership, snapshot.last.index, applied, &entries);
         let no_votes_before =
@@ -175,8 +175,8 @@ impl Engine {
 
 /// Whether terms, positions and memberships are such as Raft has: a disk is believed no more than a
 /// peer.
-fn check_possible(start: &Start) -> Result<(), StartError> {
-    let impossible = |at| Err(StartError::Impossible { at });
+fn check_possible(start: &Start) -> Result<(), ImpossibleStart> {
+    let impossible = |at| Err(ImpossibleStart::Impossible { at });
     let HardState { term, commit_index, .. } = start.hard_state;
     for index in [commit_index, start.purged, start.applied] {
         if !index.is_valid() {
@@ -206,16 +206,16 @@ fn connect(
     mut entries: Vec<Entry>,
     purged: LogIndex,
     snapshot: LogId,
-) -> Result<(LogId, Vec<Entry>), StartError> {
+) -> Result<(LogId, Vec<Entry>), ImpossibleStart> {
     let Some(first) = entries.first().map(|entry| entry.id) else {
         // A log purged beyond the snapshot has lost entries that nothing else holds.
         return match purged > snapshot.index {
-            true => Err(StartError::Gap { before: purged.next() }),
+            true => Err(ImpossibleStart::Gap { before: purged.next() }),
             false => Ok((snapshot, entries)),
         };
     };
     if first.index == LogIndex::ZERO || first.index > snapshot.index.next() {
-        return Err(StartError::Gap { before: first.index });
+        return Err(ImpossibleStart::Gap { before: first.index });
     }
     if first.index == snapshot.index.next() {
         return Ok((snapshot, entries));
@@ -234,14 +234,14 @@ fn connect(
     Ok((snapshot, Vec::new()))
 }
 
-fn check_order(base: LogId, entries: &[Entry]) -> Result<(), StartError> {
+fn check_order(base: LogId, entries: &[Entry]) -> Result<(), ImpossibleStart> {
     let mut before = base;
     for entry in entries {
         if entry.id.index != before.index.next() {
-            return Err(StartError::Gap { before: entry.id.index });
+            return Err(ImpossibleStart::Gap { before: entry.id.index });
         }
         if entry.id.term < before.term {
-            return Err(StartError::TermOrder { at: entry.id.index });
+            return Err(ImpossibleStart::TermOrder { at: entry.id.index });
         }
         before = entry.id;
     }

@@ -30,29 +30,29 @@ fn snapshot(term: u64, index: u64) -> SnapshotMeta {
     SnapshotMeta { last: id(term, index), membership, id: 1 }
 }
 
-fn start(start: Start) -> Result<Engine, StartError> {
-    Engine::new(Config::new(NodeId(1), 1), start, Instant::ZERO)
+fn start(start: Start) -> Result<Engine, ImpossibleStart> {
+    Engine::new(EngineConfig::new(NodeId(1), 1), start, Instant::ZERO)
 }
 
 #[test]
 fn an_image_that_cannot_have_been_written_is_refused() {
-    let check = |image: Start, expected: StartError| {
+    let check = |image: Start, expected: ImpossibleStart| {
         assert_eq!(start(image.clone()).err(), Some(expected), "{image:?}");
     };
     let none = Start::default;
     check(
         Start { hard_state: hard_state(1, 0), entries: entries(&[(1, 2)]), ..none() },
-        StartError::Gap { before: LogIndex(2) },
+        ImpossibleStart::Gap { before: LogIndex(2) },
     );
     check(
         Start { hard_state: hard_state(1, 0), entries: entries(&[(1, 1), (1, 3)]), ..none() },
-        StartError::Gap { before: LogIndex(3) },
+        ImpossibleStart::Gap { before: LogIndex(3) },
     );
     check(
         Start { hard_state: hard_state(1, 0), entries: entries(&[(1, 0)]), ..none() },
-        StartError::Gap { before: LogIndex(0) },
+        ImpossibleStart::Gap { before: LogIndex(0) },
     );
-    check(Start { purged: LogIndex(4), ..none() }, StartError::Gap { before: LogIndex(5) });
+    check(Start { purged: LogIndex(4), ..none() }, ImpossibleStart::Gap { before: LogIndex(5) });
     check(
         Start {
             snapshot: Some(snapshot(1, 5)),
@@ -60,19 +60,19 @@ fn an_image_that_cannot_have_been_written_is_refused() {
             entries: entries(&[(1, 7)]),
             ..none()
         },
-        StartError::Gap { before: LogIndex(7) },
+        ImpossibleStart::Gap { before: LogIndex(7) },
     );
     check(
         Start { hard_state: hard_state(2, 0), entries: entries(&[(2, 1), (1, 2)]), ..none() },
-        StartError::TermOrder { at: LogIndex(2) },
+        ImpossibleStart::TermOrder { at: LogIndex(2) },
     );
     check(
         Start { hard_state: hard_state(1, 0), entries: entries(&[(2, 1)]), ..none() },
-        StartError::TermBehindLog { stored: Term(1), log: Term(2) },
+        ImpossibleStart::TermBehindLog { stored: Term(1), log: Term(2) },
     );
     check(
         Start { hard_state: hard_state(1, 2), entries: entries(&[(1, 1)]), ..none() },
-        StartError::CommitBeyondLog { commit_index: LogIndex(2), last: LogIndex(1) },
+        ImpossibleStart::CommitBeyondLog { commit_index: LogIndex(2), last: LogIndex(1) },
     );
     check(
         Start {
@@ -81,7 +81,7 @@ fn an_image_that_cannot_have_been_written_is_refused() {
             applied: LogIndex(2),
             ..none()
         },
-        StartError::AppliedBeyondLog { applied: LogIndex(2), last: LogIndex(1) },
+        ImpossibleStart::AppliedBeyondLog { applied: LogIndex(2), last: LogIndex(1) },
     );
 }
 
@@ -109,7 +109,7 @@ fn an_image_of_numbers_and_memberships_that_cannot_be_is_refused() {
             7,
         ),
     ] {
-        let expected = StartError::Impossible { at: LogIndex(at) };
+        let expected = ImpossibleStart::Impossible { at: LogIndex(at) };
         assert_eq!(start(image.clone()).err(), Some(expected), "{image:?}");
     }
     let snapshot = Some(snapshot(last, last));
@@ -118,10 +118,10 @@ fn an_image_of_numbers_and_memberships_that_cannot_be_is_refused() {
 
 #[test]
 fn contradictory_settings_are_refused() {
-    let mut config = Config::new(NodeId(1), 1);
+    let mut config = EngineConfig::new(NodeId(1), 1);
     config.heartbeat_interval = config.election_timeout_min;
     let error = Engine::new(config, Start::default(), Instant::ZERO).err();
-    assert_eq!(error, Some(StartError::Config));
+    assert_eq!(error, Some(ImpossibleStart::Config));
 }
 
 #[test]

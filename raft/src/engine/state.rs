@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use nacolet_model::{Duration, Instant, NodeId, Prng};
 
-use super::config::Config;
+use super::config::EngineConfig;
 use super::io::{Output, PersistId};
 use super::log::LogTail;
 use super::message::Message;
@@ -15,7 +15,7 @@ use crate::types::{HardState, LogId, LogIndex, Membership, SnapshotMeta, Term};
 /// One member of a Raft group, as a value. See the page of [`crate::engine`] for its use.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    pub(super) config: Config,
+    pub(super) config: EngineConfig,
     pub(super) random: Prng,
     /// The latest time any input named.
     pub(super) now: Instant,

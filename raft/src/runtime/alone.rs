@@ -11,7 +11,7 @@ use nacolet_model::NodeId;
 
 use super::error::StartError;
 use super::traits::{AppendError, RaftLogStorage, RaftStateMachine};
-use crate::engine::{PersistId, StartError as Impossible};
+use crate::engine::{ImpossibleStart, PersistId};
 use crate::types::{Entry, EntryPayload, HardState, LogId, LogIndex, Membership};
 
 /// What a node that does not run has on its disk.
@@ -58,7 +58,7 @@ impl Remains {
                 continue;
             }
             if entry.id.index != last.index.next() {
-                return Err(Impossible::Gap { before: entry.id.index }.into());
+                return Err(ImpossibleStart::Gap { before: entry.id.index }.into());
             }
             last = entry.id;
             if let EntryPayload::Membership(newer) = entry.payload {

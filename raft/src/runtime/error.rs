@@ -234,7 +234,7 @@ pub enum StartError {
     Storage(#[from] StorageError),
     /// The settings, or what the log storage and the state machine hold, do not fit together.
     #[error(transparent)]
-    Engine(#[from] crate::engine::StartError),
+    Engine(#[from] crate::engine::ImpossibleStart),
     /// The first membership is none.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),

@@ -28,7 +28,7 @@ use crate::types::{Membership, SnapshotMeta};
 #[non_exhaustive]
 pub struct Config {
     /// What the engine is told.
-    pub engine: engine::Config,
+    pub engine: engine::EngineConfig,
     /// The first membership of a new cluster, see [`Engine::bootstrap`]. A node that already has a
     /// term, a log or a snapshot ignores it; a node that has neither it nor them waits to be added.
     pub bootstrap: Option<Membership>,
@@ -47,7 +47,7 @@ pub struct Config {
 impl Config {
     /// Settings for an engine told `engine`, with the limits of the product.
     #[must_use]
-    pub const fn new(engine: engine::Config) -> Self {
+    pub const fn new(engine: engine::EngineConfig) -> Self {
         Self {
             engine,
             bootstrap: None,

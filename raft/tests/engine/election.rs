@@ -3,7 +3,8 @@
 
 use nacolet_model::{Duration, RequestId};
 use nacolet_raft::engine::{
-    Config, Input, Message, MessageBody, Output, PersistId, Refusal, ReplicationState, RoleKind,
+    EngineConfig, Input, Message, MessageBody, Output, PersistId, Refusal, ReplicationState,
+    RoleKind,
 };
 use nacolet_raft::{LogId, MembershipChange, Term};
 
@@ -401,7 +402,7 @@ fn a_higher_term_takes_back_no_promise() {
         assert_eq!(rig.receive_settled(3, 4, ask.clone()), []);
     }
     assert_eq!(rig.engine.status().term, Term(3));
-    rig.now += Config::new(id(1), 1).election_timeout_min;
+    rig.now += EngineConfig::new(id(1), 1).election_timeout_min;
     assert_eq!(bodies(&rig.receive_settled(3, 4, asks[0].clone()), 3), [PRE_GRANTED]);
     assert_eq!(bodies(&rig.receive_settled(3, 4, asks[1].clone()), 3), [GRANTED]);
 }

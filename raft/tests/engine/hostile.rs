@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nacolet_model::limits;
 use nacolet_raft::engine::{
-    AppendResult, Config, Engine, Input, MessageBody, Output, RoleKind, Start,
+    AppendResult, Engine, EngineConfig, Input, MessageBody, Output, RoleKind, Start,
 };
 use nacolet_raft::{Entry, EntryPayload, LogId, LogIndex, Membership, SnapshotMeta, Term};
 
@@ -315,6 +315,7 @@ fn a_member_in_the_last_term_does_not_campaign() {
         }),
         ..Start::default()
     };
-    let engine = Engine::new(Config::new(id(1), 1), start, nacolet_model::Instant::ZERO).unwrap();
+    let engine =
+        Engine::new(EngineConfig::new(id(1), 1), start, nacolet_model::Instant::ZERO).unwrap();
     assert_eq!(engine.next_deadline(), None);
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use nacolet_model::{Instant, NodeId, Prng};
-use nacolet_raft::engine::{Config, Engine, Start};
+use nacolet_raft::engine::{Engine, EngineConfig, Start};
 use nacolet_raft::{Entry, EntryPayload, HardState, LogId, LogIndex, Membership, SnapshotMeta};
 
 /// A write that is not synced yet.
@@ -124,7 +124,7 @@ impl Disk {
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) id: NodeId,
-    pub(crate) config: Config,
+    pub(crate) config: EngineConfig,
     /// None while it is down.
     pub(crate) engine: Option<Engine>,
     pub(crate) disk: Disk,
@@ -143,7 +143,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(config: Config, now: Instant) -> Self {
+    pub(crate) fn new(config: EngineConfig, now: Instant) -> Self {
         let engine = Engine::new(config.clone(), Start::default(), now).unwrap();
         Self {
             id: config.id,

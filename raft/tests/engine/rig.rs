@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use nacolet_model::{Instant, NodeId};
 use nacolet_raft::engine::{
-    AppendResult, Config, Engine, Input, Message, MessageBody, Output, PersistId, RoleKind, Start,
+    AppendResult, Engine, EngineConfig, Input, Message, MessageBody, Output, PersistId, RoleKind,
+    Start,
 };
 use nacolet_raft::{
     Entry, EntryPayload, HardState, LogId, LogIndex, Membership, SnapshotMeta, Term,
@@ -91,9 +92,9 @@ impl Rig {
     pub(crate) fn with(
         membership: Membership,
         terms: &[u64],
-        adjust: impl Fn(&mut Config),
+        adjust: impl Fn(&mut EngineConfig),
     ) -> Self {
-        let mut config = Config::new(id(1), 1);
+        let mut config = EngineConfig::new(id(1), 1);
         adjust(&mut config);
         let term = Term(terms.last().copied().unwrap_or(0));
         let start = Start {

@@ -22,7 +22,7 @@ use std::path::Path;
 
 use nacolet_model::{Instant, NodeId, RequestId};
 use nacolet_raft::engine::{
-    AppendResult, Config, Engine, Input, Message, MessageBody, Output, PersistId, Start,
+    AppendResult, Engine, EngineConfig, Input, Message, MessageBody, Output, PersistId, Start,
 };
 use nacolet_raft::{
     Entry, EntryPayload, HardState, LogId, Membership, MembershipChange, SnapshotMeta, Term,
@@ -113,7 +113,7 @@ impl Stage {
             SnapshotMeta { membership: membership(&voters, &[], &learners), ..Default::default() };
         for (node, terms) in logs {
             let meta = if outside.contains(&node) { SnapshotMeta::default() } else { meta.clone() };
-            let mut config = Config::new(id(node), 1);
+            let mut config = EngineConfig::new(id(node), 1);
             config.tail_entries_max = 4;
             let term = Term(terms.last().copied().unwrap_or(0));
             let start = Start {

@@ -17,7 +17,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn small_bounds(prng: &mut Prng) -> impl Fn(&mut nacolet_raft::engine::Config) + use<> {
+fn small_bounds(prng: &mut Prng) -> impl Fn(&mut nacolet_raft::engine::EngineConfig) + use<> {
     let (tail, every) = (2 + prng.index(20), 5 + prng.below(40));
     let inflight = 1 + prng.index(4);
     let (pre_vote, check_quorum) = (prng.chance(4, 5), prng.chance(4, 5));

@@ -1,7 +1,7 @@
 //! Raft snapshots and compaction: docs/raft-traps.md, traps 28, 39, 45 to 51, Raft paper §7. The
 //! world checks of every purge that a durable snapshot covers it.
 
-use nacolet_raft::engine::{Config, Input, MessageBody, Output, ReplicationState};
+use nacolet_raft::engine::{EngineConfig, Input, MessageBody, Output, ReplicationState};
 use nacolet_raft::{LogId, LogIndex, MembershipChange, SnapshotMeta, Term};
 
 use crate::rig::{Rig, append, bodies, log_id, matched, membership};
@@ -11,7 +11,7 @@ fn meta(last: LogId) -> SnapshotMeta {
     SnapshotMeta { last, membership: membership(&[1, 2, 3], &[], &[]), id: 7 }
 }
 
-fn small(config: &mut Config) {
+fn small(config: &mut EngineConfig) {
     config.tail_entries_max = 4;
     config.snapshot_every_entries = 10;
 }

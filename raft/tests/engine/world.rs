@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nacolet_model::{Duration, Instant, NodeId, Prng, RequestId};
 use nacolet_raft::engine::{
-    Config, Engine, Input, Message, Output, PersistId, Refusal, RoleKind, Status,
+    Engine, EngineConfig, Input, Message, Output, PersistId, Refusal, RoleKind, Status,
 };
 use nacolet_raft::{LogId, LogIndex, Membership, MembershipChange, SnapshotMeta, Term};
 
@@ -98,7 +98,12 @@ pub(crate) fn id(node: u64) -> NodeId {
 
 impl World {
     /// Voters 1 to `voters`, bootstrapped alike, and blank nodes up to `nodes`.
-    pub(crate) fn new(seed: u64, voters: u64, nodes: u64, adjust: impl Fn(&mut Config)) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        voters: u64,
+        nodes: u64,
+        adjust: impl Fn(&mut EngineConfig),
+    ) -> Self {
         Self::with_faults(seed, voters, nodes, Faults::NONE, adjust)
     }
 
@@ -108,7 +113,7 @@ impl World {
         voters: u64,
         nodes: u64,
         faults: Faults,
-        adjust: impl Fn(&mut Config),
+        adjust: impl Fn(&mut EngineConfig),
     ) -> Self {
         let mut world = Self {
             now: Instant::from_millis(1),
@@ -130,7 +135,7 @@ impl World {
         let addresses = (1..=voters).map(|node| (id(node), format!("host:{node}")));
         let membership = Membership::of_voters(addresses);
         for node in 1..=nodes {
-            let mut config = Config::new(id(node), seed);
+            let mut config = EngineConfig::new(id(node), seed);
             adjust(&mut config);
             let mut node = Node::new(config, world.now);
             if node.id.0 <= voters {
@@ -150,7 +155,7 @@ impl World {
     }
 
     /// The same with blank nodes and other settings.
-    pub(crate) fn quiet_with(voters: u64, nodes: u64, adjust: impl Fn(&mut Config)) -> Self {
+    pub(crate) fn quiet_with(voters: u64, nodes: u64, adjust: impl Fn(&mut EngineConfig)) -> Self {
         let mut world = Self::new(7, voters, nodes, adjust);
         world.await_leader();
         world

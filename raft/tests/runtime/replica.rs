@@ -52,7 +52,7 @@ struct Rig {
 impl Rig {
     fn start(&mut self, number: usize) -> Node {
         let id = NodeId(number as u64);
-        let mut engine = engine::Config::new(id, 5);
+        let mut engine = engine::EngineConfig::new(id, 5);
         engine.tail_entries_max = 4;
         engine.snapshot_every_entries = 4;
         engine.held_tail_entries_max = 4;

@@ -55,7 +55,7 @@ impl Cluster {
     }
 
     pub(crate) fn settings(&self, id: NodeId) -> Config {
-        let mut engine = engine::Config::new(id, id.0);
+        let mut engine = engine::EngineConfig::new(id, id.0);
         engine.snapshot_every_entries = self.snapshot_every;
         if self.snapshot_every < 100 {
             engine.tail_entries_max = 4;

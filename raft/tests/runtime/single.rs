@@ -28,7 +28,7 @@ pub(crate) struct Node {
 
 pub(crate) fn settings() -> Config {
     let id = NodeId(1);
-    let mut config = Config::new(engine::Config::new(id, 7))
+    let mut config = Config::new(engine::EngineConfig::new(id, 7))
         .bootstrap(Membership::of_voters([(id, "here".into())]));
     config.chunk_bytes = 64;
     config

@@ -13,7 +13,7 @@ use super::yaml;
 
 /// One config's labels.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Item {
+pub(super) struct ItemLabels {
     pub(super) group: Box<str>,
     pub(super) data_id: Box<str>,
     pub(super) labels: Labels,
@@ -95,7 +95,7 @@ pub(super) enum Told {
     /// In the first format: `group.dataId~ext`, and its application.
     Application(String, Box<str>),
     /// In the second one.
-    Item(Item),
+    ItemLabels(ItemLabels),
 }
 
 impl Told {
@@ -105,7 +105,7 @@ impl Told {
             Self::Application(name, app_name) => {
                 name.len() + app_name.len() + limits::IMPORT_LABELS_BYTES
             }
-            Self::Item(Item { group, data_id, labels }) => kept_bytes(group, data_id, labels),
+            Self::Item(ItemLabels { group, data_id, labels }) => kept_bytes(group, data_id, labels),
         }
     }
 }
@@ -252,7 +252,7 @@ pub(super) fn read_v1(text: &str) -> Option<BTreeMap<String, Box<str>>> {
 
 /// Reads what [`write_v2`] writes.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(super) fn read_v2(text: &str) -> Option<Vec<Item>> {
+pub(super) fn read_v2(text: &str) -> Option<Vec<ItemLabels>> {
     let item = |told| match told {
         Told::Item(item) => Some(item),
         Told::Application(..) => None,
@@ -260,7 +260,7 @@ pub(super) fn read_v2(text: &str) -> Option<Vec<Item>> {
     read(text, Format::V2)?.into_iter().map(item).collect()
 }
 
-fn item_of(fields: yaml::Fields) -> Option<Item> {
+fn item_of(fields: yaml::ItemFields) -> Option<ItemLabels> {
     let [app_name, tags, data_id, desc, group, config_type, encrypted_data_key] =
         fields.map(Option::unwrap_or_default);
     if data_id.trim().is_empty() || group.trim().is_empty() || config_type.trim().is_empty() {
@@ -274,7 +274,7 @@ fn item_of(fields: yaml::Fields) -> Option<Item> {
         encrypted_data_key: encrypted_data_key.into(),
         ..Labels::default()
     };
-    Some(Item { group: group.into(), data_id: data_id.into(), labels })
+    Some(ItemLabels { group: group.into(), data_id: data_id.into(), labels })
 }
 
 #[cfg(test)]
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(read.get("g.d~yml").map(|name| &**name), Some("a   b"));
     }
 
-    fn again(item: &Item) -> Portable {
+    fn again(item: &ItemLabels) -> Portable {
         let (group, data_id) = (item.group.clone(), item.data_id.clone());
         Portable { group, data_id, content: "x".into(), labels: item.labels.clone() }
     }

@@ -24,7 +24,7 @@ use nacolet_config::{Config, KeyRef, Store, like};
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, limits};
 use serde::Deserialize;
 
-use crate::access::about::{About, Numbered, Permits, Whole};
+use crate::access::about::{About, ConfigIds, Permits, Whole};
 use crate::config::search::{bounded, ids};
 use crate::config::words::operator;
 use crate::http::answer::HttpAnswer;
@@ -35,17 +35,19 @@ use crate::http::room::Room;
 use crate::http::time::compact;
 use crate::route::ask::Ask;
 use crate::state::State;
-use outcome::{DATA_EMPTY, NAMESPACE_NOT_EXIST, NO_SELECTED_CONFIG, Policy, Told, Unrecognized};
+use outcome::{
+    DATA_EMPTY, NAMESPACE_NOT_EXIST, NO_SELECTED_CONFIG, OutcomeWords, Policy, Unrecognized,
+};
 use pack::Packing;
 pub(crate) use portable::Format;
 use portable::Portable;
 use unpack::Unusable;
-use write::{Content, Item, Source, Written, apply, checked, looked_at};
+use write::{ArchiveContent, ArchiveItem, Source, WriteCommon, apply, checked, looked_at};
 
 /// Which configs an export is about.
 pub(crate) enum Chosen {
     /// By number; they may be of any namespace.
-    Ids(Numbered),
+    Ids(ConfigIds),
     /// Those of a namespace, narrowed by patterns of dataId and group.
     Like { namespace: Whole, data_id: Option<Box<str>>, group: Option<Box<str>> },
 }
@@ -54,7 +56,7 @@ impl Chosen {
     /// The configs of an export call that has its namespace and its group under these names.
     pub(crate) fn decode(parts: &Parts<'_>, namespace: Id, group: Id) -> Result<Self, Failure> {
         if let Some(text) = parts.id(Id::IDS)? {
-            return Ok(Self::Ids(Numbered::new(ids(text)?)));
+            return Ok(Self::Ids(ConfigIds::new(ids(text)?)));
         }
         let pattern = |id| parts.id(id).map(|text| text.map(Box::from));
         Ok(Self::Like {
@@ -73,7 +75,7 @@ impl About for Chosen {
         }
     }
 
-    fn numbered(&mut self) -> Option<&mut Numbered> {
+    fn numbered(&mut self) -> Option<&mut ConfigIds> {
         match self {
             Self::Ids(ids) => Some(ids),
             Self::Like { .. } => None,
@@ -211,7 +213,7 @@ pub(crate) async fn import(
     import: Import,
     ask: Ask<()>,
 ) -> Result<HttpAnswer, Failure> {
-    let told = Told { is_v3: ask.is_v3, words: "import success" };
+    let told = OutcomeWords { is_v3: ask.is_v3, words: "import success" };
     let Some(file) = import.file else { return Ok(told.no_file()) };
     let namespace = import.into.namespace;
     if !exists(state, &namespace) {
@@ -230,7 +232,7 @@ pub(crate) async fn import(
     if source.items.is_empty() {
         return Ok(told.nothing(DATA_EMPTY));
     }
-    let mut outcome = apply(state, source, Written { namespace, operator, at }, policy).await?;
+    let mut outcome = apply(state, source, WriteCommon { namespace, operator, at }, policy).await?;
     outcome.unrecognized_count = unrecognized.len();
     outcome.unrecognized_data =
         unrecognized.into_iter().map(|item_name| Unrecognized { item_name }).collect();
@@ -245,7 +247,7 @@ fn user(params: &Fields) -> Option<&str> {
 /// Copies of configs: from anywhere, into one namespace.
 pub(crate) struct CloneOf {
     into: Whole,
-    sources: Numbered,
+    sources: ConfigIds,
     renames: Renames,
 }
 
@@ -276,7 +278,7 @@ impl CloneOf {
             let id = id.ok_or_else(|| Failure::not_a_number("cfgId", &text))?;
             renames.entry(id).or_insert((item.group, item.data_id));
         }
-        let sources = Numbered::new(renames.keys().copied().collect());
+        let sources = ConfigIds::new(renames.keys().copied().collect());
         Ok(Self { into: Whole { kind: Kind::Config, namespace }, sources, renames })
     }
 }
@@ -286,7 +288,7 @@ impl About for CloneOf {
         self.sources.is_permitted(Action::Read, permits) && self.into.is_permitted(action, permits)
     }
 
-    fn numbered(&mut self) -> Option<&mut Numbered> {
+    fn numbered(&mut self) -> Option<&mut ConfigIds> {
         Some(&mut self.sources)
     }
 }
@@ -297,7 +299,7 @@ pub(crate) async fn clone(
     clone: CloneOf,
     ask: Ask<()>,
 ) -> Result<HttpAnswer, Failure> {
-    let told = Told { is_v3: ask.is_v3, words: "Clone Completed Successfully" };
+    let told = OutcomeWords { is_v3: ask.is_v3, words: "Clone Completed Successfully" };
     let CloneOf { into: Whole { namespace, .. }, sources, mut renames } = clone;
     if renames.is_empty() {
         return Ok(told.nothing(NO_SELECTED_CONFIG));
@@ -312,14 +314,20 @@ pub(crate) async fn clone(
         // A copy that cannot have its name is left out.
         if let (Ok(group), Ok(data_id)) = (Group::new(&group), DataId::new(&data_id)) {
             let (labels, bytes) = (checked(labels)?, content.len());
-            items.push(Item { group, data_id, labels, bytes, content: Content::Here(content) });
+            items.push(ArchiveItem {
+                group,
+                data_id,
+                labels,
+                bytes,
+                content: ArchiveContent::Here(content),
+            });
         }
     }
     if items.is_empty() {
         return Ok(told.nothing(DATA_EMPTY));
     }
     let (source, at) = (Source { items, archive: None, _unpacking: None }, state.now().1);
-    let outcome = apply(state, source, Written { namespace, operator, at }, policy).await?;
+    let outcome = apply(state, source, WriteCommon { namespace, operator, at }, policy).await?;
     Ok(told.done(&outcome))
 }
 
@@ -327,7 +335,7 @@ pub(crate) async fn clone(
 type Renames = BTreeMap<u64, (Option<Box<str>>, Option<Box<str>>)>;
 
 /// The configs under the names they shall have.
-fn copies(state: &State, sources: &Numbered, renames: &mut Renames) -> Vec<Portable> {
+fn copies(state: &State, sources: &ConfigIds, renames: &mut Renames) -> Vec<Portable> {
     let configs = state.configs();
     let filled = |name: Option<Box<str>>| name.filter(|name| !name.trim().is_empty());
     let copy = |(id, key): &(u64, ConfigKey)| {

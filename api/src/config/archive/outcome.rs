@@ -42,14 +42,14 @@ pub(crate) const DATA_EMPTY: Nothing = Nothing(100_005, "the imported file holds
 pub(crate) const NO_SELECTED_CONFIG: Nothing = Nothing(100_006, "no config is selected");
 
 /// How an import or a clone is told.
-pub(crate) struct Told {
+pub(crate) struct OutcomeWords {
     /// In the envelope of v3.
     pub(crate) is_v3: bool,
     /// The words of v1 when all went well.
     pub(crate) words: &'static str,
 }
 
-impl Told {
+impl OutcomeWords {
     /// Nothing was done, and this is why.
     pub(crate) fn nothing(&self, nothing: Nothing) -> HttpAnswer {
         #[derive(Serialize)]
@@ -85,9 +85,9 @@ pub(crate) struct ImportOutcome {
     pub(crate) succ_count: usize,
     pub(crate) skip_count: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) fail_data: Vec<Named>,
+    pub(crate) fail_data: Vec<ConfigName>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) skip_data: Vec<Named>,
+    pub(crate) skip_data: Vec<ConfigName>,
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) unrecognized_count: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -101,12 +101,12 @@ pub(crate) fn is_zero(count: &usize) -> bool {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Named {
+pub(crate) struct ConfigName {
     pub(crate) data_id: Box<str>,
     pub(crate) group: Box<str>,
 }
 
-impl Named {
+impl ConfigName {
     pub(crate) fn of(data_id: &DataId, group: &Group) -> Self {
         Self { data_id: data_id.as_str().into(), group: group.as_str().into() }
     }

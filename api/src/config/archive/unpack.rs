@@ -9,7 +9,7 @@ use nacolet_config::Labels;
 use nacolet_model::limits;
 use zip::ZipArchive;
 
-use super::metadata::{self, Item, Reading, Told};
+use super::metadata::{self, ItemLabels, Reading, Told};
 use super::outcome::{METADATA_ILLEGAL, Nothing, PARSING_DATA_FAILED};
 #[cfg(any(test, feature = "fuzzing"))]
 use super::portable::Portable;
@@ -42,7 +42,7 @@ impl From<Overlap> for Failure {
 }
 
 /// An entry that is a config.
-pub(super) struct Entry {
+pub(super) struct ArchiveEntry {
     pub(super) index: usize,
     pub(super) group: Box<str>,
     pub(super) data_id: Box<str>,
@@ -54,7 +54,7 @@ pub(super) struct Entry {
 /// What an archive brings.
 #[derive(Default)]
 pub(super) struct Contents {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<ArchiveEntry>,
     pub(super) unrecognized: Vec<String>,
 }
 
@@ -122,7 +122,7 @@ impl Archive {
         let (described, mut metadata) = self.metadata(&mut left, unpacking)?;
         let mut contents = Contents::default();
         for index in (0..self.zip.len()).filter(|index| Some(*index) != described) {
-            let mut text = Text::default();
+            let mut text = ContentSummary::default();
             let take = |part: &[u8]| {
                 text.push(part, |_| {});
                 Ok(())
@@ -150,9 +150,9 @@ impl Archive {
                 continue;
             }
             let (group, data_id, bytes) = (group.into(), data_id.into(), text.bytes);
-            contents.entries.push(Entry { index, group, data_id, labels, bytes });
+            contents.entries.push(ArchiveEntry { index, group, data_id, labels, bytes });
         }
-        if let Metadata::V2(items) = metadata {
+        if let ArchiveMetadata::V2(items) = metadata {
             let missing = |(group, data_id)| format!("not in the archive: {group}/{data_id}");
             contents.unrecognized.extend(items.into_keys().map(missing));
         }
@@ -173,18 +173,18 @@ impl Archive {
         &mut self,
         left: &mut u64,
         unpacking: &mut Unpacking,
-    ) -> Result<(Option<usize>, Metadata), Unusable> {
+    ) -> Result<(Option<usize>, ArchiveMetadata), Unusable> {
         let room = self.packed_bytes.saturating_mul(limits::PARSED_RATIO_MAX);
         let room = room.saturating_add(limits::IMPORT_METADATA_BYTES);
         for index in 0..self.zip.len() {
             let entry = self.zip.by_index_raw(index).ok().ok_or(PARSING_DATA_FAILED)?;
             let (mut told, format) = match str::from_utf8(entry.name_raw()) {
-                Ok(METADATA_V1) => (Metadata::V1(BTreeMap::new()), Format::V1),
-                Ok(METADATA_V2) => (Metadata::V2(BTreeMap::new()), Format::V2),
+                Ok(METADATA_V1) => (ArchiveMetadata::V1(BTreeMap::new()), Format::V1),
+                Ok(METADATA_V2) => (ArchiveMetadata::V2(BTreeMap::new()), Format::V2),
                 Ok(_) | Err(_) => continue,
             };
             drop(entry);
-            let (before, mut text) = (*left, Text::default());
+            let (before, mut text) = (*left, ContentSummary::default());
             let mut reading = Reading::new(format, room);
             let mut counted = 0;
             // A text that is no metadata is read to its end: it may be no text.
@@ -212,7 +212,7 @@ impl Archive {
             // It is one more entry, and unpacked as such.
             *left = before;
         }
-        Ok((None, Metadata::V1(BTreeMap::new())))
+        Ok((None, ArchiveMetadata::V1(BTreeMap::new())))
     }
 
     /// Unpacks one entry, a part at a time, and says its name; a folder has nothing to unpack. What
@@ -265,7 +265,7 @@ fn is_litter(name: &str) -> bool {
 }
 
 /// What a content is like that comes in parts and is not kept.
-pub(super) struct Text {
+pub(super) struct ContentSummary {
     /// How long it is.
     pub(super) bytes: usize,
     /// It is nothing but white space so far.
@@ -275,13 +275,13 @@ pub(super) struct Text {
     torn: Vec<u8>,
 }
 
-impl Default for Text {
+impl Default for ContentSummary {
     fn default() -> Self {
         Self { bytes: 0, is_blank: true, is_text: true, torn: Vec::new() }
     }
 }
 
-impl Text {
+impl ContentSummary {
     /// Adds a part, of which `take` gets what is text.
     fn push(&mut self, part: &[u8], mut take: impl FnMut(&str)) {
         self.bytes += part.len();
@@ -317,20 +317,20 @@ fn entries(bytes: &[u8]) -> usize {
 }
 
 /// What an archive tells about its configs.
-enum Metadata {
+enum ArchiveMetadata {
     /// The application by `group.dataId~extension`; empty for an archive without metadata.
     V1(BTreeMap<String, Box<str>>),
     /// The labels by group and dataId.
     V2(BTreeMap<(Box<str>, Box<str>), Labels>),
 }
 
-impl Metadata {
+impl ArchiveMetadata {
     fn add(&mut self, told: Told) {
         match (self, told) {
             (Self::V1(names), Told::Application(name, app_name)) => {
                 names.insert(name, app_name);
             }
-            (Self::V2(items), Told::Item(Item { group, data_id, labels })) => {
+            (Self::V2(items), Told::Item(ItemLabels { group, data_id, labels })) => {
                 items.insert((group, data_id), labels);
             }
             (Self::V1(_), Told::Item(_)) | (Self::V2(_), Told::Application(..)) => {}
@@ -357,7 +357,7 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<(Vec<Portable>, Vec<String>), Unusa
     let Contents { entries, unrecognized } = looked;
     let mut portables = Vec::new();
     for entry in entries {
-        let Entry { index, group, data_id, labels, bytes } = entry;
+        let ArchiveEntry { index, group, data_id, labels, bytes } = entry;
         let content = archive.content(index, bytes)?;
         portables.push(Portable { group, data_id, content, labels });
     }
@@ -482,13 +482,13 @@ mod tests {
     fn a_text_is_one_however_its_parts_are_cut() {
         let text = "  \u{3000} é 中 🦀 z".as_bytes();
         for size in 1..=text.len() {
-            let mut seen = Text::default();
+            let mut seen = ContentSummary::default();
             text.chunks(size).for_each(|part| seen.push(part, |_| {}));
             assert!(seen.is_whole() && !seen.is_blank, "in parts of {size}");
             assert_eq!(seen.bytes, text.len());
         }
         let check = |parts: &[&[u8]], whole: bool, blank: bool| {
-            let mut seen = Text::default();
+            let mut seen = ContentSummary::default();
             parts.iter().for_each(|part| seen.push(part, |_| {}));
             assert_eq!((seen.is_whole(), seen.is_blank), (whole, blank), "{parts:?}");
         };

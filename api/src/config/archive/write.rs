@@ -11,7 +11,7 @@ use nacolet_config::{
 };
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, WallTime, limits};
 
-use super::outcome::{ImportOutcome, Named, Nothing, PARSING_DATA_FAILED, Policy};
+use super::outcome::{ConfigName, ImportOutcome, Nothing, PARSING_DATA_FAILED, Policy};
 use super::unpack::{Archive, Contents, Unusable};
 use crate::http::failure::Failure;
 use crate::http::room::Unpacking;
@@ -45,8 +45,8 @@ pub(super) fn looked_at(
         // Archives of 1.x and those without metadata do not tell.
         labels.config_type = labels.config_type.or_else(|| by_extension(data_id.as_str()));
         let labels = checked(labels).map_err(|error| refused(&name(), &error))?;
-        let (bytes, content) = (entry.bytes, Content::Packed(entry.index));
-        items.push(Item { group, data_id, labels, bytes, content });
+        let (bytes, content) = (entry.bytes, ArchiveContent::Packed(entry.index));
+        items.push(ArchiveItem { group, data_id, labels, bytes, content });
     }
     let largest = items.iter().map(|item| item.bytes).max().unwrap_or(0);
     unpacking.grow(largest.max(BYTES_AT_ONCE))?;
@@ -74,21 +74,21 @@ fn by_extension(data_id: &str) -> Option<ConfigType> {
 
 /// Configs that are about to be written.
 pub(super) struct Source {
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<ArchiveItem>,
     pub(super) archive: Option<Archive>,
     pub(super) _unpacking: Option<Unpacking>,
 }
 
 /// One of them, checked.
-pub(super) struct Item {
+pub(super) struct ArchiveItem {
     pub(super) group: Group,
     pub(super) data_id: DataId,
     pub(super) labels: Labels,
     pub(super) bytes: usize,
-    pub(super) content: Content,
+    pub(super) content: ArchiveContent,
 }
 
-pub(super) enum Content {
+pub(super) enum ArchiveContent {
     /// It is shared with the store.
     Here(Arc<str>),
     /// It is unpacked when it is its turn, out of the entry at this place.
@@ -97,24 +97,24 @@ pub(super) enum Content {
 
 /// What all of them have in common.
 #[derive(Clone)]
-pub(super) struct Written {
+pub(super) struct WriteCommon {
     pub(super) namespace: Namespace,
     pub(super) operator: Operator,
     pub(super) at: WallTime,
 }
 
-impl Item {
+impl ArchiveItem {
     fn publish(
         self,
         archive: Option<&mut Archive>,
-        written: &Written,
+        written: &WriteCommon,
     ) -> Result<Publish, Unusable> {
         let content = match (self.content, archive) {
-            (Content::Here(content), _) => content,
-            (Content::Packed(index), Some(archive)) => archive.content(index, self.bytes)?,
-            (Content::Packed(_), None) => return Err(PARSING_DATA_FAILED.into()),
+            (ArchiveContent::Here(content), _) => content,
+            (ArchiveContent::Packed(index), Some(archive)) => archive.content(index, self.bytes)?,
+            (ArchiveContent::Packed(_), None) => return Err(PARSING_DATA_FAILED.into()),
         };
-        let Written { namespace, operator, at } = written.clone();
+        let WriteCommon { namespace, operator, at } = written.clone();
         let key = ConfigKey { namespace, group: self.group, data_id: self.data_id };
         let publish = Publish::new(key, content, operator, at).map_err(Failure::from)?;
         let inherit = Inherit::default();
@@ -134,7 +134,7 @@ pub(super) fn checked(mut labels: Labels) -> Result<Labels, PublishError> {
 pub(super) async fn apply(
     state: &State,
     source: Source,
-    written: Written,
+    written: WriteCommon,
     policy: Policy,
 ) -> Result<ImportOutcome, Failure> {
     let Source { mut items, mut archive, _unpacking } = source;
@@ -142,7 +142,7 @@ pub(super) async fn apply(
     if policy == Policy::Abort {
         let first = {
             let configs = state.configs();
-            let is_there = |item: &Item| {
+            let is_there = |item: &ArchiveItem| {
                 let (group, data_id) = (item.group.as_str(), item.data_id.as_str());
                 configs.get(written.namespace.as_str(), group, data_id).is_some()
             };
@@ -150,8 +150,10 @@ pub(super) async fn apply(
         };
         if let Some(first) = first {
             let mut rest = items.split_off(first).into_iter();
-            outcome.fail_data.extend(rest.next().map(|item| Named::of(&item.data_id, &item.group)));
-            outcome.skip_data.extend(rest.map(|item| Named::of(&item.data_id, &item.group)));
+            outcome
+                .fail_data
+                .extend(rest.next().map(|item| ConfigName::of(&item.data_id, &item.group)));
+            outcome.skip_data.extend(rest.map(|item| ConfigName::of(&item.data_id, &item.group)));
         }
     }
     let mut items = items.into_iter().peekable();
@@ -167,8 +169,8 @@ pub(super) async fn apply(
         }
         let (common, mut packed) = (written.clone(), archive.take());
         let made = smol::unblock(move || {
-            let publish = |item: Item| {
-                let named = Named::of(&item.data_id, &item.group);
+            let publish = |item: ArchiveItem| {
+                let named = ConfigName::of(&item.data_id, &item.group);
                 Ok((named, item.publish(packed.as_mut(), &common)?))
             };
             let made: Result<Vec<_>, Unusable> = batch.into_iter().map(publish).collect();

@@ -9,7 +9,7 @@ pub(super) const NAMES: [&str; 7] =
     ["appName", "configTags", "dataId", "desc", "group", "type", "encryptedDataKey"];
 
 /// The values of an item, in the order of [`NAMES`].
-pub(super) type Fields = [Option<String>; 7];
+pub(super) type ItemFields = [Option<String>; 7];
 
 /// Reads the list a line at a time, and keeps no more of it than the item that is open.
 #[derive(Default)]
@@ -26,7 +26,7 @@ impl Reader {
     pub(super) fn line(
         &mut self,
         line: &str,
-        take: &mut impl FnMut(Fields) -> Option<()>,
+        take: &mut impl FnMut(ItemFields) -> Option<()>,
     ) -> Option<()> {
         if self.is_list {
             return self.list.read(line, take);
@@ -45,7 +45,7 @@ impl Reader {
     }
 
     /// As [`Self::line`], where no more lines come.
-    pub(super) fn end(mut self, take: &mut impl FnMut(Fields) -> Option<()>) -> Option<()> {
+    pub(super) fn end(mut self, take: &mut impl FnMut(ItemFields) -> Option<()>) -> Option<()> {
         if self.is_list { self.list.close(take) } else { None }
     }
 }
@@ -55,7 +55,7 @@ impl Reader {
 struct List {
     /// How many items there were.
     count: usize,
-    item: Option<[Option<Scalar>; 7]>,
+    item: Option<[Option<YamlScalar>; 7]>,
     /// Of its lines.
     bytes: usize,
     /// The last value, and the column of its name: it may go on in the next line.
@@ -65,14 +65,14 @@ struct List {
 }
 
 /// A value as it stands in the text.
-enum Scalar {
+enum YamlScalar {
     /// On one line, or folded from several, with its quotes.
     Flow(String),
     Block(Block),
 }
 
 impl List {
-    fn read(&mut self, raw: &str, take: &mut impl FnMut(Fields) -> Option<()>) -> Option<()> {
+    fn read(&mut self, raw: &str, take: &mut impl FnMut(ItemFields) -> Option<()>) -> Option<()> {
         let line = raw.trim();
         self.bytes += raw.len() + 1;
         let indent = raw.len() - raw.trim_start_matches(' ').len();
@@ -98,7 +98,7 @@ impl List {
         let text = first.unwrap_or(line);
         if let Some((index, value)) = field(text).filter(|_| !in_quotes) {
             let column = indent + (line.len() - text.len());
-            *self.item.as_mut()?.get_mut(index)? = Some(Scalar::of(value, column));
+            *self.item.as_mut()?.get_mut(index)? = Some(YamlScalar::of(value, column));
             (self.open, self.blanks) = (Some((index, column)), 0);
         } else if in_quotes || !line.starts_with('#') {
             let blanks = std::mem::take(&mut self.blanks);
@@ -108,26 +108,26 @@ impl List {
     }
 
     /// The open item is whole.
-    fn close(&mut self, take: &mut impl FnMut(Fields) -> Option<()>) -> Option<()> {
+    fn close(&mut self, take: &mut impl FnMut(ItemFields) -> Option<()>) -> Option<()> {
         self.bytes = 0;
         let Some(item) = self.item.take() else { return Some(()) };
-        take(item.map(|value| value.map(Scalar::text)))
+        take(item.map(|value| value.map(YamlScalar::text)))
     }
 
     /// The block that a line goes on with, if it does.
     fn open_block(&mut self, line: &str, indent: usize) -> Option<&mut Block> {
         let (index, column) = self.open?;
         match self.item.as_mut()?.get_mut(index)?.as_mut()? {
-            Scalar::Block(block) if line.is_empty() || indent > column => Some(block),
-            Scalar::Block(_) | Scalar::Flow(_) => None,
+            YamlScalar::Block(block) if line.is_empty() || indent > column => Some(block),
+            YamlScalar::Block(_) | YamlScalar::Flow(_) => None,
         }
     }
 
     fn open_flow(&mut self) -> Option<&mut String> {
         let (index, _) = self.open?;
         match self.item.as_mut()?.get_mut(index)?.as_mut()? {
-            Scalar::Flow(value) => Some(value),
-            Scalar::Block(_) => None,
+            YamlScalar::Flow(value) => Some(value),
+            YamlScalar::Block(_) => None,
         }
     }
 }
@@ -139,7 +139,7 @@ fn field(line: &str) -> Option<(usize, &str)> {
     if value.is_empty() || value.starts_with(' ') { Some((index, value.trim())) } else { None }
 }
 
-impl Scalar {
+impl YamlScalar {
     fn of(value: &str, column: usize) -> Self {
         match Block::of(value, column) {
             Some(block) => Self::Block(block),

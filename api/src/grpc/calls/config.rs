@@ -19,13 +19,13 @@ use crate::grpc::zone::{Asker, GrpcZone};
 use crate::http::json::{AtMost, Texts, object};
 
 /// `ConfigQueryRequest`
-pub(crate) struct Query {
+pub(crate) struct ConfigQueryRequest {
     id: Option<String>,
     pub(crate) key: ConfigKey,
     tag: Option<String>,
 }
 
-impl Query {
+impl ConfigQueryRequest {
     pub(crate) fn read(json: &[u8]) -> Result<Self, Unread> {
         request! { Wire { data_id: String, group: String, tenant: String, tag: String, } }
         let Wire { request_id: id, data_id, group, tenant, tag } = object(json)?;
@@ -52,7 +52,7 @@ const CONTENT: &str = "ConfigQueryResponse";
 /// `ConfigQueryResponse`. There is no `tag`: Go wants a boolean there, Rust a text.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Content<'a> {
+struct ConfigQueryResponse<'a> {
     content: &'a str,
     content_type: &'a str,
     md5: &'a str,
@@ -61,7 +61,7 @@ struct Content<'a> {
     beta: bool,
 }
 
-const NO_CONTENT: Content<'_> = Content {
+const NO_CONTENT: ConfigQueryResponse<'_> = ConfigQueryResponse {
     content: "",
     content_type: "text",
     md5: "",
@@ -70,7 +70,7 @@ const NO_CONTENT: Content<'_> = Content {
     beta: false,
 };
 
-pub(crate) async fn query(from: &Asker<'_>, query: &Query) -> Reply {
+pub(crate) async fn query(from: &Asker<'_>, query: &ConfigQueryRequest) -> Reply {
     let id = query.id.as_deref();
     if from.client.listens.borrow().contains_key(&query.key) {
         // It works through the answer to a listen.
@@ -82,7 +82,7 @@ pub(crate) async fn query(from: &Asker<'_>, query: &Query) -> Reply {
         Err(refusal) => return failed(CONTENT, id, &refusal, NO_CONTENT).into(),
     };
     let Seen { md5, encrypted_data_key, content_type, last_modified, beta } = &view;
-    let answer = Content {
+    let answer = ConfigQueryResponse {
         content: if content.len() > limits::INLINE_ANSWER_BYTES_MAX { "" } else { &content },
         content_type,
         md5,
@@ -106,7 +106,7 @@ struct Seen {
 }
 
 /// A config as its caller sees it. Nothing of the store is held when it is rendered.
-fn look(from: &Asker<'_>, query: &Query) -> Result<(Seen, Arc<str>), Refusal> {
+fn look(from: &Asker<'_>, query: &ConfigQueryRequest) -> Result<(Seen, Arc<str>), Refusal> {
     let Asker { zone, client, tag, .. } = from;
     let key = &query.key;
     let wanted = text(query.tag.as_ref());
@@ -129,7 +129,7 @@ fn look(from: &Asker<'_>, query: &Query) -> Result<(Seen, Arc<str>), Refusal> {
 }
 
 /// `ConfigPublishRequest`
-pub(crate) struct Publishing {
+pub(crate) struct ConfigPublishRequest {
     id: Option<String>,
     pub(crate) key: ConfigKey,
     content: Arc<str>,
@@ -139,7 +139,7 @@ pub(crate) struct Publishing {
 
 type Additions = Texts<{ limits::GRPC_ADDITIONS_MAX }>;
 
-impl Publishing {
+impl ConfigPublishRequest {
     pub(crate) fn read(json: &[u8]) -> Result<Self, Unread> {
         request! {
             Wire {
@@ -212,7 +212,7 @@ fn operator(from: &Asker<'_>, said: Option<&str>) -> Operator {
     Operator { user: user.into(), ip: (*from.client.ip).into() }
 }
 
-pub(crate) async fn publish(from: &Asker<'_>, request: Publishing) -> Bytes {
+pub(crate) async fn publish(from: &Asker<'_>, request: ConfigPublishRequest) -> Bytes {
     let operator = operator(from, request.addition("src_user"));
     let (id, at) = (request.id.clone(), from.zone.state.now().1);
     let command = if request.content.len() > limits::INLINE_BYTES_MAX {

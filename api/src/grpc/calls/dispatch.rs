@@ -10,7 +10,7 @@ use nacolet_model::limits;
 use crate::grpc::calls::permission::Need;
 use crate::grpc::calls::{config, fuzzy, lock, naming, permission};
 use crate::grpc::client::{Client, pattern};
-use crate::grpc::message::kind::{Numbered, RequestKind, request_id};
+use crate::grpc::message::kind::{OnlyRequestId, RequestKind, request_id};
 use crate::grpc::message::read::Unread;
 use crate::grpc::message::wire::Payload;
 use crate::grpc::message::{Empty, Refusal, Reply, done, error, server_check};
@@ -66,49 +66,55 @@ pub(crate) async fn answer(zone: &Rc<GrpcZone>, client: &Rc<Client>, payload: &P
 }
 
 /// Reads a request. A long one is read on a thread of its own.
-async fn read(kind: RequestKind, payload: &Payload) -> Result<Asked, Unread> {
+async fn read(kind: RequestKind, payload: &Payload) -> Result<GrpcRequest, Unread> {
     if payload.json().len() > limits::INLINE_BYTES_MAX {
         let json = payload.shared_json();
-        return smol::unblock(move || Asked::read(kind, &json)).await;
+        return smol::unblock(move || GrpcRequest::read(kind, &json)).await;
     }
-    Asked::read(kind, payload.json())
+    GrpcRequest::read(kind, payload.json())
 }
 
 /// A request as its handler gets it: read once, with what it is about as a checked value.
-enum Asked {
+enum GrpcRequest {
     HealthCheck(Option<String>),
-    ConfigQuery(config::Query),
-    ConfigPublish(config::Publishing),
+    ConfigQuery(config::ConfigQueryRequest),
+    ConfigPublish(config::ConfigPublishRequest),
     ConfigRemove(config::Removing),
     ConfigBatchListen(config::BatchListen),
-    Instance(naming::Publishing),
-    BatchInstance(naming::Publishing),
-    PersistentInstance(naming::Publishing),
-    ServiceQuery(naming::Query),
+    Instance(naming::InstanceRequest),
+    BatchInstance(naming::InstanceRequest),
+    PersistentInstance(naming::InstanceRequest),
+    ServiceQuery(naming::ServiceQueryRequest),
     ServiceList(naming::Listing),
     SubscribeService(naming::Subscribing),
     LockOperation(lock::Operation),
     FuzzyWatch(fuzzy::Watching),
 }
 
-impl Asked {
+impl GrpcRequest {
     fn read(kind: RequestKind, json: &[u8]) -> Result<Self, Unread> {
         Ok(match kind {
-            RequestKind::HealthCheck => Self::HealthCheck(object::<Numbered>(json)?.request_id),
-            RequestKind::ConfigQuery => Self::ConfigQuery(config::Query::read(json)?),
-            RequestKind::ConfigPublish => Self::ConfigPublish(config::Publishing::read(json)?),
+            RequestKind::HealthCheck => {
+                Self::HealthCheck(object::<OnlyRequestId>(json)?.request_id)
+            }
+            RequestKind::ConfigQuery => Self::ConfigQuery(config::ConfigQueryRequest::read(json)?),
+            RequestKind::ConfigPublish => {
+                Self::ConfigPublish(config::ConfigPublishRequest::read(json)?)
+            }
             RequestKind::ConfigRemove => Self::ConfigRemove(config::Removing::read(json)?),
             RequestKind::ConfigBatchListen => {
                 Self::ConfigBatchListen(config::BatchListen::read(json)?)
             }
-            RequestKind::Instance => Self::Instance(naming::Publishing::read(kind, json)?),
+            RequestKind::Instance => Self::Instance(naming::InstanceRequest::read(kind, json)?),
             RequestKind::BatchInstance => {
-                Self::BatchInstance(naming::Publishing::read(kind, json)?)
+                Self::BatchInstance(naming::InstanceRequest::read(kind, json)?)
             }
             RequestKind::PersistentInstance => {
-                Self::PersistentInstance(naming::Publishing::read(kind, json)?)
+                Self::PersistentInstance(naming::InstanceRequest::read(kind, json)?)
             }
-            RequestKind::ServiceQuery => Self::ServiceQuery(naming::Query::read(json)?),
+            RequestKind::ServiceQuery => {
+                Self::ServiceQuery(naming::ServiceQueryRequest::read(json)?)
+            }
             RequestKind::ServiceList => Self::ServiceList(naming::Listing::read(json)?),
             RequestKind::SubscribeService => {
                 Self::SubscribeService(naming::Subscribing::read(json)?)
@@ -146,23 +152,23 @@ impl Asked {
     }
 }
 
-async fn handle(from: &Asker<'_>, asked: Asked) -> Reply {
+async fn handle(from: &Asker<'_>, asked: GrpcRequest) -> Reply {
     let answer = match asked {
-        Asked::ConfigQuery(query) => return Box::pin(config::query(from, &query)).await,
-        Asked::HealthCheck(id) => done("HealthCheckResponse", id.as_deref(), Empty {}),
-        Asked::ConfigPublish(request) => Box::pin(config::publish(from, request)).await,
-        Asked::ConfigRemove(request) => Box::pin(config::remove(from, request)).await,
-        Asked::ConfigBatchListen(request) => Box::pin(config::listen(from, request)).await,
-        Asked::Instance(request) => Box::pin(naming::publish_one(from, request)).await,
-        Asked::BatchInstance(request) => Box::pin(naming::publish_batch(from, request)).await,
-        Asked::PersistentInstance(request) => {
+        GrpcRequest::ConfigQuery(query) => return Box::pin(config::query(from, &query)).await,
+        GrpcRequest::HealthCheck(id) => done("HealthCheckResponse", id.as_deref(), Empty {}),
+        GrpcRequest::ConfigPublish(request) => Box::pin(config::publish(from, request)).await,
+        GrpcRequest::ConfigRemove(request) => Box::pin(config::remove(from, request)).await,
+        GrpcRequest::ConfigBatchListen(request) => Box::pin(config::listen(from, request)).await,
+        GrpcRequest::Instance(request) => Box::pin(naming::publish_one(from, request)).await,
+        GrpcRequest::BatchInstance(request) => Box::pin(naming::publish_batch(from, request)).await,
+        GrpcRequest::PersistentInstance(request) => {
             Box::pin(naming::publish_persistent(from, request)).await
         }
-        Asked::ServiceQuery(query) => return naming::query(from, &query),
-        Asked::ServiceList(listing) => return naming::list(from, &listing),
-        Asked::SubscribeService(request) => return naming::subscribe(from, request),
-        Asked::FuzzyWatch(request) => Box::pin(fuzzy::answer(from, request)).await,
-        Asked::LockOperation(request) => Box::pin(lock::operate(from, request)).await,
+        GrpcRequest::ServiceQuery(query) => return naming::query(from, &query),
+        GrpcRequest::ServiceList(listing) => return naming::list(from, &listing),
+        GrpcRequest::SubscribeService(request) => return naming::subscribe(from, request),
+        GrpcRequest::FuzzyWatch(request) => Box::pin(fuzzy::answer(from, request)).await,
+        GrpcRequest::LockOperation(request) => Box::pin(lock::operate(from, request)).await,
     };
     answer.into()
 }
@@ -170,14 +176,14 @@ async fn handle(from: &Asker<'_>, asked: Asked) -> Reply {
 /// Requests without connections. Only with the feature `fuzzing`.
 #[cfg(feature = "fuzzing")]
 pub mod requests {
-    use super::Asked;
+    use super::GrpcRequest;
     use crate::grpc::message::kind::RequestKind;
     use crate::grpc::message::wire::Frames;
 
     /// Whether the JSON of a request of this type is read; none where no type has this name.
     #[must_use]
     pub fn is_read(kind: &str, json: &[u8]) -> Option<bool> {
-        RequestKind::of(kind).map(|kind| Asked::read(kind, json).is_ok())
+        RequestKind::of(kind).map(|kind| GrpcRequest::read(kind, json).is_ok())
     }
 
     /// Type and JSON of the messages in a stream of bytes that arrive in two parts, up to the first

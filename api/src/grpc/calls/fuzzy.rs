@@ -28,12 +28,12 @@ pub(crate) struct Watching {
     /// Names that the client knows already. Those that the pattern does not mean are not among
     /// them: what became of them is not for this client.
     received: BTreeSet<Box<str>>,
-    wish: Wish,
+    wish: WatchWish,
     initializing: bool,
 }
 
 /// What is to become of a pattern.
-enum Wish {
+enum WatchWish {
     Watch,
     Cancel,
     /// No type that Nacos knows: of configs it does nothing then.
@@ -59,9 +59,9 @@ impl Watching {
         let id = wire.request_id;
         let look = || {
             let wish = match (wire.watch_type.as_deref(), half) {
-                (Some("WATCH"), _) => Wish::Watch,
-                (Some("CANCEL_WATCH"), _) => Wish::Cancel,
-                (_, WatchedKind::Config) => Wish::Nothing,
+                (Some("WATCH"), _) => WatchWish::Watch,
+                (Some("CANCEL_WATCH"), _) => WatchWish::Cancel,
+                (_, WatchedKind::Config) => WatchWish::Nothing,
                 (_, WatchedKind::Service) => {
                     return Err(Refusal::invalid("Unsupported request type").thrown());
                 }
@@ -89,12 +89,12 @@ impl Watching {
 pub(crate) async fn answer(from: &Asker<'_>, request: Watching) -> Bytes {
     let Watching { id, response, pattern, received, wish, initializing, .. } = request;
     let outcome = match wish {
-        Wish::Watch => watch(from, pattern, received, initializing).await,
-        Wish::Cancel => {
+        WatchWish::Watch => watch(from, pattern, received, initializing).await,
+        WatchWish::Cancel => {
             interest::cancel(from.zone, from.client, &pattern);
             Ok(())
         }
-        Wish::Nothing => Ok(()),
+        WatchWish::Nothing => Ok(()),
     };
     match outcome {
         Ok(()) => done(response, id.as_deref(), Empty {}),

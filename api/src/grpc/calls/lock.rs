@@ -27,7 +27,7 @@ const KINDS: [Kind; 3] = [Kind::Plain, Kind::Reentrant, Kind::NonReentrant];
 /// The lock that a request names.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Instance {
+struct LockInstance {
     key: Option<String>,
     /// Milliseconds; negative for as long as is usual.
     expired_time: Option<i64>,
@@ -41,7 +41,7 @@ struct Instance {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
+enum LockWish {
     Acquire,
     Release,
     Renew,
@@ -51,7 +51,7 @@ enum Wish {
 /// `LockOperationRequest`
 pub(crate) struct Operation {
     id: Option<String>,
-    wish: Wish,
+    wish: LockWish,
     kind: Kind,
     key: Box<str>,
     /// None where the connection itself is the owner.
@@ -62,7 +62,7 @@ pub(crate) struct Operation {
 
 impl Operation {
     pub(crate) fn read(json: &[u8]) -> Result<Self, Unread> {
-        request! { Wire { lock_instance: Instance, lock_operation_enum: String, } }
+        request! { Wire { lock_instance: LockInstance, lock_operation_enum: String, } }
         let Wire { request_id: id, lock_instance, lock_operation_enum } = object(json)?;
         let operation = Self::of(lock_instance.as_ref(), lock_operation_enum.as_deref());
         operation.map(|operation| Self { id: id.clone(), ..operation }).map_err(|refusal| {
@@ -71,21 +71,21 @@ impl Operation {
         })
     }
 
-    fn of(lock: Option<&Instance>, wish: Option<&str>) -> Result<Self, Refusal> {
+    fn of(lock: Option<&LockInstance>, wish: Option<&str>) -> Result<Self, Refusal> {
         let lock = lock.ok_or(Failure::missing("lockInstance"))?;
         let kind =
             KINDS.into_iter().find(|kind| lock.lock_type.as_deref() == Some(kind_name(*kind)));
         let kind = kind.ok_or(Refusal::invalid("the lockType does not exist"))?;
         let key = text(lock.key.as_ref()).ok_or(Failure::missing("key"))?.into();
         let wish = match wish {
-            Some("ACQUIRE") => Wish::Acquire,
-            Some("RELEASE") => Wish::Release,
-            Some("RENEW") => Wish::Renew,
-            Some("CANCEL_WAIT") => Wish::CancelWait,
+            Some("ACQUIRE") => LockWish::Acquire,
+            Some("RELEASE") => LockWish::Release,
+            Some("RENEW") => LockWish::Renew,
+            Some("CANCEL_WAIT") => LockWish::CancelWait,
             // EXPIRE and CLEANUP_CONNECTION are for members alone.
             _ => return Err(Refusal::invalid("There is no Handler of such operations!")),
         };
-        let is_timed = matches!(wish, Wish::Acquire | Wish::Renew);
+        let is_timed = matches!(wish, LockWish::Acquire | LockWish::Renew);
         if is_timed && kind != Kind::Plain && lock.expired_time == Some(0) {
             return Err(Refusal::invalid("expiredTime must not be 0"));
         }
@@ -105,7 +105,7 @@ impl Operation {
     fn is_first(&self) -> bool {
         let has_no_owner = self.owner.is_none() && self.wait.is_zero();
         self.kind == Kind::Plain
-            && (self.wish == Wish::Release || self.wish == Wish::Acquire && has_no_owner)
+            && (self.wish == LockWish::Release || self.wish == LockWish::Acquire && has_no_owner)
     }
 
     /// What is asked of the locks, for this caller.
@@ -113,20 +113,20 @@ impl Operation {
         // The node sets it when it proposes the command.
         let stamp = Stamp::default();
         let Self { wish, kind, key, time, wait, .. } = self;
-        if self.is_first() && *wish != Wish::Acquire && caller.frees_all {
+        if self.is_first() && *wish != LockWish::Acquire && caller.frees_all {
             return Ok(Command::Release(Release::new(key, stamp)?));
         }
         let (kind, key, owner) = (*kind, key.clone(), self.owner(caller));
         let connection = self.connection(caller);
         let millis = millis_at_most(*time, limits::LOCK_TIME_MAX);
         let command = match wish {
-            Wish::Acquire => {
+            LockWish::Acquire => {
                 let wait_millis = millis_at_most(*wait, limits::LOCK_WAIT_MAX);
                 Command::Take(Take { kind, key, owner, connection, millis, wait_millis, stamp })
             }
-            Wish::Release => Command::Free(Free { kind, key, owner, stamp }),
-            Wish::Renew => Command::Renew(Renew { kind, key, owner, millis, stamp }),
-            Wish::CancelWait => Command::Forgo(Forgo { kind, key, owner, connection, stamp }),
+            LockWish::Release => Command::Free(Free { kind, key, owner, stamp }),
+            LockWish::Renew => Command::Renew(Renew { kind, key, owner, millis, stamp }),
+            LockWish::CancelWait => Command::Forgo(Forgo { kind, key, owner, connection, stamp }),
         };
         command.check().map_err(|invalid| Refusal::invalid(invalid.to_string()))?;
         Ok(command)
@@ -193,13 +193,13 @@ struct LockResult {
 }
 
 impl LockResult {
-    fn of(answer: &Answer, wish: Wish) -> Self {
+    fn of(answer: &Answer, wish: LockWish) -> Self {
         let Answer { done, count, position, .. } = *answer;
         let error_message = match wish {
             _ if done || position.is_some() => "",
-            Wish::Release => "Unlock failed: not held by this owner",
-            Wish::Renew => "Renew failed: not held by this owner",
-            Wish::Acquire | Wish::CancelWait => "Lock is held by another owner",
+            LockWish::Release => "Unlock failed: not held by this owner",
+            LockWish::Renew => "Renew failed: not held by this owner",
+            LockWish::Acquire | LockWish::CancelWait => "Lock is held by another owner",
         };
         let wait_position = position.map_or(-1, i64::from);
         Self { success: done, reentrant_count: count, wait_position, error_message }
@@ -231,7 +231,7 @@ async fn operated(from: &Asker<'_>, request: &Operation) -> Result<Answer, Refus
     let owner = Arc::from(request.owner(&caller));
     let wait = LockWait { kind: request.kind, key: (*request.key).into(), owner };
     let until = zone.state.now().0 + request.wait.min(limits::LOCK_WAIT_MAX);
-    if request.wish == Wish::Acquire {
+    if request.wish == LockWish::Acquire {
         client.has_locks.set(true);
         if !request.wait.is_zero() {
             // Before it is known whether it waits: it may be told that it is its turn before that.
@@ -245,8 +245,8 @@ async fn operated(from: &Asker<'_>, request: &Operation) -> Result<Answer, Refus
             locks::wait(zone, client, wait, Duration::from_millis(*rest), until);
         }
         // It waits on, or is not known to.
-        Err(_) if request.wish != Wish::Acquire => {}
-        _ if matches!(request.wish, Wish::Acquire | Wish::CancelWait) => {
+        Err(_) if request.wish != LockWish::Acquire => {}
+        _ if matches!(request.wish, LockWish::Acquire | LockWish::CancelWait) => {
             locks::forget(client, &wait);
         }
         _ => {}

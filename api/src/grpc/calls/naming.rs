@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::about::GroupOfServices;
 use crate::grpc::client::{Client, Subject};
-use crate::grpc::message::info::{NoService, ServiceInfo};
+use crate::grpc::message::info::{GrpcServiceInfo, NoService};
 use crate::grpc::message::kind::RequestKind;
 use crate::grpc::message::read::{Unread, request, target, text};
 use crate::grpc::message::{Refusal, Reply, done, done_long, failed};
@@ -32,7 +32,7 @@ const BATCH_REGISTER: &str = "batchRegisterInstance";
 /// An instance as clients send it. What is missing has the default of Java.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Instance {
+struct WireInstance {
     ip: Option<Box<str>>,
     port: Option<i64>,
     weight: Option<f64>,
@@ -42,7 +42,7 @@ struct Instance {
     metadata: MetadataJson,
 }
 
-impl Instance {
+impl WireInstance {
     fn spec(self, client: &Client, ephemeral: bool) -> Result<InstanceSpec, Refusal> {
         let cluster = self.cluster_name.as_deref().map(str::trim).unwrap_or_default();
         let cluster = if cluster.is_empty() { ClusterName::DEFAULT } else { cluster };
@@ -74,7 +74,7 @@ fn port(said: i64) -> Result<u16, Refusal> {
 /// As many instances as one service may have, with as many entries of metadata as may be read at
 /// once.
 #[derive(Debug, Default)]
-struct Instances(Vec<Instance>);
+struct Instances(Vec<WireInstance>);
 
 impl<'de> Deserialize<'de> for Instances {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for Instances {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
                 let (mut list, mut entries) = (Vec::new(), 0);
-                while let Some(item) = items.next_element::<Instance>()? {
+                while let Some(item) = items.next_element::<WireInstance>()? {
                     entries += item.metadata.0.as_ref().map_or(0, |metadata| metadata.iter().len());
                     if list.len() >= limits::INSTANCES_PER_SERVICE_MAX
                         || entries > limits::GRPC_METADATA_ENTRIES_MAX
@@ -106,15 +106,15 @@ impl<'de> Deserialize<'de> for Instances {
 
 /// `InstanceRequest`, `PersistentInstanceRequest` and `BatchInstanceRequest`.
 #[derive(Debug)]
-pub(crate) struct Publishing {
+pub(crate) struct InstanceRequest {
     id: Option<String>,
     pub(crate) service: ServiceKey,
     kind: Option<String>,
-    instance: Option<Instance>,
-    instances: Vec<Instance>,
+    instance: Option<WireInstance>,
+    instances: Vec<WireInstance>,
 }
 
-impl Publishing {
+impl InstanceRequest {
     pub(crate) fn read(of: RequestKind, json: &[u8]) -> Result<Self, Unread> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
@@ -125,7 +125,7 @@ impl Publishing {
             group_name: Option<String>,
             #[serde(rename = "type")]
             kind: Option<String>,
-            instance: Option<Instance>,
+            instance: Option<WireInstance>,
             instances: Option<Instances>,
         }
         let wire: Wire = object(json)?;
@@ -136,7 +136,7 @@ impl Publishing {
                 Ok(Self { id, service, kind, instance: wire.instance, instances })
             }
             Err(refusal) => {
-                let published = Published { r#type: kind.as_deref().unwrap_or_default() };
+                let published = InstanceResponse { r#type: kind.as_deref().unwrap_or_default() };
                 let answer = failed(of.response(), id.as_deref(), &refusal, published);
                 Err(Unread::Refused(answer))
             }
@@ -146,11 +146,11 @@ impl Publishing {
 
 /// `InstanceResponse` and `BatchInstanceResponse`.
 #[derive(Serialize)]
-struct Published<'a> {
+struct InstanceResponse<'a> {
     r#type: &'a str,
 }
 
-pub(crate) async fn publish_one(from: &Asker<'_>, request: Publishing) -> Bytes {
+pub(crate) async fn publish_one(from: &Asker<'_>, request: InstanceRequest) -> Bytes {
     publish(from, RequestKind::Instance, request, |request, service| {
         let instances = match request.kind.as_deref() {
             Some(REGISTER) => vec![request.instance()?.spec(from.client, true)?],
@@ -163,7 +163,7 @@ pub(crate) async fn publish_one(from: &Asker<'_>, request: Publishing) -> Bytes 
     .await
 }
 
-pub(crate) async fn publish_batch(from: &Asker<'_>, request: Publishing) -> Bytes {
+pub(crate) async fn publish_batch(from: &Asker<'_>, request: InstanceRequest) -> Bytes {
     publish(from, RequestKind::BatchInstance, request, |request, service| {
         if request.kind.as_deref() != Some(BATCH_REGISTER) {
             return Err(unknown_type(request));
@@ -176,7 +176,7 @@ pub(crate) async fn publish_batch(from: &Asker<'_>, request: Publishing) -> Byte
     .await
 }
 
-pub(crate) async fn publish_persistent(from: &Asker<'_>, request: Publishing) -> Bytes {
+pub(crate) async fn publish_persistent(from: &Asker<'_>, request: InstanceRequest) -> Bytes {
     publish(from, RequestKind::PersistentInstance, request, |request, service| {
         let kind = request.kind.clone();
         let spec = request.instance()?.spec(from.client, false)?;
@@ -195,14 +195,14 @@ pub(crate) async fn publish_persistent(from: &Asker<'_>, request: Publishing) ->
     .await
 }
 
-impl Publishing {
-    fn instance(&mut self) -> Result<Instance, Refusal> {
+impl InstanceRequest {
+    fn instance(&mut self) -> Result<WireInstance, Refusal> {
         let missing = || Refusal::from(Failure::missing("instance")).thrown();
         self.instance.take().ok_or_else(missing)
     }
 }
 
-fn unknown_type(request: &Publishing) -> Refusal {
+fn unknown_type(request: &InstanceRequest) -> Refusal {
     let kind: String = request.kind.as_deref().unwrap_or_default().chars().take(64).collect();
     Refusal::invalid(format!("Unsupported request type {kind}")).thrown()
 }
@@ -210,8 +210,8 @@ fn unknown_type(request: &Publishing) -> Refusal {
 async fn publish(
     from: &Asker<'_>,
     kind: RequestKind,
-    mut request: Publishing,
-    command: impl FnOnce(&mut Publishing, ServiceKey) -> Result<Request, Refusal>,
+    mut request: InstanceRequest,
+    command: impl FnOnce(&mut InstanceRequest, ServiceKey) -> Result<Request, Refusal>,
 ) -> Bytes {
     let (state, service) = (&from.zone.state, request.service.clone());
     let outcome = match command(&mut request, service.clone()) {
@@ -226,7 +226,7 @@ async fn publish(
         Err(refusal) => Err(refusal),
     };
     let id = request.id.as_deref();
-    let published = Published { r#type: request.kind.as_deref().unwrap_or_default() };
+    let published = InstanceResponse { r#type: request.kind.as_deref().unwrap_or_default() };
     match outcome {
         Ok(_) => done(kind.response(), id, published),
         Err(refusal) => failed(kind.response(), id, &refusal, published),
@@ -234,7 +234,7 @@ async fn publish(
 }
 
 /// `ServiceQueryRequest`
-pub(crate) struct Query {
+pub(crate) struct ServiceQueryRequest {
     id: Option<String>,
     /// None where it names none: the list of that is empty.
     pub(crate) service: Option<ServiceKey>,
@@ -243,7 +243,7 @@ pub(crate) struct Query {
     healthy_only: bool,
 }
 
-impl Query {
+impl ServiceQueryRequest {
     pub(crate) fn read(json: &[u8]) -> Result<Self, Unread> {
         request! {
             Wire {
@@ -278,7 +278,7 @@ fn unread(kind: &str, id: Option<&str>, refusal: &Refusal) -> Unread {
 
 /// A refusal with the list that strict clients insist on.
 fn no_list(kind: &str, id: Option<&str>, refusal: &Refusal) -> Bytes {
-    failed(kind, id, refusal, Found { service_info: NoService::new("", "", 0) })
+    failed(kind, id, refusal, QueryServiceResponse { service_info: NoService::new("", "", 0) })
 }
 
 const FOUND: &str = "QueryServiceResponse";
@@ -287,18 +287,18 @@ const SUBSCRIBED: &str = "SubscribeServiceResponse";
 /// `QueryServiceResponse` and `SubscribeServiceResponse`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Found<T> {
+struct QueryServiceResponse<T> {
     service_info: T,
 }
 
-pub(crate) fn query(from: &Asker<'_>, request: &Query) -> Reply {
-    let Query { id, service, group, clusters, healthy_only } = request;
+pub(crate) fn query(from: &Asker<'_>, request: &ServiceQueryRequest) -> Reply {
+    let ServiceQueryRequest { id, service, group, clusters, healthy_only } = request;
     let id = id.as_deref();
     let Some(service) = service else {
         let group = text(group.as_ref()).unwrap_or_default();
         let now = from.zone.state.now().1.as_millis();
         let service_info = NoService::new(group, clusters, now);
-        return done(FOUND, id, Found { service_info }).into();
+        return done(FOUND, id, QueryServiceResponse { service_info }).into();
     };
     look(from, FOUND, id, service, clusters, *healthy_only)
 }
@@ -317,8 +317,8 @@ fn look(
     if let Err(failure) = refused::check_readable(&zone.state, &registry) {
         return no_list(kind, id, &failure.into()).into();
     }
-    let service_info = ServiceInfo::new(registry.list(&query), &query);
-    let told = done_long(&zone.room(client), kind, id, Found { service_info });
+    let service_info = GrpcServiceInfo::new(registry.list(&query), &query);
+    let told = done_long(&zone.room(client), kind, id, QueryServiceResponse { service_info });
     told.unwrap_or_else(|refusal| no_list(kind, id, &refusal).into())
 }
 

@@ -76,7 +76,7 @@ pub(crate) struct LockWaiting {
     pub(crate) until: Instant,
 }
 
-impl outbox::About for Subject {
+impl outbox::NoticeSubject for Subject {
     fn is_paced(&self) -> bool {
         matches!(self, Self::Config(_))
     }
@@ -287,8 +287,8 @@ impl Client {
     }
 
     /// Counts the bytes of a message that begins.
-    pub(crate) fn takes(&self) -> Taken<'_> {
-        Taken { client: self, bytes: 0 }
+    pub(crate) fn takes(&self) -> TakenBytes<'_> {
+        TakenBytes { client: self, bytes: 0 }
     }
 
     /// Something was done for it that pays for frames.
@@ -511,12 +511,12 @@ impl Client {
 }
 
 /// Bytes of a message that comes in, counted as long as this lives.
-pub(crate) struct Taken<'c> {
+pub(crate) struct TakenBytes<'c> {
     client: &'c Client,
     bytes: usize,
 }
 
-impl Taken<'_> {
+impl TakenBytes<'_> {
     /// Counts more bytes; false when the connection is not set up and sends too many.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
@@ -526,7 +526,7 @@ impl Taken<'_> {
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for TakenBytes<'_> {
     fn drop(&mut self) {
         let left = self.client.incoming_bytes.get().saturating_sub(self.bytes);
         self.client.incoming_bytes.set(left);

@@ -24,7 +24,7 @@ enum NoticeStage {
 }
 
 /// A subject of notices, cheap to clone.
-pub(crate) trait About: Ord + Clone {
+pub(crate) trait NoticeSubject: Ord + Clone {
     /// Whether notices about it keep their distance from each other and from answers to listens.
     fn is_paced(&self) -> bool;
 }
@@ -62,7 +62,7 @@ impl<S> Default for Outbox<S> {
     }
 }
 
-impl<S: About> Outbox<S> {
+impl<S: NoticeSubject> Outbox<S> {
     /// Owes a notice about `subject` from `at` on. One that is due later already comes sooner,
     /// unless it was refused.
     pub(crate) fn owe(&mut self, at: Instant, subject: S) {
@@ -201,13 +201,13 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(3);
 
-    impl About for char {
+    impl NoticeSubject for char {
         fn is_paced(&self) -> bool {
             self.is_uppercase()
         }
     }
 
-    impl About for usize {
+    impl NoticeSubject for usize {
         fn is_paced(&self) -> bool {
             false
         }

@@ -46,20 +46,20 @@ impl<'a> NoService<'a> {
 }
 
 /// A service as a gRPC client sees it: its name is bare here, grouped in HTTP v1.
-pub(crate) struct ServiceInfo<'a> {
+pub(crate) struct GrpcServiceInfo<'a> {
     view: ServiceView<'a>,
     service: Grouped<'a>,
     clusters: &'a str,
 }
 
-impl<'a> ServiceInfo<'a> {
+impl<'a> GrpcServiceInfo<'a> {
     pub(crate) fn new(view: ServiceView<'a>, query: &ListQuery<'a>) -> Self {
         let service = Grouped { group: query.group, name: query.name };
         Self { view, service, clusters: query.clusters }
     }
 }
 
-impl Serialize for ServiceInfo<'_> {
+impl Serialize for GrpcServiceInfo<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         info::service_info(serializer, self.service.name, &self.view, self.service, self.clusters)
     }

@@ -81,7 +81,7 @@ impl RequestKind {
 /// A request whose other fields do not matter.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Numbered {
+pub(crate) struct OnlyRequestId {
     pub(crate) request_id: Option<String>,
 }
 
@@ -91,5 +91,5 @@ pub(crate) fn request_id(payload: &Payload) -> Option<String> {
     if payload.json().len() > limits::INLINE_BYTES_MAX {
         return None;
     }
-    object::<Numbered>(payload.json()).unwrap_or_default().request_id
+    object::<OnlyRequestId>(payload.json()).unwrap_or_default().request_id
 }

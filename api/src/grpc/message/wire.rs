@@ -15,13 +15,13 @@ pub(crate) const PREFIX_BYTES: usize = 5;
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Payload {
     #[prost(message, optional, tag = "2")]
-    metadata: Option<Metadata>,
+    metadata: Option<WireMetadata>,
     #[prost(message, optional, tag = "3")]
     body: Option<Any>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Metadata {
+struct WireMetadata {
     /// Simple class name of the message in the body.
     #[prost(string, tag = "3")]
     kind: String,
@@ -74,7 +74,7 @@ pub(super) fn frame_head(kind: &str, json_bytes: usize) -> Vec<u8> {
         encoding::encode_varint(long(length), head);
     };
     let metadata =
-        Metadata { kind: kind.to_owned(), client_ip: String::new(), headers: BTreeMap::new() };
+        WireMetadata { kind: kind.to_owned(), client_ip: String::new(), headers: BTreeMap::new() };
     let mut value = Vec::new();
     key(&mut value, VALUE, json_bytes);
     let mut head = Vec::new();
@@ -88,7 +88,7 @@ pub(super) fn frame_head(kind: &str, json_bytes: usize) -> Vec<u8> {
 /// One message ready to be sent.
 pub(crate) fn frame(kind: &str, json: Vec<u8>) -> Bytes {
     let metadata =
-        Metadata { kind: kind.to_owned(), client_ip: String::new(), headers: BTreeMap::new() };
+        WireMetadata { kind: kind.to_owned(), client_ip: String::new(), headers: BTreeMap::new() };
     let body = Any { type_url: String::new(), value: json.into() };
     let payload = Payload { metadata: Some(metadata), body: Some(body) };
     let length = payload.encoded_len();
@@ -165,7 +165,7 @@ impl Frames {
             _ => return None,
         };
         (count_headers(metadata)? <= limits::GRPC_HEADERS_MAX)
-            .then(|| Metadata::decode(metadata).ok()?.headers.remove(name))?
+            .then(|| WireMetadata::decode(metadata).ok()?.headers.remove(name))?
     }
 
     /// The next message that is there completely.
@@ -321,7 +321,7 @@ mod tests {
     /// A message with so many headers, `{"0": "v", "1": "v", …}`, and a body behind them.
     fn with_headers(count: usize) -> Vec<u8> {
         let headers = (0..count).map(|number| (number.to_string(), "v".to_owned())).collect();
-        let metadata = Metadata { kind: "T".to_owned(), client_ip: String::new(), headers };
+        let metadata = WireMetadata { kind: "T".to_owned(), client_ip: String::new(), headers };
         let body = Any { type_url: String::new(), value: b"{}".to_vec().into() };
         let payload = Payload { metadata: Some(metadata), body: Some(body) };
         let length = u32::try_from(payload.encoded_len()).expect("short");

@@ -10,7 +10,7 @@ use smol::Timer;
 
 use crate::grpc::client::ConnectionOrder;
 use crate::grpc::zone::GrpcZone;
-use crate::port::moves::{Order, Target};
+use crate::port::moves::{MoveOrder, Target};
 
 /// Takes orders, for ever.
 pub(crate) async fn follow(zone: Rc<GrpcZone>) {
@@ -45,17 +45,17 @@ pub(crate) async fn follow(zone: Rc<GrpcZone>) {
     }
 }
 
-fn take(zone: &GrpcZone, order: Order, due: &mut VecDeque<(ClientId, Target)>) -> usize {
+fn take(zone: &GrpcZone, order: MoveOrder, due: &mut VecDeque<(ClientId, Target)>) -> usize {
     let clients = zone.clients.borrow();
     let mut set_up = clients.values().filter(|client| client.is_registered());
     match order {
-        Order::Count => set_up.count(),
-        Order::One(id, target) => {
+        MoveOrder::Count => set_up.count(),
+        MoveOrder::One(id, target) => {
             let found = set_up.find(|client| client.connection_id == id);
             due.extend(found.map(|client| (client.id, target)));
             usize::from(found.is_some())
         }
-        Order::Some(count, targets) => {
+        MoveOrder::Some(count, targets) => {
             // Those that are on their way count, and are not told again at once.
             let (going, staying): (Vec<_>, Vec<_>) = set_up.partition(|client| client.is_going());
             let wanted = count.saturating_sub(going.len());

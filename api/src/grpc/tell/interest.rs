@@ -12,7 +12,7 @@ use crate::access::about::About;
 use crate::grpc::client::pattern::Pattern;
 use crate::grpc::client::{By, Client, ConnectionOrder, Listen, Subject, Subscription};
 use crate::grpc::message::Refusal;
-use crate::grpc::zone::index::Watched;
+use crate::grpc::zone::index::PatternNames;
 use crate::grpc::zone::{Asker, GrpcZone};
 
 /// Remembers that a client listens to a config; true when it has another content than is there.
@@ -192,10 +192,10 @@ fn leave(zone: &GrpcZone, client: ClientId, pattern: &Rc<Pattern>) {
 /// Forgets a pattern that nobody watches.
 pub(crate) fn drop_unwatched(
     zone: &GrpcZone,
-    patterns: &mut BTreeMap<Rc<Pattern>, Watched>,
+    patterns: &mut BTreeMap<Rc<Pattern>, PatternNames>,
     pattern: &Rc<Pattern>,
 ) {
-    let is_unwatched = |watched: &Watched| watched.clients.is_empty() && watched.lookers == 0;
+    let is_unwatched = |watched: &PatternNames| watched.clients.is_empty() && watched.lookers == 0;
     if patterns.get(pattern).is_some_and(is_unwatched) {
         patterns.remove(pattern);
         zone.counts.patterns.leave(pattern);

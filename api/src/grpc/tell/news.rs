@@ -11,7 +11,7 @@ use smol::future::yield_now;
 
 use crate::grpc::client::pattern::WatchedKind;
 use crate::grpc::client::{Client, Subject, Subscription};
-use crate::grpc::message::info::ServiceInfo;
+use crate::grpc::message::info::GrpcServiceInfo;
 use crate::grpc::message::{self, Reply};
 use crate::grpc::tell::interest::{ignore_config, may_hear, seen, unsubscribe};
 use crate::grpc::tell::{locks, patterns};
@@ -102,7 +102,7 @@ struct ConfigNotice<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ServiceNotice<'a> {
-    service_info: ServiceInfo<'a>,
+    service_info: GrpcServiceInfo<'a>,
 }
 
 /// Renders a notice, unless the client lost interest meanwhile, or there is no room for it: then it
@@ -148,7 +148,7 @@ pub(crate) fn notice(
             let query = ListQuery { namespace, group, name, clusters, healthy_only: false };
             let registry = zone.state.registry();
             let notice =
-                ServiceNotice { service_info: ServiceInfo::new(registry.list(&query), &query) };
+                ServiceNotice { service_info: GrpcServiceInfo::new(registry.list(&query), &query) };
             let (kind, room) = ("NotifySubscriberRequest", zone.room(client));
             let told = message::request_long(&room, kind, number, "naming", notice);
             if told.is_none() {

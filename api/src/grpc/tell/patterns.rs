@@ -20,7 +20,7 @@ use crate::grpc::client::{Client, Subject};
 use crate::grpc::message::{self, Refusal};
 use crate::grpc::tell::interest;
 use crate::grpc::zone::GrpcZone;
-use crate::grpc::zone::index::Watched;
+use crate::grpc::zone::index::PatternNames;
 
 /// A look at all names there are, for a client that will watch a pattern. The pattern is watched
 /// meanwhile, whether or not the client stays: a change is then either seen by the look or heard
@@ -222,7 +222,13 @@ fn changed(
     }
 }
 
-fn tell(zone: &GrpcZone, pattern: &Rc<Pattern>, watched: &Watched, name: &Rc<str>, is_there: bool) {
+fn tell(
+    zone: &GrpcZone,
+    pattern: &Rc<Pattern>,
+    watched: &PatternNames,
+    name: &Rc<str>,
+    is_there: bool,
+) {
     for client in watched.clients.iter().filter_map(|id| zone.client(*id)) {
         let mut watches = client.watches.borrow_mut();
         let Some((watch, _)) = watches.get_mut(pattern) else { continue };
@@ -302,7 +308,7 @@ enum Name<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
-enum Change<'a> {
+enum FuzzyChange<'a> {
     Config { group_key: &'a str, change_type: &'a str },
     Service { service_key: &'a str, changed_type: &'a str, sync_type: &'a str },
 }
@@ -369,12 +375,12 @@ pub(crate) fn notice(
             let body = match pattern.kind {
                 WatchedKind::Config => {
                     let change_type = if is_there { "CONFIG_CHANGED" } else { "DELETE_CONFIG" };
-                    Change::Config { group_key: &name, change_type }
+                    FuzzyChange::Config { group_key: &name, change_type }
                 }
                 WatchedKind::Service => {
                     let sync_type = "FUZZY_WATCH_RESOURCE_CHANGED";
                     let changed_type = if is_there { "ADD_SERVICE" } else { "DELETE_SERVICE" };
-                    Change::Service { service_key: &name, changed_type, sync_type }
+                    FuzzyChange::Service { service_key: &name, changed_type, sync_type }
                 }
             };
             message::request(change, number, module, body)

@@ -23,7 +23,7 @@ pub(crate) struct Index {
 
 /// One pattern on this thread.
 #[derive(Debug, Default)]
-pub(crate) struct Watched {
+pub(crate) struct PatternNames {
     /// The names it means, at most `limits::FUZZY_MATCHES_MAX`.
     pub(crate) matched: BTreeSet<Rc<str>>,
     /// Names may have been left out.
@@ -35,7 +35,7 @@ pub(crate) struct Watched {
     pub(crate) lookers: usize,
 }
 
-impl Watched {
+impl PatternNames {
     pub(crate) fn is_full(&self) -> bool {
         self.matched.len() >= limits::FUZZY_MATCHES_MAX
     }
@@ -43,4 +43,4 @@ impl Watched {
 
 /// The patterns that are watched on this thread.
 #[derive(Debug, Default)]
-pub(crate) struct Patterns(pub(crate) RefCell<BTreeMap<Rc<Pattern>, Watched>>);
+pub(crate) struct Patterns(pub(crate) RefCell<BTreeMap<Rc<Pattern>, PatternNames>>);

@@ -10,14 +10,14 @@ use crate::net::Bell;
 
 /// See the head of this file.
 pub(crate) struct Paced {
-    waiting: RefCell<Waiting>,
+    waiting: RefCell<PacedClients>,
     /// Something is due sooner than what was.
     pub(crate) sooner: Bell,
 }
 
 /// Each client once, with when it is looked at.
 #[derive(Default)]
-struct Waiting {
+struct PacedClients {
     clients: BTreeMap<ClientId, Instant>,
     by_time: BTreeSet<(Instant, ClientId)>,
 }

@@ -51,14 +51,15 @@ impl Dialect {
 }
 
 /// Turns what a call says about a service into a write.
-pub(crate) type Read = fn(&State, &Fields, ServiceKey, Dialect) -> Result<Request, Failure>;
+pub(crate) type RequestReader =
+    fn(&State, &Fields, ServiceKey, Dialect) -> Result<Request, Failure>;
 
 /// A write whose answer is "ok".
 pub(crate) async fn done(
     state: Arc<State>,
     ask: Ask<ServiceKey>,
     dialect: Dialect,
-    read: Read,
+    read: RequestReader,
 ) -> Result<HttpAnswer, Failure> {
     let request = read(&state, &ask.params, ask.about.clone(), dialect)?;
     let unknown = refused::unknown_code(&request);

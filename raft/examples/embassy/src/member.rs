@@ -52,7 +52,7 @@ fn start(
 
 /// Settings for some KiB instead of some MiB.
 fn config(number: usize) -> Config {
-    let mut engine = engine::Config::new(id(number), 7);
+    let mut engine = engine::EngineConfig::new(id(number), 7);
     engine.tail_entries_max = TAIL_ENTRIES - IN_FLIGHT;
     engine.tail_bytes_max = 8 << 10;
     engine.held_tail_entries_max = TAIL_ENTRIES - IN_FLIGHT;

@@ -117,7 +117,7 @@ impl Node {
 impl Shard {
     async fn open(start: &Start, number: u16, on: &LocalExecutor<'_>) -> Result<Self, Error> {
         let seed = getrandom::u64().map_err(|error| error.to_string())?;
-        let mut config = Config::new(engine::Config::new(start.id, seed));
+        let mut config = Config::new(engine::EngineConfig::new(start.id, seed));
         if !start.first.is_empty() {
             let member = |(id, base): (&NodeId, &String)| Ok((*id, shard_address(base, number)?));
             let members: Result<Vec<_>, Error> = start.first.iter().map(member).collect();

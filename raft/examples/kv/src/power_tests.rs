@@ -66,7 +66,7 @@ impl Shard {
 
     fn start(&mut self, number: usize) {
         let id = NodeId(number as u64);
-        let mut settings = engine::Config::new(id, self.prng.next_u64());
+        let mut settings = engine::EngineConfig::new(id, self.prng.next_u64());
         settings.snapshot_every_entries = 16;
         settings.tail_entries_max = 4;
         let members = (0..MEMBERS).map(|id| (NodeId(id), id.to_string()));
