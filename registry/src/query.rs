@@ -211,6 +211,15 @@ impl Registry {
         self.catalog.services()
     }
 
+    /// Every service whose name comes after this one, for those who go through all of them in
+    /// steps.
+    pub fn services_after<'a>(
+        &'a self,
+        last: Option<&'a ServiceKey>,
+    ) -> impl Iterator<Item = &'a Service> {
+        self.catalog.services_after(last)
+    }
+
     /// Those who hear of changes of a service by UDP.
     pub fn subscribers<'a>(
         &'a self,

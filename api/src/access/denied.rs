@@ -9,8 +9,8 @@ pub(crate) enum Denied {
     Unknown(&'static str),
     /// Known, and not allowed to.
     Forbidden,
-    /// Too many wrong passwords, or too many at once.
-    TooMany,
+    /// Too many wrong passwords, or too many at once: come back in so many seconds.
+    TooMany(u32),
 }
 
 impl From<Denied> for Failure {
@@ -18,7 +18,9 @@ impl From<Denied> for Failure {
         match denied {
             Denied::Unknown(words) => Self::denied(words),
             Denied::Forbidden => Self::denied("authorization failed!"),
-            Denied::TooMany => Self::too_many("too many wrong passwords, or too many at once"),
+            Denied::TooMany(seconds) => {
+                Self::too_many("too many wrong passwords, or too many at once", seconds)
+            }
         }
     }
 }

@@ -204,8 +204,9 @@ impl Access {
         let what = match denied {
             _ if self.gate.is_shut(now, name, ip) => "logins are locked after too many failures",
             BAD_PASSWORD => "a login failed",
-            // Too much at once: a limit, and nobody's mistake.
-            Denied::Unknown(_) | Denied::Forbidden | Denied::TooMany => return,
+            // For a wrong password, or because too many wait.
+            Denied::TooMany(_) => "a login is put off",
+            Denied::Unknown(_) | Denied::Forbidden => return,
         };
         let line = failure_line(what, name, ip);
         if let Some(Due { line, times }) = self.told().note(now, &line, 1) {

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hmac::{Hmac, Mac};
@@ -79,7 +78,7 @@ pub(super) struct Gate {
     secret: Option<[u8; 32]>,
     /// How long whoever has failed too often waits, once.
     delay: Duration,
-    delayed: AtomicUsize,
+    delayed: Delayed,
 }
 
 struct Recognised {
@@ -99,7 +98,7 @@ impl Gate {
             recognised: Mutex::default(),
             secret,
             delay,
-            delayed: AtomicUsize::new(0),
+            delayed: Delayed::default(),
         }
     }
 
@@ -116,16 +115,14 @@ impl Gate {
             return Ok(());
         }
         let source = source(ip);
-        let tries = locked(&self.failures).tries(now, name, &source);
-        self.wait(tries.ok_or(Denied::TooMany)?).await?;
+        let times = locked(&self.failures).tries(now, name, &source)?;
+        self.wait(times, &source).await?;
         let _turn = self.turn(name, &password).await?;
         // Whoever waited may have been recognised meanwhile, or have used up the tries.
         if user.as_ref().is_some_and(|user| self.is_recognised(name, user, &password)) {
             return Ok(());
         }
-        if locked(&self.failures).tries(now, name, &source).is_none() {
-            return Err(Denied::TooMany);
-        }
+        locked(&self.failures).tries(now, name, &source)?;
         let hash = user.as_ref().map_or(NOBODY, |user| &user.hash).to_owned();
         let mark = self.mark(name, &password);
         let is_right = smol::unblock(move || {
@@ -146,13 +143,13 @@ impl Gate {
                 }
                 Ok(())
             }
-            Some(_) | None => self.wrong(now, name, &source),
+            Some(_) | None => Err(self.wrong(now, name, &source, times)),
         }
     }
 
     /// Whether this user has no more tries from there.
     pub(super) fn is_shut(&self, now: Instant, name: &str, ip: &str) -> bool {
-        locked(&self.failures).tries(now, name, &source(ip)).is_none()
+        locked(&self.failures).tries(now, name, &source(ip)).is_err()
     }
 
     /// Waits until no other password is looked at, unless too many wait already.
@@ -163,33 +160,47 @@ impl Gate {
     ) -> Result<smol::lock::MutexGuard<'_, ()>, Denied> {
         let mark = self.mark(name, password).map(|mark| mark.finalize().into_bytes().into());
         let place = QueuePlace::take(&self.waiting, mark.unwrap_or_default());
-        let Some(_place) = place else { return Err(Denied::TooMany) };
+        let Some(_place) = place else { return Err(Denied::TooMany(1)) };
         Ok(self.turn.lock().await)
     }
 
-    /// Waits so many times, unless too many wait already.
-    async fn wait(&self, times: u32) -> Result<(), Denied> {
-        struct Delayed<'a>(&'a AtomicUsize);
-        impl Drop for Delayed<'_> {
+    /// Waits so many times, unless too many wait already, in all or from there.
+    async fn wait(&self, times: u32, source: &str) -> Result<(), Denied> {
+        struct Waiting<'a>(&'a Delayed, &'a str);
+        impl Drop for Waiting<'_> {
             fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
+                let mut delayed = locked(self.0);
+                if let Some(count) = delayed.get_mut(self.1) {
+                    *count -= 1;
+                    if *count == 0 {
+                        delayed.remove(self.1);
+                    }
+                }
             }
         }
         if times == 0 {
             return Ok(());
         }
-        let before = self.delayed.fetch_add(1, Ordering::Relaxed);
-        let _delayed = Delayed(&self.delayed);
-        if before >= limits::LOGINS_WAITING_MAX {
-            return Err(Denied::TooMany);
+        {
+            let mut delayed = locked(&self.delayed);
+            let of_source = delayed.get(source).copied().unwrap_or_default();
+            if delayed.values().sum::<usize>() >= limits::LOGINS_WAITING_MAX
+                || of_source >= limits::LOGINS_WAITING_PER_ADDRESS_MAX
+            {
+                return Err(Denied::TooMany(LONGEST_S));
+            }
+            delayed.insert(source.into(), of_source + 1);
         }
+        let _waiting = Waiting(&self.delayed, source);
         smol::Timer::after(self.delay * times).await;
         Ok(())
     }
 
-    fn wrong(&self, now: Instant, name: &str, source: &str) -> Result<(), Denied> {
+    /// Counts a wrong password that was looked at after so many waits. Who cannot be slowed down
+    /// any more is told to go away for a while; the right password is taken all the same.
+    fn wrong(&self, now: Instant, name: &str, source: &str, times: u32) -> Denied {
         locked(&self.failures).count(now, name, source);
-        Err(BAD_PASSWORD)
+        if times < limits::LOGIN_DELAYS_MAX { BAD_PASSWORD } else { Denied::TooMany(LONGEST_S) }
     }
 
     /// Compares in constant time.
@@ -214,6 +225,13 @@ impl Gate {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The longest that a try waits, in seconds.
+const LONGEST_S: u32 = limits::LOGIN_DELAYS_MAX;
+const _: () = assert!(limits::LOGIN_DELAY.as_secs() == 1, "LONGEST_S counts seconds");
+
+/// How many tries wait, by where they come from.
+type Delayed = Mutex<BTreeMap<Box<str>, usize>>;
 
 /// What waits to be looked at: marks of name and password, each with how many wait with it.
 type Queue = Mutex<BTreeMap<[u8; 32], usize>>;
@@ -275,23 +293,34 @@ impl Failures {
     /// Stands for every user, and for every source.
     const ALL: &str = "";
 
-    fn of(&self, now: Instant, source: &str, name: &str) -> u32 {
+    fn counted(&self, now: Instant, source: &str, name: &str) -> Option<&FailureCount> {
         let count = self.0.get(&(Box::from(source), Box::from(name)));
-        count.filter(|count| count.is_in_force(now)).map_or(0, |count| count.failures)
+        count.filter(|count| count.is_in_force(now))
     }
 
-    /// How many times the next try waits; nothing when there are no more tries.
-    fn tries(&self, now: Instant, name: &str, source: &str) -> Option<u32> {
+    fn of(&self, now: Instant, source: &str, name: &str) -> u32 {
+        self.counted(now, source, name).map_or(0, |count| count.failures)
+    }
+
+    /// How many times the next try waits.
+    ///
+    /// # Errors
+    /// There are no more tries as long as the failures count.
+    fn tries(&self, now: Instant, name: &str, source: &str) -> Result<u32, Denied> {
         let name = Self::tracked(name);
-        let pair = self.of(now, source, name);
-        if pair >= limits::LOGIN_FAILURES_MAX {
-            return None;
+        let pair = self.counted(now, source, name);
+        if let Some(count) = pair.filter(|count| count.failures >= limits::LOGIN_FAILURES_MAX) {
+            let left = limits::LOGIN_WINDOW.saturating_sub(now.saturating_since(count.since));
+            return Err(Denied::TooMany(
+                u32::try_from(left.as_secs()).map_or(1, |left| left.max(1)),
+            ));
         }
+        let pair = pair.map_or(0, |count| count.failures);
         let beyond = |failures: u32, free: u32| (failures + 1).saturating_sub(free);
         let often = beyond(pair, limits::LOGIN_FAILURES_FREE)
             .max(beyond(self.of(now, source, Self::ALL), limits::LOGIN_FAILURES_PER_ADDRESS_MAX))
             .max(beyond(self.of(now, Self::ALL, name), limits::LOGIN_FAILURES_PER_USER_MAX));
-        Some(often.min(limits::LOGIN_DELAYS_MAX))
+        Ok(often.min(limits::LOGIN_DELAYS_MAX))
     }
 
     /// Long names are no users; one place is enough for all of them.
@@ -404,7 +433,7 @@ mod tests {
         for _ in 0..limits::LOGIN_FAILURES_MAX {
             assert_eq!(verify(0, "a", "wrong"), Err(BAD_PASSWORD));
         }
-        assert_eq!(verify(1, "a", "correct horse"), Err(Denied::TooMany));
+        assert_eq!(verify(1, "a", "correct horse"), Err(Denied::TooMany(899)));
         assert_eq!(verify(1, "b", "correct horse"), Ok(()), "others are not concerned");
         let later = limits::LOGIN_WINDOW.as_secs();
         assert_eq!(verify(later, "a", "correct horse"), Ok(()));
@@ -431,7 +460,7 @@ mod tests {
                 assert!(futures_util::poll!(guess).is_pending());
             }
             assert_eq!(hashes(&gate), limits::PASSWORDS_WAITING_MAX);
-            assert_eq!(last.await, Err(Denied::TooMany));
+            assert_eq!(last.await, Err(Denied::TooMany(1)));
             drop((guesses, turn));
             assert_eq!(right.await, vec![Ok(()); 100]);
             assert_eq!(hashes(&gate), 0);
@@ -442,15 +471,15 @@ mod tests {
     fn an_address_that_tries_many_users_is_slowed_down() {
         let mut failures = Failures::default();
         for number in 0..limits::LOGIN_FAILURES_PER_ADDRESS_MAX {
-            assert_eq!(failures.tries(at(0), &format!("u{number}"), "a"), Some(0));
+            assert_eq!(failures.tries(at(0), &format!("u{number}"), "a"), Ok(0));
             failures.count(at(0), &format!("u{number}"), "a");
         }
-        assert_eq!(failures.tries(at(0), "other", "a"), Some(1), "and not turned away");
-        assert_eq!(failures.tries(at(0), "other", "b"), Some(0));
+        assert_eq!(failures.tries(at(0), "other", "a"), Ok(1), "and not turned away");
+        assert_eq!(failures.tries(at(0), "other", "b"), Ok(0));
         for number in 0..1_000 {
             failures.count(at(0), &format!("v{number}"), "a");
         }
-        assert_eq!(failures.tries(at(0), "other", "a"), Some(limits::LOGIN_DELAYS_MAX));
+        assert_eq!(failures.tries(at(0), "other", "a"), Ok(limits::LOGIN_DELAYS_MAX));
     }
 
     #[test]
@@ -459,10 +488,43 @@ mod tests {
         for number in 0..10 * limits::LOGIN_FAILURES_PER_USER_MAX {
             failures.count(at(0), "u", &format!("{number}"));
         }
-        assert_eq!(failures.tries(at(0), "u", "new"), Some(limits::LOGIN_DELAYS_MAX));
-        assert_eq!(failures.tries(at(0), "v", "new"), Some(0));
+        assert_eq!(failures.tries(at(0), "u", "new"), Ok(limits::LOGIN_DELAYS_MAX));
+        assert_eq!(failures.tries(at(0), "v", "new"), Ok(0));
         let later = limits::LOGIN_WINDOW.as_secs();
-        assert_eq!(failures.tries(at(later), "u", "new"), Some(0));
+        assert_eq!(failures.tries(at(later), "u", "new"), Ok(0));
+    }
+
+    /// Whoever guesses from one address hears 429 in the end; whoever is right there does not.
+    #[test]
+    fn who_tries_on_is_told_to_go_away_and_who_is_right_is_let_in() {
+        let gate = Gate::new(Duration::ZERO);
+        let known = user("correct horse", 1);
+        let steps = limits::LOGIN_FAILURES_PER_ADDRESS_MAX + limits::LOGIN_DELAYS_MAX;
+        for number in 0..steps + 2 {
+            let name = format!("x{number}");
+            let told = smol::block_on(gate.verify(at(0), &name, None, "wrong".into(), "a"));
+            let expected = if number + 1 < steps { BAD_PASSWORD } else { Denied::TooMany(5) };
+            assert_eq!(told, Err(expected), "try {number}");
+        }
+        let right = gate.verify(at(0), "u", known, "correct horse".into(), "a");
+        assert_eq!(smol::block_on(right), Ok(()));
+    }
+
+    #[test]
+    fn no_address_takes_all_places_of_those_who_wait() {
+        let gate = Gate::new(Duration::from_secs(3_600));
+        smol::block_on(async {
+            let mut waiting = Vec::new();
+            for _ in 0..limits::LOGINS_WAITING_PER_ADDRESS_MAX {
+                let mut wait = Box::pin(gate.wait(1, "a"));
+                assert!(futures_util::poll!(&mut wait).is_pending());
+                waiting.push(wait);
+            }
+            assert_eq!(gate.wait(1, "a").await, Err(Denied::TooMany(5)));
+            assert!(futures_util::poll!(Box::pin(gate.wait(1, "b"))).is_pending());
+            drop(waiting);
+            assert!(locked(&gate.delayed).is_empty());
+        });
     }
 
     #[test]
@@ -475,7 +537,7 @@ mod tests {
                 tries
             })
             .collect();
-        assert_eq!(waits, [Some(0), Some(0), Some(0), Some(1), Some(2), None]);
+        assert_eq!(waits, [Ok(0), Ok(0), Ok(0), Ok(1), Ok(2), Err(Denied::TooMany(900))]);
     }
 
     #[test]

@@ -197,7 +197,7 @@ fn bad_probe() -> Failure {
 }
 
 fn too_many() -> Failure {
-    Failure::too_many("too many long polls")
+    Failure::too_many("too many long polls", 1)
 }
 
 /// Positions of the entries whose md5 is not what the caller would read now.

@@ -340,6 +340,12 @@ impl Body for Outgoing {
         self.has_yielded = false;
         let piece = self.make();
         match &piece {
+            // It was work that brought nothing yet.
+            Some(Ok(bytes)) if bytes.is_empty() => {
+                self.has_yielded = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Some(Ok(bytes)) => self.left = self.left.map(|left| left.saturating_sub(bytes.len())),
             Some(Err(_)) | None => self.rest = None,
         }

@@ -22,16 +22,18 @@ pub struct HttpAnswer {
     pub(crate) pinned: usize,
     /// How long all of it is, where that is known and `rest` is not all.
     pub(crate) length: Option<usize>,
+    /// Something in it goes through Raft, where anything on its route does.
+    pub(crate) was_agreed: bool,
 }
 
 impl std::fmt::Debug for HttpAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { status, headers, body, rest, pinned, length } = self;
+        let Self { status, headers, body, rest, pinned, length, was_agreed } = self;
         let mut shown = f.debug_struct("HttpAnswer");
         shown.field("status", status).field("headers", headers).field("body", body);
         shown.field("goes_on", &rest.is_some());
         shown.field("pinned", pinned);
-        shown.field("length", length).finish()
+        shown.field("length", length).field("was_agreed", was_agreed).finish()
     }
 }
 
@@ -50,7 +52,8 @@ impl HttpAnswer {
     }
 
     fn of(headers: HeaderMap, body: Bytes) -> Self {
-        Self { status: StatusCode::OK, headers, body, rest: None, pinned: 0, length: None }
+        let status = StatusCode::OK;
+        Self { status, headers, body, rest: None, pinned: 0, length: None, was_agreed: true }
     }
 
     /// Status 200 with a body of this content type that is made while it is sent; a short one is
@@ -146,6 +149,12 @@ impl HttpAnswer {
     /// The same answer with another status.
     pub(crate) fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
+        self
+    }
+
+    /// The same answer, of something that was agreed or not.
+    pub(crate) fn agreed(mut self, was_agreed: bool) -> Self {
+        self.was_agreed = was_agreed;
         self
     }
 

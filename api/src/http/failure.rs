@@ -239,9 +239,9 @@ impl Failure {
     }
 
     /// 429 with a hint when to come back.
-    pub(crate) fn too_many(text: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn too_many(text: impl Into<Cow<'static, str>>, after_s: u32) -> Self {
         let failure = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::SERVER_ERROR, text);
-        Self { retry_after_s: Some(1), ..failure }
+        Self { retry_after_s: Some(after_s), ..failure }
     }
 
     /// The failure as gRPC tells it: a status and words.

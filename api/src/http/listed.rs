@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use hyper::body::Bytes;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::http::answer::{Envelope, HttpAnswer, JSON};
 use crate::http::failure::Failure;
@@ -28,16 +28,9 @@ impl Listed {
     /// # Errors
     /// There is no room for it.
     pub(crate) fn new(room: &Room, value: &impl Serialize) -> Result<Self, Failure> {
-        let counted = room.hold_answer();
-        let mut making = Making { done: Vec::new(), open: Vec::new(), bytes: 0, counted };
-        // No map in an answer has keys that are not texts.
-        serde_json::to_writer(&mut making, value)
-            .map_err(|_full| Failure::unavailable("too many bytes wait for clients"))?;
-        let Making { done: mut chunks, open, bytes, .. } = making;
-        if !open.is_empty() {
-            chunks.push(open.into());
-        }
-        Ok(Self { chunks, bytes })
+        let mut making = Making::new(room);
+        making.value(value)?;
+        Ok(making.listed())
     }
 
     /// An answer that counts as long as it is being sent.
@@ -69,12 +62,78 @@ pub(crate) fn long_result(room: &Room, data: &impl Serialize) -> Result<HttpAnsw
     long(room, &Envelope { code: 0, message: Some("success"), data })
 }
 
+/// Items that are rendered one after the other, so that no more than one of them is a value.
+pub(crate) struct Each<'a, T, F>(pub(crate) &'a [T], pub(crate) F);
+
+impl<'a, T, V: Serialize, F: Fn(&'a T) -> V> Serialize for Each<'a, T, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(&self.1))
+    }
+}
+
 /// A value that is being made.
-struct Making {
+pub(crate) struct Making {
     done: Vec<Bytes>,
     open: Vec<u8>,
     bytes: usize,
     counted: Unpacking,
+    /// It has an item.
+    has_begun: bool,
+}
+
+impl Making {
+    pub(crate) fn new(room: &Room) -> Self {
+        let (done, open, counted) = (Vec::new(), Vec::new(), room.hold_answer());
+        Self { done, open, bytes: 0, counted, has_begun: false }
+    }
+
+    /// A list behind this text.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn behind(room: &Room, text: &str) -> Result<Self, Failure> {
+        let mut making = Self::new(room);
+        making.write_all(text.as_bytes()).map_err(|_full| no_room())?;
+        Ok(making)
+    }
+
+    /// One more item of a list, behind its bracket or a comma.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn item(&mut self, item: &impl Serialize) -> Result<(), Failure> {
+        let before: &[u8] = if std::mem::replace(&mut self.has_begun, true) { b"," } else { b"[" };
+        self.write_all(before).map_err(|_full| no_room())?;
+        self.value(item)
+    }
+
+    /// The list with its end, and this text behind it.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn list(mut self, text: &str) -> Result<Listed, Failure> {
+        let end = if self.has_begun { "]" } else { "[]" };
+        let all = [end, text].concat();
+        self.write_all(all.as_bytes()).map_err(|_full| no_room())?;
+        Ok(self.listed())
+    }
+
+    fn value(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        // No map in an answer has keys that are not texts.
+        serde_json::to_writer(self, value).map_err(|_full| no_room())
+    }
+
+    fn listed(self) -> Listed {
+        let Self { done: mut chunks, open, bytes, .. } = self;
+        if !open.is_empty() {
+            chunks.push(open.into());
+        }
+        Listed { chunks, bytes }
+    }
+}
+
+fn no_room() -> Failure {
+    Failure::unavailable("too many bytes wait for clients")
 }
 
 impl Write for Making {
@@ -108,6 +167,22 @@ mod tests {
             assert_eq!(listed.chunks.concat(), all);
             assert_eq!(listed.bytes, all.len());
             assert!(listed.chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES));
+        }
+    }
+
+    #[test]
+    fn a_list_in_steps_is_the_list() {
+        for count in 0..3 {
+            let items: Vec<usize> = (0..count).collect();
+            let mut making = Making::behind(&Room::default(), "(").expect("there is room");
+            items.iter().try_for_each(|item| making.item(item)).expect("there is room");
+            let listed = making.list(")").expect("there is room");
+            let list = serde_json::to_string(&items).expect("a list");
+            assert_eq!(listed.chunks.concat(), format!("({list})").into_bytes());
+            let each = Listed::new(&Room::default(), &Each(&items, |item| item + 1));
+            let more: Vec<usize> = (1..=count).collect();
+            let each = each.expect("there is room").chunks.concat();
+            assert_eq!(each, serde_json::to_vec(&more).expect("a list"));
         }
     }
 }

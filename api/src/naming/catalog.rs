@@ -1,6 +1,7 @@
 //! Services and instances as a console lists them: with counts, disabled instances included.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hyper::{Method, StatusCode};
 use nacolet_model::{ClusterName, ServiceKey, limits};
@@ -12,13 +13,13 @@ use serde_json::{Value, json};
 use crate::access::about;
 use crate::access::about::Whole;
 use crate::access::rule::Permission;
-use crate::http::answer::HttpAnswer;
+use crate::http::answer::{Envelope, HttpAnswer};
 use crate::http::failure::{Code, Failure};
-use crate::http::listed::{long, long_result};
+use crate::http::listed::{Making, long, long_result};
 use crate::http::paging;
-use crate::http::paging::PageOf;
+use crate::http::paging::{PageOf, PageParams};
 use crate::http::params::{Field, field};
-use crate::naming::words::dialect::find;
+use crate::naming::words::dialect::{find, was_agreed};
 use crate::naming::words::refused;
 use crate::naming::words::shapes::{CheckerShape, Grouped, Host, Map, SelectorShape};
 use crate::route::ask::Ask;
@@ -27,7 +28,7 @@ use crate::state::State;
 
 pub(crate) fn routes(routes: &mut Routes) {
     let (read, grouped) = (Permission::NamingRead, about::service_grouped);
-    routes.at("/v1/ns/catalog/services").now(Method::GET, read, about::services, services_v1);
+    routes.at("/v1/ns/catalog/services").later(Method::GET, read, about::services, services_v1);
     routes.at("/v1/ns/catalog/instances").now(Method::GET, read, grouped, instances_v1).now(
         Method::POST,
         read,
@@ -38,7 +39,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     // As beat and patch of v2, it kept the grouped name.
     routes.at("/v2/ns/catalog/instances").now(Method::GET, read, grouped, instances_v2);
     for path in ["/v3/admin/ns/service/list", "/v3/console/ns/service/list"] {
-        routes.at(path).now(Method::GET, read, about::services, services_v3);
+        routes.at(path).later(Method::GET, read, about::services, services_v3);
     }
     let apart = about::service_apart;
     routes.at("/v3/admin/ns/instance/list").now(Method::GET, read, apart, instances_v3);
@@ -101,33 +102,63 @@ fn query(ask: &Ask<Whole>, with_instances: Field) -> Result<ServiceQuery<'_>, Fa
     })
 }
 
-fn services_v1(state: &State, ask: &Ask<Whole>) -> Result<HttpAnswer, Failure> {
+async fn services_v1(state: Arc<State>, ask: Ask<Whole>) -> Result<HttpAnswer, Failure> {
     let params = &ask.params;
-    let query = query(ask, field::HAS_IP_COUNT)?;
+    let query = query(&ask, field::HAS_IP_COUNT)?;
     let page = params.page(limits::HISTORY_PAGE_MAX, limits::SERVICES_MAX)?;
+    if params.boolean(field::WITH_INSTANCES)?.unwrap_or(false) {
+        let keys = keys(&state, &query, page).1;
+        let making = with_hosts(&state, Making::new(&ask.room), keys, false).await?;
+        return Ok(making.list("")?.answer());
+    }
     let registry = state.registry();
     let (count, services) = paging::page(registry.services(&query), page);
-    if params.boolean(field::WITH_INSTANCES)?.unwrap_or(false) {
-        let details = services.into_iter().map(|service| WithHosts { service, is_v3: false });
-        return long(&ask.room, &details.collect::<Vec<_>>());
-    }
     let service_list = services.into_iter().map(ServiceLine::new).collect();
     long(&ask.room, &ServiceLines { count, service_list })
 }
 
-fn services_v3(state: &State, ask: &Ask<Whole>) -> Result<HttpAnswer, Failure> {
+async fn services_v3(state: Arc<State>, ask: Ask<Whole>) -> Result<HttpAnswer, Failure> {
     let params = &ask.params;
-    let query = query(ask, field::IGNORE_EMPTY_SERVICE)?;
+    let query = query(&ask, field::IGNORE_EMPTY_SERVICE)?;
     let page = params.page_v3(100, limits::HISTORY_PAGE_MAX)?;
+    if params.boolean(field::WITH_INSTANCES)?.unwrap_or(false) {
+        let (total, keys) = keys(&state, &query, page);
+        let data = PageOf::asked(total, page, std::iter::empty::<()>());
+        let around = Envelope { code: 0, message: Some("success"), data: &data };
+        let around = serde_json::to_string(&around).unwrap_or_default();
+        // Of numbers and one list, which is empty yet.
+        let (before, behind) = around.split_once("[]").unwrap_or_default();
+        let making = Making::behind(&ask.room, before)?;
+        let making = with_hosts(&state, making, keys, true).await?;
+        return Ok(making.list(behind)?.answer());
+    }
     let registry = state.registry();
     let (total, items) = paging::page(registry.services(&query), page);
-    let items = items.into_iter();
-    if params.boolean(field::WITH_INSTANCES)?.unwrap_or(false) {
-        let items = items.map(|service| WithHosts { service, is_v3: true });
-        return long_result(&ask.room, &PageOf::asked(total, page, items));
-    }
-    let items = items.map(ServiceLine::new);
+    let items = items.into_iter().map(ServiceLine::new);
     long_result(&ask.room, &PageOf::asked(total, page, items))
+}
+
+/// How many services there are, and those of a page.
+fn keys(state: &State, query: &ServiceQuery<'_>, page: PageParams) -> (usize, Vec<ServiceKey>) {
+    let registry = state.registry();
+    let (total, services) = paging::page(registry.services(query), page);
+    (total, services.into_iter().map(|service| service.key().clone()).collect())
+}
+
+/// Adds services with their instances, one after the other: others have their turn between two.
+async fn with_hosts(
+    state: &State,
+    mut making: Making,
+    keys: Vec<ServiceKey>,
+    is_v3: bool,
+) -> Result<Making, Failure> {
+    for key in keys {
+        if let Some(service) = find(&state.registry(), &key) {
+            making.item(&WithHosts { service, is_v3 })?;
+        }
+        smol::future::yield_now().await;
+    }
+    Ok(making)
 }
 
 /// A service with the instances of its clusters (Nacos `pageListServiceDetail`). What that does not
@@ -246,7 +277,7 @@ fn instances_v1(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Fail
         return Err(refused::nothing_here(format!("cluster {cluster} is not found!")));
     }
     let list = instances.into_iter().map(|instance| Host::plain(instance, name)).collect();
-    long(&ask.room, &HostList { count, list })
+    Ok(long(&ask.room, &HostList { count, list })?.agreed(service.was_agreed()))
 }
 
 /// The cluster that a call of v3 lists, the default one where none is named.
@@ -289,7 +320,7 @@ fn instances_v3(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Fail
     let shown = listed.instances().filter(|instance| instance.healthy() || !healthy_only);
     let hosts: Vec<Host<'_>> =
         shown.map(|instance| Host::nameless(instance, listed.name)).collect();
-    long_result(&ask.room, &hosts)
+    Ok(long_result(&ask.room, &hosts)?.agreed(listed.service.was_agreed()))
 }
 
 fn instances_console(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
@@ -299,7 +330,8 @@ fn instances_console(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer,
     let listed = ListedCluster::of(&registry, ask)?;
     let (total, shown) = paging::page(listed.instances(), page);
     let hosts = shown.into_iter().map(|instance| Host::nameless(instance, listed.name));
-    long_result(&ask.room, &PageOf::asked(total, page, hosts))
+    let answer = long_result(&ask.room, &PageOf::asked(total, page, hosts))?;
+    Ok(answer.agreed(listed.service.was_agreed()))
 }
 
 fn instances_v2(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
@@ -318,7 +350,8 @@ fn instances_v2(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Fail
     let (count, instances) = paging::page(instances, page);
     let name = Grouped::of(&ask.about);
     let instances = instances.into_iter().map(|instance| Host::nameless(instance, name)).collect();
-    long_result(&ask.room, &HostPage { count, instances })
+    let answer = long_result(&ask.room, &HostPage { count, instances })?;
+    Ok(answer.agreed(was_agreed(service)))
 }
 
 /// A page of instances as v1 tells it.

@@ -6,15 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hyper::Method;
-use nacolet_model::ServiceKey;
-use nacolet_registry::{self as registry, Instance, Registry, Service};
+use nacolet_model::{Duration, ServiceKey};
+use nacolet_registry::{self as registry, Instance, Service};
 use serde_json::{Value, json};
 
 use crate::access::about;
 use crate::access::rule::Permission;
 use crate::http::answer::HttpAnswer;
 use crate::http::failure::Failure;
+use crate::http::listed::{Each, long_result};
 use crate::http::params::{Fields, field};
+use crate::http::room::Room;
 use crate::naming::subscribers::{self, Subscribed};
 use crate::naming::words::client::ClientId;
 use crate::naming::words::dialect::find;
@@ -54,12 +56,6 @@ pub(crate) fn routes(routes: &mut Routes) {
     }
 }
 
-fn instances(registry: &Registry) -> impl Iterator<Item = (&Service, &Instance)> {
-    registry
-        .all_services()
-        .flat_map(|service| service.publications().iter().map(move |instance| (service, instance)))
-}
-
 /// The clients of all members.
 struct Everybody {
     /// By the name that the registry has for them.
@@ -81,15 +77,22 @@ impl Everybody {
     }
 }
 
-async fn client_list(state: Arc<State>, _ask: Ask<()>) -> Result<HttpAnswer, Failure> {
+async fn client_list(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
     let everybody = Everybody::of(&state).await?;
-    let registry = state.registry();
-    let mut ids: BTreeSet<String> =
-        instances(&registry).map(|(_, instance)| everybody.id_of(instance)).collect();
-    let udp = everybody.udp.iter();
-    ids.extend(udp.map(|one| ClientId::subscribing(&one.subscriber).to_string()));
-    ids.extend(everybody.connected.values().map(|connected| connected.id.to_string()));
-    Ok(HttpAnswer::result(&ids))
+    let (mut ids, mut counted) = (BTreeSet::new(), ask.room.hold_answer());
+    let mut add = |id: String| -> Result<(), Failure> {
+        counted.grow(id.len() + ID_BYTES)?;
+        ids.insert(id);
+        Ok(())
+    };
+    let udp = everybody.udp.iter().map(|one| ClientId::subscribing(&one.subscriber).to_string());
+    let connected = everybody.connected.values().map(|connected| connected.id.to_string());
+    udp.chain(connected).try_for_each(&mut add)?;
+    let mut all = |service: &Service| -> Result<(), Failure> {
+        service.publications().iter().try_for_each(|instance| add(everybody.id_of(instance)))
+    };
+    state.walk_services(&mut all).await?;
+    long_result(&ask.room, &ids)
 }
 
 /// What a client publishes.
@@ -101,7 +104,7 @@ struct ClientPublication {
 }
 
 impl ClientPublication {
-    fn of((service, instance): (&Service, &Instance)) -> Self {
+    fn of(service: &Service, instance: &Instance) -> Self {
         Self {
             service: service.key().clone(),
             ip: instance.ip().into(),
@@ -121,26 +124,32 @@ struct ClientView {
 }
 
 impl ClientView {
-    async fn named(state: &State, params: &Fields) -> Result<Self, Failure> {
+    async fn named(state: &State, params: &Fields, room: &Room) -> Result<Self, Failure> {
         let text = params.required(field::CLIENT_ID)?;
         let gone = || refused::nothing_here(format!("clientId [ {text} ] not exist"));
         let Some(id) = ClientId::parse(text) else {
             let one = state.everywhere(Sought::One(text.into())).await?.connected;
-            return one.into_iter().next().map(|one| Self::connected(state, one)).ok_or_else(gone);
+            let one = one.into_iter().next().ok_or_else(gone)?;
+            return Self::connected(state, one, room).await;
         };
         let mut everybody = Everybody::of(state).await?;
-        let registry = state.registry();
-        let mine = |(_, instance): &(&Service, &Instance)| {
-            ClientId::of(instance) == id && everybody.id_of(instance) == id.to_string()
-        };
-        let instances: Vec<_> = instances(&registry).filter(mine).collect();
         everybody.udp.retain(|one| ClientId::subscribing(&one.subscriber) == id);
-        let subscriptions: Vec<_> = everybody.udp.into_iter().map(Subscribed::of).collect();
-        if instances.is_empty() && subscriptions.is_empty() {
+        let udp = std::mem::take(&mut everybody.udp);
+        let subscriptions: Vec<_> = udp.into_iter().map(Subscribed::of).collect();
+        let (now, wall) = state.now();
+        let (own, mut silence) = (id.to_string(), None::<Duration>);
+        let mine = |instance: &Instance| {
+            let is_mine = ClientId::of(instance) == id && everybody.id_of(instance) == own;
+            if is_mine {
+                let silent = instance.silence(now);
+                silence = Some(silence.map_or(silent, |least| least.min(silent)));
+            }
+            is_mine
+        };
+        let published = published_by(state, room, mine).await?;
+        if published.is_empty() && subscriptions.is_empty() {
             return Err(gone());
         }
-        let (now, wall) = state.now();
-        let silence = instances.iter().map(|(_, instance)| instance.silence(now)).min();
         let silent_ms = silence.map_or(0, |silence| silence.as_millis());
         let updated = u128::from(wall.as_millis()).saturating_sub(silent_ms);
         let shape = json!({
@@ -151,16 +160,13 @@ impl ClientView {
             "clientIp": id.ip,
             "clientPort": id.port.to_string(),
         });
-        let published = instances.into_iter().map(ClientPublication::of).collect();
         Ok(Self { id: id.to_string(), shape, published, subscriptions })
     }
 
     /// A connection over gRPC.
-    fn connected(state: &State, connected: Connected) -> Self {
-        let registry = state.registry();
-        let mine =
-            |(_, instance): &(&Service, &Instance)| instance.owner() == Some(connected.client);
-        let published = instances(&registry).filter(mine).map(ClientPublication::of).collect();
+    async fn connected(state: &State, connected: Connected, room: &Room) -> Result<Self, Failure> {
+        let mine = |instance: &Instance| instance.owner() == Some(connected.client);
+        let published = published_by(state, room, mine).await?;
         let shape = json!({
             "clientId": connected.id,
             "ephemeral": true,
@@ -174,16 +180,39 @@ impl ClientView {
         });
         let id = connected.id.to_string();
         let subscriptions = Subscribed::over_grpc(connected).collect();
-        Self { id, shape, published, subscriptions }
+        Ok(Self { id, shape, published, subscriptions })
     }
 }
 
+/// What is `mine` of all instances.
+async fn published_by(
+    state: &State,
+    room: &Room,
+    mut mine: impl FnMut(&Instance) -> bool + Send,
+) -> Result<Vec<ClientPublication>, Failure> {
+    let (mut all, mut counted) = (Vec::new(), room.hold_answer());
+    let mut add = |service: &Service| -> Result<(), Failure> {
+        for instance in service.publications().iter().filter(|instance| mine(instance)) {
+            let published = ClientPublication::of(service, instance);
+            counted.grow(ID_BYTES + published.ip.len() + published.cluster.len())?;
+            all.push(published);
+        }
+        Ok(())
+    };
+    state.walk_services(&mut add).await?;
+    Ok(all)
+}
+
+/// What an item of a list takes beside its texts, about.
+const ID_BYTES: usize = 96;
+
 async fn detail(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
-    Ok(HttpAnswer::result(&ClientView::named(&state, &ask.params).await?.shape))
+    Ok(HttpAnswer::result(&ClientView::named(&state, &ask.params, &ask.room).await?.shape))
 }
 
 async fn published(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
-    let ClientView { id, published, .. } = ClientView::named(&state, &ask.params).await?;
+    let ClientView { id, published, .. } =
+        ClientView::named(&state, &ask.params, &ask.room).await?;
     let shape = |ClientPublication { service, ip, port, cluster }: &ClientPublication| {
         if ask.is_v3 {
             return json!({
@@ -200,8 +229,7 @@ async fn published(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failur
             "registeredInstance": { "ip": ip, "port": port, "cluster": cluster },
         })
     };
-    let list: Vec<Value> = published.iter().map(shape).collect();
-    Ok(HttpAnswer::result(&list))
+    long_result(&ask.room, &Each(&published, shape))
 }
 
 fn publisher_v3(id: &str, ip: &str, port: u16, cluster: &str) -> Value {
@@ -218,7 +246,7 @@ fn subscriber_v3(subscribed: &Subscribed) -> Value {
 }
 
 async fn subscribed(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
-    let client = ClientView::named(&state, &ask.params).await?;
+    let client = ClientView::named(&state, &ask.params, &ask.room).await?;
     let shape = |subscribed: &Subscribed| {
         let service = &subscribed.service;
         if ask.is_v3 {
@@ -240,8 +268,7 @@ async fn subscribed(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failu
             },
         })
     };
-    let list: Vec<Value> = client.subscriptions.iter().map(shape).collect();
-    Ok(HttpAnswer::result(&list))
+    long_result(&ask.room, &Each(&client.subscriptions, shape))
 }
 
 /// Address and port by which a list is narrowed, where the call says them.
@@ -257,7 +284,7 @@ async fn publishers_of(state: Arc<State>, ask: Ask<ServiceKey>) -> Result<HttpAn
     let everybody = Everybody::of(&state).await?;
     let registry = state.registry();
     let service = find(&registry, &ask.about);
-    let list: Vec<Value> = service
+    let shown: Vec<&Instance> = service
         .map_or(&[][..], Service::publications)
         .iter()
         .filter(|instance| {
@@ -265,41 +292,37 @@ async fn publishers_of(state: Arc<State>, ask: Ask<ServiceKey>) -> Result<HttpAn
                 && port.is_none_or(|port| port == instance.port())
                 && ephemeral.is_none_or(|ephemeral| ephemeral == instance.ephemeral())
         })
-        .map(|instance| {
-            let id = everybody.id_of(instance);
-            if ask.is_v3 {
-                return publisher_v3(&id, instance.ip(), instance.port(), instance.cluster());
-            }
-            json!({
-                "ip": instance.ip(),
-                "port": instance.port(),
-                "cluster": instance.cluster(),
-                "clientId": id,
-            })
-        })
         .collect();
-    Ok(HttpAnswer::result(&list))
+    let shape = |instance: &&Instance| {
+        let id = everybody.id_of(instance);
+        if ask.is_v3 {
+            return publisher_v3(&id, instance.ip(), instance.port(), instance.cluster());
+        }
+        json!({
+            "ip": instance.ip(),
+            "port": instance.port(),
+            "cluster": instance.cluster(),
+            "clientId": id,
+        })
+    };
+    long_result(&ask.room, &Each(&shown, shape))
 }
 
 async fn subscribers_of(state: Arc<State>, ask: Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
     let (ip, port) = narrowed(&ask.params)?;
-    let list: Vec<Value> = subscribers::of_service(&state, &ask)
-        .await?
-        .iter()
-        .filter(|subscribed| {
-            ip.is_none_or(|ip| ip == &*subscribed.ip)
-                && port.is_none_or(|port| port == subscribed.port)
+    let mut all = subscribers::of_service(&state, &ask).await?;
+    all.retain(|subscribed| {
+        ip.is_none_or(|ip| ip == &*subscribed.ip) && port.is_none_or(|port| port == subscribed.port)
+    });
+    let shape = |subscribed: &Subscribed| {
+        if ask.is_v3 {
+            return subscriber_v3(subscribed);
+        }
+        json!({
+            "clientId": subscribed.client_id,
+            "ip": subscribed.ip,
+            "port": subscribed.port,
         })
-        .map(|subscribed| {
-            if ask.is_v3 {
-                return subscriber_v3(subscribed);
-            }
-            json!({
-                "clientId": subscribed.client_id,
-                "ip": subscribed.ip,
-                "port": subscribed.port,
-            })
-        })
-        .collect();
-    Ok(HttpAnswer::result(&list))
+    };
+    long_result(&ask.room, &Each(&all, shape))
 }

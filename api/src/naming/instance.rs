@@ -19,7 +19,7 @@ use crate::http::answer::{Envelope, HttpAnswer};
 use crate::http::failure::{Code, Failure};
 use crate::http::params::{Fields, Id, Parts, field};
 use crate::naming::beat;
-use crate::naming::words::dialect::{Dialect, done, find};
+use crate::naming::words::dialect::{Dialect, done, find, was_agreed};
 use crate::naming::words::shapes::{Grouped, Host, InstanceId, Map};
 use crate::naming::words::{address, refused, spec};
 use crate::route::ask::Ask;
@@ -196,7 +196,7 @@ fn with_instance(
     let Some(instance) = service.find(ip, port, Some(cluster)) else {
         return Err(refused::nothing_here("no matched ip found!".into()));
     };
-    Ok(show(instance, named))
+    Ok(show(instance, named).agreed(service.was_agreed()))
 }
 
 fn detail(state: &State, ask: &Ask<ServiceKey>, dialect: Dialect) -> Result<HttpAnswer, Failure> {
@@ -287,9 +287,10 @@ fn service_of_parameter(parts: &Parts<'_>) -> Result<KeptService, Failure> {
 fn statuses(state: &State, ask: &Ask<KeptService>) -> Result<HttpAnswer, Failure> {
     let key = ask.about.clone().whole()?;
     let registry = state.registry();
-    let instances = find(&registry, &key).into_iter().flat_map(Service::instances);
+    let service = find(&registry, &key);
+    let instances = service.into_iter().flat_map(Service::instances);
     let ips: Vec<String> = instances
         .map(|instance| format!("{}:{}_{}", instance.ip(), instance.port(), instance.healthy()))
         .collect();
-    Ok(HttpAnswer::json(&json!({ "ips": ips })))
+    Ok(HttpAnswer::json(&json!({ "ips": ips })).agreed(was_agreed(service)))
 }

@@ -12,6 +12,7 @@ use crate::http::failure::Failure;
 use crate::http::listed::{Listed, long_result};
 use crate::http::params::{Field, Fields, field};
 use crate::naming::subscription::subscribe;
+use crate::naming::words::dialect::was_agreed;
 use crate::naming::words::info::{Hosts, ServiceInfo};
 use crate::naming::words::refused;
 use crate::naming::words::shapes::Grouped;
@@ -35,7 +36,8 @@ fn list(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
     refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
     let render = || Listed::new(&ask.room, &ServiceInfo::new(&view, &query));
-    state.lists.list(view.revision, &query, render).map(Listed::answer)
+    let listed = state.lists.list(view.revision, &query, render)?;
+    Ok(listed.answer().agreed(was_agreed(view.service)))
 }
 
 fn list_v2(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
@@ -47,7 +49,8 @@ fn list_v2(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> 
     let registry = state.registry();
     refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
-    long_result(&ask.room, &ServiceInfo::new(&view, &query).nameless())
+    let answer = long_result(&ask.room, &ServiceInfo::new(&view, &query).nameless())?;
+    Ok(answer.agreed(was_agreed(view.service)))
 }
 
 /// Only the instances, those of the default cluster where none is named, and `healthyOnly` has no
@@ -60,7 +63,7 @@ fn list_v3(state: &State, ask: &Ask<ServiceKey>) -> Result<HttpAnswer, Failure> 
     refused::check_readable(state, &registry)?;
     let view = registry.list(&query);
     let hosts = Hosts { view: &view, service: Grouped::of(&ask.about), has_ids: false };
-    long_result(&ask.room, &hosts)
+    Ok(long_result(&ask.room, &hosts)?.agreed(was_agreed(view.service)))
 }
 
 fn query<'a>(key: &'a ServiceKey, clusters: &'a str, healthy_only: bool) -> ListQuery<'a> {

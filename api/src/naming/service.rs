@@ -16,7 +16,7 @@ use crate::access::rule::Permission;
 use crate::http::answer::HttpAnswer;
 use crate::http::failure::{Code, Failure};
 use crate::http::json::{Scalar, member, members};
-use crate::http::listed::{long, long_result};
+use crate::http::listed::{Each, long, long_result};
 use crate::http::paging;
 use crate::http::paging::{PageOf, PageParams};
 use crate::http::params::{Fields, Id, Parts, field};
@@ -388,11 +388,16 @@ fn names(state: &State, ask: &Ask<ServiceScope>) -> Result<HttpAnswer, Failure> 
 }
 
 async fn subscribers_v1(state: Arc<State>, ask: Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
+    #[derive(Serialize)]
+    struct Subscribers<T> {
+        count: usize,
+        subscribers: T,
+    }
     let page = ask.params.page(1_000, limits::UDP_SUBSCRIBERS_MAX)?;
     let all = subscribers::of_service(&state, &ask).await?;
     let (count, shown) = paging::page(all.iter(), page);
-    let subscribers: Vec<Value> = shown.into_iter().map(Subscribed::v1).collect();
-    Ok(HttpAnswer::json(&json!({ "count": count, "subscribers": subscribers })))
+    let subscribers = Each(&shown, |one: &&Subscribed| one.v1());
+    long(&ask.room, &Subscribers { count, subscribers })
 }
 
 async fn subscribers_v3(state: Arc<State>, ask: Ask<ServiceKey>) -> Result<HttpAnswer, Failure> {
@@ -400,5 +405,5 @@ async fn subscribers_v3(state: Arc<State>, ask: Ask<ServiceKey>) -> Result<HttpA
     let all = subscribers::of_service(&state, &ask).await?;
     let (total, shown) = paging::page(all.iter(), page);
     let shown = shown.into_iter().map(Subscribed::v3);
-    Ok(HttpAnswer::result(&PageOf::asked(total, page, shown)))
+    long_result(&ask.room, &PageOf::asked(total, page, shown))
 }

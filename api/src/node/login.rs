@@ -54,11 +54,10 @@ async fn login(state: Arc<State>, ask: Ask<LoginName>) -> Result<HttpAnswer, Fai
     let (token, is_admin) = if access.is_on() {
         let login = match access.verify(state.now(), name, password, &ask.ip).await {
             Ok(login) => login,
-            Err(denied @ Denied::TooMany) => return Err(denied.into()),
             Err(Denied::Unknown(words)) => {
                 return Ok(HttpAnswer::text(words).status(StatusCode::FORBIDDEN));
             }
-            Err(denied @ Denied::Forbidden) => return Err(denied.into()),
+            Err(denied @ (Denied::TooMany(_) | Denied::Forbidden)) => return Err(denied.into()),
         };
         (access.token(&login)?, access.users().is_admin(name))
     } else {

@@ -2,49 +2,49 @@
 //! read at the moment of the scrape, so writing them takes a few lines and no library of counters.
 
 use std::fmt::{Display, Write as _};
+use std::sync::Arc;
 
 use hyper::Method;
 use nacolet_auth::{Action, Kind, Resource};
-use nacolet_model::Namespace;
+use nacolet_model::{Namespace, ServiceKey};
 use nacolet_registry::probe::ProbeCounts;
-use nacolet_registry::{DistroView, Instance, Metadata, Registry};
+use nacolet_registry::{DistroView, Instance, Metadata, Service};
 use serde_json::{Map, Value, json};
 
 use crate::access::about;
 use crate::access::about::{About, Everything, Permits, Whole};
 use crate::access::rule::Permission;
-use crate::http::answer::{HttpAnswer, JSON};
+use crate::http::answer::HttpAnswer;
 use crate::http::failure::Failure;
+use crate::http::listed::Making;
 use crate::http::params::Parts;
 use crate::node::members;
+use crate::route::ask::Ask;
 use crate::route::table::Routes;
 use crate::state::State;
 
 pub(crate) fn routes(routes: &mut Routes) {
     let read = Permission::NamingRead;
-    routes.at("/prometheus").with_basic().now(
+    routes.at("/prometheus").with_basic().later(
         Method::GET,
         read,
         |_| Ok(Everything(Kind::Naming)),
-        |state, _| Ok(targets(&state.registry(), |_, _| true)),
+        |state, ask| targets(state, ask, |_, _| true),
     );
-    routes.at("/prometheus/namespaceId/:namespace").with_basic().now(
+    routes.at("/prometheus/namespaceId/:namespace").with_basic().later(
         Method::GET,
         read,
         whole,
-        |state, ask| {
-            let wanted = ask.about.namespace.as_str();
-            Ok(targets(&state.registry(), |namespace, _| namespace == wanted))
-        },
+        |state, ask| targets(state, ask, |of, key| key.namespace == of.namespace),
     );
-    routes.at("/prometheus/namespaceId/:namespace/service/:service").with_basic().now(
+    routes.at("/prometheus/namespaceId/:namespace/service/:service").with_basic().later(
         Method::GET,
         read,
         of_service,
         |state, ask| {
-            let (wanted, service) = (ask.about.0.namespace.as_str(), &*ask.about.1);
-            let keep = |namespace: &str, name: &str| namespace == wanted && name == service;
-            Ok(targets(&state.registry(), keep))
+            targets(state, ask, |ServicesNamed(of, service), key| {
+                key.namespace == of.namespace && key.name.as_str() == &**service
+            })
         },
     );
     for path in ["/metrics", "/actuator/prometheus"] {
@@ -78,15 +78,19 @@ fn of_service(parts: &Parts<'_>) -> Result<ServicesNamed, Failure> {
     Ok(ServicesNamed(whole(parts)?, parts.segment(SERVICE_SEGMENT).into()))
 }
 
-/// Every instance of the services that `keep` keeps by namespace and name, whatever its health.
-fn targets(registry: &Registry, keep: impl Fn(&str, &str) -> bool) -> HttpAnswer {
-    let services = registry.all_services().filter(|service| {
-        let key = service.key();
-        keep(key.namespace.as_str(), key.name.as_str())
-    });
-    let targets: Vec<Value> =
-        services.flat_map(|service| service.instances()).map(target).collect();
-    HttpAnswer::new(JSON, Value::from(targets).to_string())
+/// Every instance of the services that `keep` keeps, whatever its health.
+async fn targets<T: Send + Sync>(
+    state: Arc<State>,
+    ask: Ask<T>,
+    keep: fn(&T, &ServiceKey) -> bool,
+) -> Result<HttpAnswer, Failure> {
+    let mut making = Making::new(&ask.room);
+    let mut add = |service: &Service| match keep(&ask.about, service.key()) {
+        true => service.instances().try_for_each(|instance| making.item(&target(instance))),
+        false => Ok(()),
+    };
+    state.walk_services(&mut add).await?;
+    Ok(making.list("")?.answer())
 }
 
 fn target(instance: &Instance) -> Value {

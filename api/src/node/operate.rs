@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_channel::oneshot;
 use hyper::{Method, StatusCode};
+use nacolet_lock as lock;
 use nacolet_model::NodeId;
 use serde_json::json;
 
@@ -35,7 +36,8 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.at("/v3/admin/nacolet/cluster/add").later(post.clone(), admin, nothing, add);
     routes.at("/v3/admin/nacolet/cluster/remove").later(post.clone(), admin, nothing, remove);
     routes.at("/v3/admin/nacolet/cluster/transfer").later(post.clone(), admin, nothing, transfer);
-    routes.at("/v3/admin/nacolet/cluster/snapshot").later(post, admin, nothing, snapshot);
+    routes.at("/v3/admin/nacolet/cluster/snapshot").later(post.clone(), admin, nothing, snapshot);
+    routes.at("/v3/admin/nacolet/cluster/unlock").later(post, admin, nothing, unlock);
 }
 
 /// Only from this host, and not through a proxy on it.
@@ -140,6 +142,19 @@ async fn transfer(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure
 async fn snapshot(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
     check_change(&state, &ask)?;
     Ok(tell(&put(&state, Question::Snapshot).await?))
+}
+
+/// Frees a lock of the first kind, whoever took it: its owner may be a user who is gone. Those of
+/// the other kinds go with their connection.
+async fn unlock(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
+    check_change(&state, &ask)?;
+    let key = ask.params.required(field::LOCK_KEY)?;
+    let release = lock::Release::new(key, lock::Stamp::default())?;
+    let answer = state.write_lock(lock::Command::Release(release)).await?;
+    if answer.done {
+        return Ok(HttpAnswer::result("ok"));
+    }
+    Err(Failure::not_found(Code::RESOURCE_NOT_FOUND, "nobody holds a NACOS_LOCK of this key"))
 }
 
 fn tell(told: &Told) -> HttpAnswer {

@@ -18,6 +18,20 @@ use crate::state::State;
 
 /// The answer is of what the node knew when it last had a leader.
 const STALE: HeaderName = HeaderName::from_static("nacolet-stale");
+/// What was agreed is below these: what a node without a leader says of it, it said before. Lists of
+/// instances are there too, but for those that say otherwise, see `HttpAnswer::was_agreed`.
+const AGREED: [&str; 8] = [
+    "/auth/",
+    "/console/namespace",
+    "/core/namespace",
+    "/nacolet/service",
+    "/ns/catalog/",
+    "/ns/instance",
+    "/ns/service",
+    "/nacos/prometheus",
+];
+/// Who subscribes is never agreed.
+const HEARD: &str = "/subscribers";
 /// Where what is no route is 501 and not 404 or 405.
 const NAMING: &str = "/nacos/v1/ns";
 
@@ -52,8 +66,7 @@ impl Router {
     pub(crate) async fn call(&self, call: Call) -> HttpAnswer {
         let hot = self.hot.iter().find(|route| route.matches(&call));
         let stage = &self.state.port.stage;
-        // What a node without a leader says of configs, it said before.
-        let is_stale = !stage.is_ready() && stage.is_open() && call.path().contains("/cs/");
+        let is_stale = !stage.is_ready() && stage.is_open() && is_of_agreed(&call);
         let mut answer = match (browser::check(&call), hot) {
             (Err(words), _) => {
                 spring_error(StatusCode::FORBIDDEN, words, call.path(), self.state.now().1)
@@ -62,7 +75,7 @@ impl Router {
             (Ok(()), None) => Box::pin(self.through_tide(call)).await,
         };
         answer.guard();
-        if is_stale && answer.status.is_success() {
+        if is_stale && answer.was_agreed && answer.status.is_success() {
             answer = answer.header(STALE, "true");
         }
         answer
@@ -111,6 +124,13 @@ impl Router {
         }
         spring_error(StatusCode::NOT_FOUND, "No message available", &path, now)
     }
+}
+
+/// Whether a call is answered out of what was agreed.
+fn is_of_agreed(call: &Call) -> bool {
+    let path = call.path();
+    let is_read = call.method == Method::GET && !path.ends_with(HEARD);
+    path.contains("/cs/") || is_read && AGREED.iter().any(|part| path.contains(part))
 }
 
 fn is_naming(path: &str) -> bool {

@@ -160,6 +160,35 @@ impl State {
         }
     }
 
+    /// Visits every service, some at a time: others have their turn, and the registry its writers,
+    /// between two steps.
+    ///
+    /// # Errors
+    /// The first that a visit gives.
+    pub(crate) async fn walk_services(
+        &self,
+        visit: &mut (dyn FnMut(&registry::Service) -> Result<(), Failure> + Send),
+    ) -> Result<(), Failure> {
+        let mut last = None;
+        loop {
+            let mut left = limits::WALK_INSTANCES;
+            let at = {
+                let registry = self.registry();
+                let mut services = registry.services_after(last.as_ref());
+                loop {
+                    let Some(service) = services.next() else { return Ok(()) };
+                    visit(service)?;
+                    left = left.saturating_sub(1 + service.publications().len());
+                    if left == 0 {
+                        break service.key().clone();
+                    }
+                }
+            };
+            last = Some(at);
+            smol::future::yield_now().await;
+        }
+    }
+
     /// The configs, for a question about all of them or about what is not there.
     pub(crate) fn all_configs(&self) -> Result<RwLockReadGuard<'_, config::Store>, Failure> {
         if self.port.stage.is_ready() { Ok(self.configs()) } else { Err(Failure::unsettled()) }

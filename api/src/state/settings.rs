@@ -1,5 +1,6 @@
 //! The limits of a server.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use nacolet_model::limits;
@@ -70,6 +71,16 @@ pub struct Settings {
     pub grpc_quiet_connections_min: usize,
     /// Time without more than health checks after which one does.
     pub grpc_quiet_after: Duration,
+}
+
+impl Settings {
+    /// Whether many clients have this address: of the own host, and of trusted proxies.
+    pub(crate) fn is_shared(&self, ip: &str) -> bool {
+        let holds = |ip: IpAddr| {
+            ip.to_canonical().is_loopback() || self.trusted_proxies.iter().any(|net| net.holds(ip))
+        };
+        ip.parse().is_ok_and(holds)
+    }
 }
 
 impl Default for Settings {

@@ -103,7 +103,7 @@ fn wrong_passwords_are_counted_by_user_and_address() {
     }
     let answer = world.login("nacos", PASSWORD);
     assert_eq!(answer.status, 429, "{}", text(&answer));
-    assert!(answer.headers.contains_key("retry-after"));
+    assert_eq!(answer.headers["retry-after"], "900");
     world.advance(limits::LOGIN_WINDOW);
     assert_eq!(world.login("nacos", PASSWORD).status, 200);
 }
@@ -114,7 +114,8 @@ fn who_shares_an_address_with_many_mistypers_can_log_in() {
     let mut world = World::new();
     world.user("u", &[("a:*:*", Actions::Read)]);
     for number in 0..2 * limits::LOGIN_FAILURES_PER_ADDRESS_MAX {
-        assert_eq!(world.login(&format!("x{number}"), "wrong").status, 403);
+        let status = if number < 24 { 403 } else { 429 };
+        assert_eq!(world.login(&format!("x{number}"), "wrong").status, status, "{number}");
     }
     assert_eq!(world.login("u", PASSWORD).status, 200);
 }

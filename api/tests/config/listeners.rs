@@ -66,7 +66,10 @@ fn a_node_without_a_leader_since_its_start_guesses_nothing() {
         let reply = world.call("GET", target);
         assert_eq!((reply.status, reply.header("nacolet-stale")), (200, "true"), "{target}");
     }
-    assert_eq!(world.call("GET", "/nacos/v1/console/namespaces").status, 200);
+    for target in ["/nacos/v1/console/namespaces", "/nacos/v3/admin/core/namespace/list"] {
+        let reply = world.call("GET", target);
+        assert_eq!((reply.status, reply.header("nacolet-stale")), (200, "true"), "{target}");
+    }
     let now = [LONG, ("Long-Pulling-Timeout-No-Hangup", "true")];
     let list = [entry("d", "other"), entry("none", MD5_OF_HELLO)].concat();
     assert_eq!(world.send(poll(&list, &now)).text(), "", "what it has may be the older one");

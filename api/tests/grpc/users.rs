@@ -142,6 +142,57 @@ fn a_user_may_over_grpc_what_its_roles_permit() {
 }
 
 #[test]
+fn an_administrator_frees_the_lock_of_a_user_who_is_gone() {
+    let world = world();
+    run(async {
+        let (user, root) = (token(&world, "u").await, token(&world, "nacos").await);
+        let mut client = Client::set_up(world.address).await;
+        let lock = json!({"key": "k", "lockType": "NACOS_LOCK", "expiredTime": 1_000_000});
+        let body = json!({"lockOperationEnum": "ACQUIRE", "lockInstance": lock});
+        let mut take = async |token: &str| {
+            let headers = [("accessToken", token)];
+            client.ask_with("LockOperationRequest", &headers, body.clone()).await.body
+        };
+        let unlock = async |token: &str| {
+            let mut call = Call {
+                method: "POST".parse().expect("a method"),
+                uri: "/nacos/v3/admin/nacolet/cluster/unlock?lockKey=k".parse().expect("a target"),
+                ..Call::default()
+            };
+            call.headers.insert("accesstoken", token.parse().expect("a header"));
+            call.headers.insert("nacolet-admin", "1".parse().expect("a header"));
+            world.server.call(call).await.status.as_u16()
+        };
+        assert_eq!(take(&user).await["result"], true);
+        assert_eq!(take(&root).await["result"], false);
+        assert_eq!((unlock(&user).await, unlock(&root).await), (403, 200));
+        assert_eq!(unlock(&root).await, 404, "nobody holds it");
+        assert_eq!(take(&root).await["result"], true);
+    });
+}
+
+/// The clients of the own host, or behind a proxy, have one address and are not one.
+#[test]
+fn where_nobody_logs_in_clients_of_a_shared_address_count_apart() {
+    let world = World::new();
+    run(async {
+        let mut clients =
+            [Client::set_up(world.address).await, Client::set_up(world.address).await];
+        let take = async |client: &mut Client, key: String| {
+            let lock = json!({"key": key, "lockType": "NACOS_LOCK", "expiredTime": 1_000_000});
+            let body = json!({"lockOperationEnum": "ACQUIRE", "lockInstance": lock});
+            client.ask("LockOperationRequest", body).await.body["result"] == true
+        };
+        let [one, other] = &mut clients;
+        for number in 0..nacolet_model::limits::LOCKS_PER_ACCOUNT_MAX {
+            assert!(take(one, format!("k{number}")).await, "{number}");
+        }
+        assert!(!take(one, "more".into()).await);
+        assert!(take(other, "more".into()).await);
+    });
+}
+
+#[test]
 fn one_config_that_is_not_permitted_refuses_the_whole_batch() {
     let world = world();
     run(async {

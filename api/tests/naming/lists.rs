@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
+use nacolet_api::Call;
 use nacolet_api::udp::parse_ack;
 use serde_json::{Value, json};
 
@@ -190,4 +191,55 @@ fn a_node_that_is_not_ready_gives_no_empty_lists() {
     world.port.stage.close();
     let (status, text) = world.call("GET", "/v1/ns/instance/list?serviceName=s");
     assert_eq!((status, text.contains("STARTING")), (503, true), "{text}");
+}
+
+#[test]
+fn without_a_leader_what_was_agreed_may_be_stale_and_what_is_heard_is_not() {
+    let mut world = World::new();
+    world.register("serviceName=heard&ip=10.0.0.1&port=80");
+    world.register("serviceName=agreed&ip=10.0.0.1&port=80&ephemeral=false");
+    let is_stale = |world: &mut World, target: &str| {
+        let uri = format!("/nacos{target}").parse().expect("a target");
+        let answer = world.serve(Call { uri, ..Call::default() });
+        assert_eq!(answer.status, 200, "{target}");
+        answer.headers.contains_key("nacolet-stale")
+    };
+    let of_one = [
+        "/v1/ns/instance/list?serviceName=",
+        "/v2/ns/instance/list?serviceName=",
+        "/v3/client/ns/instance/list?serviceName=",
+        "/v1/ns/instance?ip=10.0.0.1&port=80&serviceName=",
+        "/v1/ns/catalog/instances?clusterName=DEFAULT&pageNo=1&pageSize=9&serviceName=",
+        "/v2/ns/catalog/instances?pageNo=1&pageSize=9&serviceName=",
+        "/v3/console/ns/instance/list?pageNo=1&pageSize=9&serviceName=",
+    ];
+    let of_all = [
+        "/v1/ns/service/list?pageNo=1&pageSize=9",
+        "/v2/ns/service/list?pageNo=1&pageSize=9",
+        "/v1/ns/service/names",
+        "/v1/ns/service?serviceName=heard",
+        "/v1/ns/catalog/services?pageNo=1&pageSize=9",
+        "/v3/admin/ns/service/list?pageNo=1&pageSize=9",
+        "/v1/console/namespaces",
+        "/prometheus",
+    ];
+    let of_none = ["/v1/ns/service/subscribers?serviceName=heard", "/v1/console/server/state"];
+    for is_without in [false, true] {
+        if is_without {
+            world.port.stage.open();
+        }
+        for target in of_one {
+            assert!(!is_stale(&mut world, &format!("{target}heard")), "{target}");
+            assert_eq!(is_stale(&mut world, &format!("{target}agreed")), is_without, "{target}");
+        }
+        for target in of_all {
+            assert_eq!(is_stale(&mut world, target), is_without, "{target}");
+        }
+        for target in of_none {
+            assert!(!is_stale(&mut world, target), "{target}");
+        }
+        // What is not there may have been agreed elsewhere.
+        let nothing = "/v1/ns/instance/list?serviceName=none";
+        assert_eq!(is_stale(&mut world, nothing), is_without);
+    }
 }

@@ -79,6 +79,9 @@ pub const SEARCH_PAGE_MAX: usize = 1_000;
 pub const WALK_STEP_BYTES: usize = 4 << 20;
 /// What a config is worth in such a step, beside the bytes of it that are looked at.
 pub const WALK_CONFIG_BYTES: usize = 512;
+/// Services and instances of one step of a walk over all of them; one service is looked at whole.
+/// Beyond: others have their turn.
+pub const WALK_INSTANCES: usize = 1_000;
 /// Names that are compared with a pattern in one step of such a walk: less than a millisecond. Same
 /// answer.
 pub const WALK_STEP_NAMES: usize = 2_048;
@@ -276,7 +279,8 @@ pub const LOGIN_FAILURES_PER_ADDRESS_MAX: u32 = 20;
 /// Wrong passwords for one user within the window, wherever they come from. Beyond: tries wait, and
 /// are looked at all the same: nobody can lock an account.
 pub const LOGIN_FAILURES_PER_USER_MAX: u32 = 50;
-/// What a try waits for, once or up to `LOGIN_DELAYS_MAX` times.
+/// What a try waits for, once or up to `LOGIN_DELAYS_MAX` times. Who has waited so often and is wrong
+/// again is told 429; the right password is taken.
 pub const LOGIN_DELAY: Duration = Duration::from_secs(1);
 /// See `LOGIN_DELAY`.
 pub const LOGIN_DELAYS_MAX: u32 = 5;
@@ -286,6 +290,8 @@ pub const PROOF_LIFE: Duration = Duration::from_secs(30);
 pub const PROOFS_MAX: usize = 64;
 /// Tries that wait at once. Beyond: 429.
 pub const LOGINS_WAITING_MAX: usize = 32;
+/// Of these, from one address. Beyond: 429.
+pub const LOGINS_WAITING_PER_ADDRESS_MAX: usize = 8;
 /// How long wrong passwords count.
 pub const LOGIN_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Addresses and pairs whose failures are counted. Beyond: the oldest is forgotten.
@@ -405,6 +411,16 @@ pub const IMPORT_BYTES_MAX: usize = 64 << 20;
 /// Unpacked bytes of an import for each byte of its archive: the most that one byte can stand for
 /// (deflate: 258 bytes in two bits). Beyond: 400, nothing applied.
 pub const IMPORT_RATIO_MAX: usize = 1_032;
+/// Bytes that the metadata of an archive may take in memory beyond so many times the archive, see
+/// `PARSED_RATIO_MAX`. Beyond: 400, nothing applied.
+pub const IMPORT_METADATA_BYTES: usize = 1 << 20;
+/// Bytes that parsing takes at most for each byte of a request (P9).
+pub const PARSED_RATIO_MAX: usize = 3;
+/// What the metadata of one config takes in memory beside its texts, about.
+pub const IMPORT_LABELS_BYTES: usize = 384;
+/// Bytes of one item of the metadata of an archive: the longest labels, each character an escape of
+/// ten, and more. Beyond: 400, nothing applied.
+pub const IMPORT_ITEM_BYTES_MAX: usize = 64 << 10;
 /// Depth of a JSON value (reliability). Beyond: 400.
 pub const JSON_DEPTH_MAX: usize = 16;
 

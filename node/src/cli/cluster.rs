@@ -80,6 +80,14 @@ pub(crate) enum ClusterVerb {
         #[command(flatten)]
         server: ClusterArgs,
     },
+    /// Free a NACOS_LOCK whoever holds it, as when its user is gone; locks of the other kinds go with
+    /// their connection
+    Unlock {
+        /// Its key
+        key: String,
+        #[command(flatten)]
+        server: ClusterArgs,
+    },
     /// Save the state of the node that is asked now, and shorten its log
     Snapshot {
         #[command(flatten)]
@@ -153,6 +161,10 @@ pub(crate) async fn run(verb: ClusterVerb) -> Result<(), CliError> {
         }
         ClusterVerb::Drain { wait, server } => {
             drain(&server.server, Duration::from_secs(wait)).await
+        }
+        ClusterVerb::Unlock { key, server } => {
+            ask(&server, Method::Post, "/unlock", &[("lockKey", key.as_str())]).await?;
+            print_line(&format!("{key} is free"))
         }
         ClusterVerb::Snapshot { server } => {
             let told = ask(&server, Method::Post, "/snapshot", &[]).await?;

@@ -159,6 +159,13 @@ impl Service {
         declared.or(seen)
     }
 
+    /// Whether anything of it came through the Raft log; of one without instances that is not
+    /// known.
+    #[must_use]
+    pub fn was_agreed(&self) -> bool {
+        self.durable.is_some() || self.publications.first().is_none_or(|one| !one.ephemeral())
+    }
+
     /// Number of publications of ephemeral instances.
     #[must_use]
     pub fn ephemeral_count(&self) -> usize {

@@ -97,9 +97,9 @@ pub(crate) async fn export(
 ) -> Result<HttpAnswer, Failure> {
     let place = state.enter_export()?;
     let portables = portables(state, params, chosen).await?;
-    let portables = importable(portables, format).await?;
+    let packing = smol::unblock(move || importable(portables, format)).await?;
     // The place is kept until the last piece is made, or nobody wants it any more.
-    let pieces = Packing::new(portables, format).inspect(move |_piece| {
+    let pieces = packing.inspect(move |_piece| {
         let _kept = &place;
     });
     let answer = HttpAnswer::pieces("application/octet-stream", Box::new(pieces));
@@ -147,30 +147,33 @@ async fn portables(
     Ok(portables)
 }
 
-/// The same configs, if an import takes what becomes of them: an export that cannot come back is
-/// none.
-async fn importable(portables: Vec<Portable>, format: Format) -> Result<Vec<Portable>, Failure> {
+/// The archive of these configs, if an import takes what becomes of them: an export that cannot
+/// come back is none. Takes long where there is much.
+fn importable(portables: Vec<Portable>, format: Format) -> Result<Packing, Failure> {
     // The metadata is one more entry.
     if portables.len() >= limits::IMPORT_ENTRIES_MAX {
         let words = format!("more than {} configs: ask for fewer", limits::IMPORT_ENTRIES_MAX - 1);
         return Err(Failure::invalid_as(Code::OVER_MAX_SIZE, words));
     }
+    let described = pack::metadata(&portables, format);
     let contents: usize = portables.iter().map(|portable| portable.content.len()).sum();
-    let metadata = pack::metadata(&portables, format).1.len();
-    bounded(contents + metadata, limits::IMPORT_BYTES_MAX)?;
+    let all = contents + described.1.len();
+    bounded(all, limits::IMPORT_BYTES_MAX)?;
+    let kept = |one: &Portable| metadata::kept_bytes(&one.group, &one.data_id, &one.labels);
+    let kept: usize = portables.iter().map(kept).sum();
     // Packed they may be as large as they are, and a little more.
-    if contents + metadata + portables.len() * ENTRY_BYTES <= limits::IMPORT_BODY_BYTES_MAX / 2 {
-        return Ok(portables);
-    }
-    let count = move || {
-        let pieces = Packing::new(portables.clone(), format);
+    let is_large = all + portables.len() * ENTRY_BYTES > limits::IMPORT_BODY_BYTES_MAX / 2;
+    if is_large || kept > limits::IMPORT_METADATA_BYTES {
+        let pieces = Packing::new(portables.clone(), described.clone());
         let bytes = pieces.map(|piece| piece.map(|piece| piece.len())).sum::<io::Result<usize>>();
-        (portables, bytes)
-    };
-    let (portables, bytes) = smol::unblock(count).await;
-    let bytes = bytes.map_err(|_full| Failure::unavailable("the archive cannot be written"))?;
-    bounded(bytes + MULTIPART_BYTES, limits::IMPORT_BODY_BYTES_MAX)?;
-    Ok(portables)
+        let bytes = bytes.map_err(|_full| Failure::unavailable("the archive cannot be written"))?;
+        bounded(bytes + MULTIPART_BYTES, limits::IMPORT_BODY_BYTES_MAX)?;
+        if kept > bytes * limits::PARSED_RATIO_MAX + limits::IMPORT_METADATA_BYTES {
+            let words = "their descriptions and tags are far longer than they: ask for fewer";
+            return Err(Failure::invalid_as(Code::OVER_MAX_SIZE, words));
+        }
+    }
+    Ok(Packing::new(portables, described))
 }
 
 /// An import: where to, and the archive.
@@ -386,6 +389,42 @@ mod tests {
         assert_eq!(unpack(&bytes).ok().expect("in bounds").0.len(), 6);
     }
 
+    /// A piece is made in the thread that serves others too.
+    #[test]
+    fn a_piece_is_little_work_however_well_it_packs() {
+        let all = vec![portable("g", "d", &"a".repeat(limits::CONTENT_BYTES_MAX))];
+        let metadata = pack::metadata(&all, Format::V2);
+        let pieces: Vec<_> = Packing::new(all, metadata).collect();
+        assert!(pieces.len() >= limits::CONTENT_BYTES_MAX >> 16, "{}", pieces.len());
+    }
+
+    /// As many configs as may be, with much to tell of each: what is exported can come back.
+    #[test]
+    fn what_tells_much_is_unpacked_too_or_not_exported() {
+        let labels = Labels {
+            config_type: Some(ConfigType::Text),
+            desc: "\u{4e2d}".repeat(limits::DESC_CHARS_MAX).into(),
+            tags: vec!["t".repeat(limits::CONFIG_TAG_CHARS_MAX).into(); limits::CONFIG_TAGS_MAX],
+            ..Labels::default()
+        };
+        let mut random = nacolet_model::Prng::new(5);
+        let mut all = |bytes: usize| -> Vec<Portable> {
+            let mut config = |n: usize| {
+                let noise = |_| char::from(u8::try_from(33 + random.below(90)).expect("ASCII"));
+                let content: String = (0..bytes).map(noise).collect();
+                let (group, data_id) = ("g".into(), n.to_string().into());
+                Portable { group, data_id, content: content.into(), labels: labels.clone() }
+            };
+            (1..limits::IMPORT_ENTRIES_MAX).map(&mut config).collect()
+        };
+        assert!(importable(all(1), Format::V2).is_err());
+        let pieces = importable(all(300), Format::V2).ok().expect("it can come back");
+        let bytes: Vec<u8> = pieces.flat_map(|piece| piece.expect("packs")).collect();
+        let (portables, unrecognized) = unpack(&bytes).ok().expect("in bounds");
+        assert_eq!((portables.len(), unrecognized.len()), (limits::IMPORT_ENTRIES_MAX - 1, 0));
+        assert!(portables.iter().all(|one| one.labels == labels));
+    }
+
     #[test]
     fn what_is_packed_is_unpacked() {
         let all = [portable("g", "app.yml", "a: 1"), portable("g2", "noext", "中文")];
@@ -406,7 +445,8 @@ mod tests {
         let noise = |_| char::from(u8::try_from(33 + random.below(90)).expect("ASCII"));
         let noise: String = (0..700_000).map(noise).collect();
         let all = [portable("g", "flat", &"a".repeat(900_000)), portable("g", "noise", &noise)];
-        let pieces: Vec<_> = Packing::new(all.to_vec(), Format::V2).collect();
+        let metadata = pack::metadata(&all, Format::V2);
+        let pieces: Vec<_> = Packing::new(all.to_vec(), metadata).collect();
         assert!(pieces.len() > 5, "{}", pieces.len());
         let bytes = packed(all.to_vec(), Format::V2).expect("packs");
         let (portables, _) = unpack(&bytes).ok().expect("in bounds");

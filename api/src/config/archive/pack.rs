@@ -12,11 +12,12 @@ use zip::{CompressionMethod, ZipWriter};
 use super::metadata;
 use super::portable::{Format, METADATA_V1, METADATA_V2, Portable};
 
-/// Bytes of content that are packed at once, and how often that is done for one piece: a few
-/// milliseconds.
+/// Bytes of content that are packed at once.
 const STEP_BYTES: usize = 16 << 10;
-/// See `STEP_BYTES`.
-const STEPS_MAX: usize = 16;
+/// Bytes of content that are packed for one piece, about: two milliseconds.
+const WORK_BYTES: usize = 64 << 10;
+/// What the beginning of an entry is worth beside: a new window to find repetitions in.
+const ENTRY_WORK_BYTES: usize = 4 << 10;
 /// Packed bytes from which on a piece goes out.
 const PIECE_BYTES: usize = 32 << 10;
 
@@ -65,9 +66,8 @@ pub(super) struct Packing {
 }
 
 impl Packing {
-    /// These configs.
-    pub(super) fn new(portables: Vec<Portable>, format: Format) -> Self {
-        let (name, metadata) = metadata(&portables, format);
+    /// These configs, and what [`metadata`] has of them.
+    pub(super) fn new(portables: Vec<Portable>, (name, metadata): (&'static str, String)) -> Self {
         let last = (!metadata.is_empty()).then(|| (name.to_owned(), metadata.into()));
         let named =
             |config: Portable| (format!("{}/{}", config.group, config.data_id), config.content);
@@ -77,46 +77,46 @@ impl Packing {
         Self { archive, sink, entries: Box::new(entries), open: None }
     }
 
-    /// Packs a step; false when all is packed.
-    fn step(&mut self) -> Result<bool, ZipError> {
-        let Some(archive) = &mut self.archive else { return Ok(false) };
+    /// Packs a step: how many bytes of content it is worth, or None when all is packed.
+    fn step(&mut self) -> Result<Option<usize>, ZipError> {
+        let Some(archive) = &mut self.archive else { return Ok(None) };
         let Some((content, from)) = self.open.take() else {
             let Some((name, content)) = self.entries.next() else {
                 if let Some(archive) = self.archive.take() {
                     archive.finish()?;
                 }
-                return Ok(true);
+                return Ok(Some(0));
             };
             let options = SimpleFileOptions::default();
             archive.start_file(name, options.compression_method(CompressionMethod::Deflated))?;
             self.open = Some((content, 0));
-            return Ok(true);
+            return Ok(Some(ENTRY_WORK_BYTES));
         };
         let rest = content.as_bytes().get(from..).unwrap_or_default();
         let part = rest.get(..STEP_BYTES).unwrap_or(rest);
         archive.write_all(part)?;
         let (until, is_last) = (from + part.len(), part.len() == rest.len());
+        let worked = part.len();
         self.open = (!is_last).then_some((content, until));
-        Ok(true)
+        Ok(Some(worked))
     }
 }
 
+/// What packs well brings nothing for a while: its pieces are empty then.
 impl Iterator for Packing {
     type Item = io::Result<Bytes>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut steps = 0;
-        // What packs well brings nothing for a while, and a piece of nothing would be taken for the
-        // end.
-        while self.sink.len() == 0 || self.sink.len() < PIECE_BYTES && steps < STEPS_MAX {
+        let (mut worked, mut is_over) = (0, false);
+        while worked < WORK_BYTES && self.sink.len() < PIECE_BYTES && !is_over {
             match self.step() {
-                Ok(true) => steps += 1,
-                Ok(false) => break,
+                Ok(Some(bytes)) => worked += bytes,
+                Ok(None) => is_over = true,
                 Err(error) => return Some(Err(error.into())),
             }
         }
         let piece = self.sink.take();
-        (!piece.is_empty()).then(|| Ok(piece.into()))
+        (!is_over || !piece.is_empty()).then(|| Ok(piece.into()))
     }
 }
 
@@ -124,7 +124,8 @@ impl Iterator for Packing {
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn packed(portables: Vec<Portable>, format: Format) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
-    for piece in Packing::new(portables, format) {
+    let metadata = metadata(&portables, format);
+    for piece in Packing::new(portables, metadata) {
         all.extend_from_slice(&piece?);
     }
     Ok(all)

@@ -9,11 +9,11 @@ use nacolet_config::Labels;
 use nacolet_model::limits;
 use zip::ZipArchive;
 
-use super::metadata::{self, ItemLabels};
+use super::metadata::{self, ItemLabels, MetadataEntry, Reading};
 use super::outcome::{METADATA_ILLEGAL, Nothing, PARSING_DATA_FAILED};
 #[cfg(any(test, feature = "fuzzing"))]
 use super::portable::Portable;
-use super::portable::{METADATA_V1, METADATA_V2};
+use super::portable::{Format, METADATA_V1, METADATA_V2};
 use crate::http::failure::Failure;
 #[cfg(any(test, feature = "fuzzing"))]
 use crate::http::room::Room;
@@ -124,7 +124,7 @@ impl Archive {
         for index in (0..self.zip.len()).filter(|index| Some(*index) != described) {
             let mut text = ContentSummary::default();
             let take = |part: &[u8]| {
-                text.push(part);
+                text.push(part, |_| {});
                 Ok(())
             };
             let Some(name) = self.unpack(index, &mut left, take)? else { continue };
@@ -160,10 +160,10 @@ impl Archive {
     }
 
     /// The content of a config that was looked at: the same bytes as then.
-    pub(super) fn content(&mut self, entry: &ArchiveEntry) -> Result<Arc<str>, Unusable> {
-        let mut content = Vec::with_capacity(entry.bytes);
-        let packed = self.zip.by_index(entry.index).ok().ok_or(PARSING_DATA_FAILED)?;
-        let bytes = u64::try_from(entry.bytes).unwrap_or(u64::MAX);
+    pub(super) fn content(&mut self, index: usize, bytes: usize) -> Result<Arc<str>, Unusable> {
+        let mut content = Vec::with_capacity(bytes);
+        let packed = self.zip.by_index(index).ok().ok_or(PARSING_DATA_FAILED)?;
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         packed.take(bytes).read_to_end(&mut content).ok().ok_or(PARSING_DATA_FAILED)?;
         Ok(String::from_utf8(content).ok().ok_or(PARSING_DATA_FAILED)?.into())
     }
@@ -174,24 +174,40 @@ impl Archive {
         left: &mut u64,
         unpacking: &mut Unpacking,
     ) -> Result<(Option<usize>, ArchiveMetadata), Unusable> {
+        let room = self.packed_bytes.saturating_mul(limits::PARSED_RATIO_MAX);
+        let room = room.saturating_add(limits::IMPORT_METADATA_BYTES);
         for index in 0..self.zip.len() {
             let entry = self.zip.by_index_raw(index).ok().ok_or(PARSING_DATA_FAILED)?;
-            let names = [METADATA_V1, METADATA_V2].map(str::as_bytes);
-            if !names.contains(&entry.name_raw()) {
-                continue;
-            }
-            drop(entry);
-            let (before, mut all) = (*left, Vec::new());
-            let take = |part: &[u8]| {
-                // Once more for what is read from it.
-                unpacking.grow(2 * part.len())?;
-                all.extend_from_slice(part);
-                Ok(())
+            let (mut told, format) = match str::from_utf8(entry.name_raw()) {
+                Ok(METADATA_V1) => (ArchiveMetadata::V1(BTreeMap::new()), Format::V1),
+                Ok(METADATA_V2) => (ArchiveMetadata::V2(BTreeMap::new()), Format::V2),
+                Ok(_) | Err(_) => continue,
             };
-            let Some(name) = self.unpack(index, left, take)? else { continue };
-            if let Ok(text) = str::from_utf8(&all) {
-                let metadata = ArchiveMetadata::read(&name, text).ok_or(METADATA_ILLEGAL)?;
-                return Ok((Some(index), metadata));
+            drop(entry);
+            let (before, mut text) = (*left, ContentSummary::default());
+            let mut reading = Reading::new(format, room);
+            let mut counted = 0;
+            // A text that is no metadata is read to its end: it may be no text.
+            let mut read = Some(());
+            self.unpack(index, left, |part| {
+                text.push(part, |text| {
+                    read = read.and_then(|()| reading.push(text, &mut |one| told.add(one)));
+                });
+                if reading.is_too_long {
+                    return Err(too_long().into());
+                }
+                let taken = room - reading.room;
+                unpacking.grow(taken - counted)?;
+                counted = taken;
+                Ok(())
+            })?;
+            if text.is_whole() {
+                let read = read.and_then(|()| reading.end(&mut |one| told.add(one)));
+                if reading.is_too_long {
+                    return Err(too_long().into());
+                }
+                read.ok_or(METADATA_ILLEGAL)?;
+                return Ok((Some(index), told));
             }
             // It is one more entry, and unpacked as such.
             *left = before;
@@ -233,6 +249,16 @@ impl Archive {
     }
 }
 
+/// The metadata tells too much.
+fn too_long() -> Failure {
+    let (times, more) = (limits::PARSED_RATIO_MAX, limits::IMPORT_METADATA_BYTES);
+    let item = limits::IMPORT_ITEM_BYTES_MAX;
+    Failure::invalid(format!(
+        "the metadata takes more than {times} times the archive and {more} bytes, or {item} bytes \
+         for one config"
+    ))
+}
+
 /// What tools leave in archives beside what people put there.
 fn is_litter(name: &str) -> bool {
     name.starts_with("__MACOSX/") || name.rsplit('/').next() == Some(".DS_Store")
@@ -256,7 +282,8 @@ impl Default for ContentSummary {
 }
 
 impl ContentSummary {
-    fn push(&mut self, part: &[u8]) {
+    /// Adds a part, of which `take` gets what is text.
+    fn push(&mut self, part: &[u8], mut take: impl FnMut(&str)) {
         self.bytes += part.len();
         self.torn.extend_from_slice(part);
         let all = std::mem::take(&mut self.torn);
@@ -270,6 +297,7 @@ impl ContentSummary {
             }
         };
         self.is_blank &= valid.trim().is_empty();
+        take(valid);
         if !self.is_text {
             self.torn.clear();
         }
@@ -297,14 +325,17 @@ enum ArchiveMetadata {
 }
 
 impl ArchiveMetadata {
-    /// `None` when there is metadata that cannot be read.
-    fn read(name: &str, text: &str) -> Option<Self> {
-        if name == METADATA_V1 {
-            return metadata::read_v1(text).map(Self::V1);
+    fn add(&mut self, told: MetadataEntry) {
+        match (self, told) {
+            (Self::V1(names), MetadataEntry::Application(name, app_name)) => {
+                names.insert(name, app_name);
+            }
+            (Self::V2(items), MetadataEntry::Item(ItemLabels { group, data_id, labels })) => {
+                items.insert((group, data_id), labels);
+            }
+            (Self::V1(_), MetadataEntry::Item(_))
+            | (Self::V2(_), MetadataEntry::Application(..)) => {}
         }
-        let pair = |item: ItemLabels| ((item.group, item.data_id), item.labels);
-        let items = metadata::read_v2(text)?;
-        Some(Self::V2(items.into_iter().map(pair).collect()))
     }
 
     fn take(&mut self, group: &str, data_id: &str) -> Option<Labels> {
@@ -327,8 +358,8 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<(Vec<Portable>, Vec<String>), Unusa
     let Contents { entries, unrecognized } = looked;
     let mut portables = Vec::new();
     for entry in entries {
-        let content = archive.content(&entry)?;
-        let ArchiveEntry { group, data_id, labels, .. } = entry;
+        let ArchiveEntry { index, group, data_id, labels, bytes } = entry;
+        let content = archive.content(index, bytes)?;
         portables.push(Portable { group, data_id, content, labels });
     }
     Ok((portables, unrecognized))
@@ -400,6 +431,23 @@ mod tests {
         }
     }
 
+    /// A few packed bytes stood for a thousand times as many that were all kept.
+    #[test]
+    fn metadata_that_becomes_far_more_than_its_archive_is_refused() {
+        let folded = format!("metadata:\n- desc: \"{}", "x\\\n".repeat(9 << 20));
+        let many = format!("metadata:\n{}", "- dataId: d\n".repeat(9_999));
+        for text in [folded, many] {
+            let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+            archive.start_file(METADATA_V2, SimpleFileOptions::default()).expect("starts");
+            archive.write_all(text.as_bytes()).expect("writes");
+            let bytes = archive.finish().expect("finishes").into_inner();
+            assert!(bytes.len() < 64 << 10, "it is small: {}", bytes.len());
+            let Err(Unusable::Refused(failure)) = unpack(&bytes) else { panic!("it is kept") };
+            let told = failure.grpc().1;
+            assert!(told.starts_with("the metadata takes more than 3 times"), "{told}");
+        }
+    }
+
     #[test]
     fn entries_that_share_bytes_are_refused_by_name_before_anything_is_unpacked() {
         let options = SimpleFileOptions::default();
@@ -436,13 +484,13 @@ mod tests {
         let text = "  \u{3000} é 中 🦀 z".as_bytes();
         for size in 1..=text.len() {
             let mut seen = ContentSummary::default();
-            text.chunks(size).for_each(|part| seen.push(part));
+            text.chunks(size).for_each(|part| seen.push(part, |_| {}));
             assert!(seen.is_whole() && !seen.is_blank, "in parts of {size}");
             assert_eq!(seen.bytes, text.len());
         }
         let check = |parts: &[&[u8]], whole: bool, blank: bool| {
             let mut seen = ContentSummary::default();
-            parts.iter().for_each(|part| seen.push(part));
+            parts.iter().for_each(|part| seen.push(part, |_| {}));
             assert_eq!((seen.is_whole(), seen.is_blank), (whole, blank), "{parts:?}");
         };
         check(&[], true, true);

@@ -12,7 +12,7 @@ use nacolet_config::{
 use nacolet_model::{ConfigKey, DataId, Group, Namespace, WallTime, limits};
 
 use super::outcome::{ConfigName, ImportOutcome, Nothing, PARSING_DATA_FAILED, Policy};
-use super::unpack::{Archive, ArchiveEntry, Contents, Unusable};
+use super::unpack::{Archive, Contents, Unusable};
 use crate::http::failure::Failure;
 use crate::http::room::Unpacking;
 use crate::port::request::WriteError;
@@ -39,20 +39,14 @@ pub(super) fn looked_at(
             unrecognized.push(format!("{}/{}", entry.group, entry.data_id));
             continue;
         };
-        let name = || format!("{}/{}", entry.group, entry.data_id);
+        let name = || format!("{group}/{data_id}");
         check_content(entry.bytes, false).map_err(|error| refused(&name(), &error))?;
-        let mut labels = entry.labels.clone();
+        let mut labels = entry.labels;
         // Archives of 1.x and those without metadata do not tell.
         labels.config_type = labels.config_type.or_else(|| by_extension(data_id.as_str()));
         let labels = checked(labels).map_err(|error| refused(&name(), &error))?;
-        let bytes = entry.bytes;
-        items.push(ArchiveItem {
-            group,
-            data_id,
-            labels,
-            bytes,
-            content: ArchiveContent::Packed(entry),
-        });
+        let (bytes, content) = (entry.bytes, ArchiveContent::Packed(entry.index));
+        items.push(ArchiveItem { group, data_id, labels, bytes, content });
     }
     let largest = items.iter().map(|item| item.bytes).max().unwrap_or(0);
     unpacking.grow(largest.max(BYTES_AT_ONCE))?;
@@ -97,8 +91,8 @@ pub(super) struct ArchiveItem {
 pub(super) enum ArchiveContent {
     /// It is shared with the store.
     Here(Arc<str>),
-    /// It is unpacked when it is its turn.
-    Packed(ArchiveEntry),
+    /// It is unpacked when it is its turn, out of the entry at this place.
+    Packed(usize),
 }
 
 /// What all of them have in common.
@@ -117,7 +111,7 @@ impl ArchiveItem {
     ) -> Result<Publish, Unusable> {
         let content = match (self.content, archive) {
             (ArchiveContent::Here(content), _) => content,
-            (ArchiveContent::Packed(entry), Some(archive)) => archive.content(&entry)?,
+            (ArchiveContent::Packed(index), Some(archive)) => archive.content(index, self.bytes)?,
             (ArchiveContent::Packed(_), None) => return Err(PARSING_DATA_FAILED.into()),
         };
         let WriteCommon { namespace, operator, at } = written.clone();

@@ -11,29 +11,53 @@ pub(super) const NAMES: [&str; 7] =
 /// The values of an item, in the order of [`NAMES`].
 pub(super) type ItemFields = [Option<String>; 7];
 
-/// Reads the list; `None` when it is no such list, or has more items than an archive may have.
-pub(super) fn read(text: &str) -> Option<Vec<ItemFields>> {
-    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
-    let is_head = |line: &&str| {
-        let line = line.trim();
-        !line.is_empty() && !line.starts_with('#') && line != "---" && !line.starts_with("!!")
-    };
-    let mut lines = text.split('\n');
-    if !lines.find(is_head)?.trim_end().starts_with("metadata:") {
-        return None;
+/// Reads the list a line at a time, and keeps no more of it than the item that is open.
+#[derive(Default)]
+pub(super) struct Reader {
+    /// The line `metadata:` was there.
+    is_list: bool,
+    list: List,
+}
+
+impl Reader {
+    /// Reads a line without its end. An item that ended with it goes to `take`.
+    ///
+    /// None when it is no such list, has more items than an archive may have, or `take` says so.
+    pub(super) fn line(
+        &mut self,
+        line: &str,
+        take: &mut impl FnMut(ItemFields) -> Option<()>,
+    ) -> Option<()> {
+        if self.is_list {
+            return self.list.read(line, take);
+        }
+        let line = line.trim_start_matches('\u{feff}');
+        let head = line.trim();
+        let is_head =
+            !head.is_empty() && !head.starts_with('#') && head != "---" && !head.starts_with("!!");
+        self.is_list = is_head && line.starts_with("metadata:");
+        (self.is_list || !is_head).then_some(())
     }
-    let mut list = List::default();
-    for line in lines {
-        list.read(line)?;
+
+    /// Bytes of the item that is open.
+    pub(super) fn open_bytes(&self) -> usize {
+        self.list.bytes
     }
-    let texts = |item: [Option<YamlScalar>; 7]| item.map(|value| value.map(YamlScalar::text));
-    Some(list.items.into_iter().map(texts).collect())
+
+    /// As [`Self::line`], where no more lines come.
+    pub(super) fn end(mut self, take: &mut impl FnMut(ItemFields) -> Option<()>) -> Option<()> {
+        if self.is_list { self.list.close(take) } else { None }
+    }
 }
 
 /// The list as far as it is read.
 #[derive(Default)]
 struct List {
-    items: Vec<[Option<YamlScalar>; 7]>,
+    /// How many items there were.
+    count: usize,
+    item: Option<[Option<YamlScalar>; 7]>,
+    /// Of its lines.
+    bytes: usize,
     /// The last value, and the column of its name: it may go on in the next line.
     open: Option<(usize, usize)>,
     /// Blank lines behind it.
@@ -48,8 +72,9 @@ enum YamlScalar {
 }
 
 impl List {
-    fn read(&mut self, raw: &str) -> Option<()> {
+    fn read(&mut self, raw: &str, take: &mut impl FnMut(ItemFields) -> Option<()>) -> Option<()> {
         let line = raw.trim();
+        self.bytes += raw.len() + 1;
         let indent = raw.len() - raw.trim_start_matches(' ').len();
         if let Some(block) = self.open_block(line, indent) {
             block.push(raw);
@@ -63,15 +88,17 @@ impl List {
         let item = line.strip_prefix("- ").map(str::trim_start);
         let first = item.filter(|rest| !in_quotes && field(rest).is_some());
         if first.is_some() {
-            if self.items.len() >= limits::IMPORT_ENTRIES_MAX {
+            if self.count >= limits::IMPORT_ENTRIES_MAX {
                 return None;
             }
-            self.items.push([const { None }; 7]);
+            self.close(take)?;
+            (self.count, self.bytes) = (self.count + 1, raw.len() + 1);
+            self.item = Some([const { None }; 7]);
         }
         let text = first.unwrap_or(line);
         if let Some((index, value)) = field(text).filter(|_| !in_quotes) {
             let column = indent + (line.len() - text.len());
-            *self.items.last_mut()?.get_mut(index)? = Some(YamlScalar::of(value, column));
+            *self.item.as_mut()?.get_mut(index)? = Some(YamlScalar::of(value, column));
             (self.open, self.blanks) = (Some((index, column)), 0);
         } else if in_quotes || !line.starts_with('#') {
             let blanks = std::mem::take(&mut self.blanks);
@@ -80,10 +107,17 @@ impl List {
         Some(())
     }
 
+    /// The open item is whole.
+    fn close(&mut self, take: &mut impl FnMut(ItemFields) -> Option<()>) -> Option<()> {
+        self.bytes = 0;
+        let Some(item) = self.item.take() else { return Some(()) };
+        take(item.map(|value| value.map(YamlScalar::text)))
+    }
+
     /// The block that a line goes on with, if it does.
     fn open_block(&mut self, line: &str, indent: usize) -> Option<&mut Block> {
         let (index, column) = self.open?;
-        match self.items.last_mut()?.get_mut(index)?.as_mut()? {
+        match self.item.as_mut()?.get_mut(index)?.as_mut()? {
             YamlScalar::Block(block) if line.is_empty() || indent > column => Some(block),
             YamlScalar::Block(_) | YamlScalar::Flow(_) => None,
         }
@@ -91,7 +125,7 @@ impl List {
 
     fn open_flow(&mut self) -> Option<&mut String> {
         let (index, _) = self.open?;
-        match self.items.last_mut()?.get_mut(index)?.as_mut()? {
+        match self.item.as_mut()?.get_mut(index)?.as_mut()? {
             YamlScalar::Flow(value) => Some(value),
             YamlScalar::Block(_) => None,
         }
@@ -291,7 +325,15 @@ mod tests {
                 "metadata:\n- appName: a\n  dataId: d\n  desc: {value}\n  group: g\n  type: text\n"
             );
             for text in [text.clone(), text.replace('\n', "\r\n"), text.replace('\n', "\r")] {
-                let items = read(&text).expect(value);
+                let mut items = Vec::new();
+                let mut take = |item| {
+                    items.push(item);
+                    Some(())
+                };
+                let mut reader = Reader::default();
+                let lines = text.split_terminator("\r\n").flat_map(|part| part.split(['\n', '\r']));
+                let read = lines.map(|line| reader.line(line, &mut take)).collect::<Option<()>>();
+                read.and_then(|()| reader.end(&mut take)).expect(value);
                 assert_eq!(items.len(), 1, "{text:?}");
                 assert_eq!(items[0][3].as_deref(), Some(expected), "{text:?}");
                 assert_eq!(items[0][4].as_deref(), Some("g"), "{text:?}");

@@ -146,7 +146,8 @@ impl Operation {
 
 /// Who asks.
 struct Caller {
-    /// The user, and where there are none the address.
+    /// The user, and where there are none the address; one with many clients behind it counts by
+    /// connection.
     account: Box<str>,
     connection: u64,
     /// It frees locks of the first kind whoever took them: anybody where there are no users, as in
@@ -157,7 +158,13 @@ struct Caller {
 impl Caller {
     fn of(from: &Asker<'_>) -> Self {
         let Asker { zone, client, user, .. } = from;
-        let account = user.as_deref().map_or(&*client.ip, |login| login.name()).into();
+        let account = match user.as_deref() {
+            Some(login) => login.name().into(),
+            None if zone.state.settings.is_shared(&client.ip) => {
+                format!("{}/{:x}", client.ip, client.id.as_u64()).into()
+            }
+            None => (*client.ip).into(),
+        };
         let frees_all = zone.state.access.check_admin(user.as_deref()).is_ok();
         Self { account, connection: client.id.as_u64(), frees_all }
     }

@@ -104,6 +104,7 @@ fields! {
     LABEL = "label";
     LANGUAGE = "language";
     LOADER_FACTOR = "loaderFactor";
+    LOCK_KEY = "lockKey";
     LOG_LEVEL = "logLevel";
     LOG_NAME = "logName";
     MAX_AGGR_COUNT = "maxAggrCount";

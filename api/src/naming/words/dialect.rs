@@ -73,3 +73,8 @@ pub(crate) async fn done(
 pub(crate) fn find<'r>(registry: &'r Registry, key: &ServiceKey) -> Option<&'r Service> {
     registry.service(key.namespace.as_str(), key.group.as_str(), key.name.as_str())
 }
+
+/// Whether an answer about this service alone says anything that was agreed.
+pub(crate) fn was_agreed(service: Option<&Service>) -> bool {
+    service.is_none_or(Service::was_agreed)
+}
