@@ -234,6 +234,11 @@ mod tests {
     }
 
     #[test]
+    fn what_only_removes_is_taken_by_a_full_disk() {
+        assert_eq!(commands().map(|command| command.frees()), [true, true, false, false]);
+    }
+
+    #[test]
     fn every_command_that_is_lost_shows_in_the_digest() {
         // Members of several versions compare it, and stop where it differs.
         let golden = Digest {

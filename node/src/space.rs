@@ -109,20 +109,20 @@ impl Space {
     pub(crate) async fn keep<T>(&self, raft: &Raft<Machine>) -> T {
         let SpaceState { dir, refused, freed, is_low, .. } = &*self.0;
         let (mut pause, mut looked) = (limits::DISK_COMPACT_EVERY, None);
+        // Others may be as full, and nobody gains when all hand it round.
+        let (mut handed, mut rest) = (None, limits::DISK_COMPACT_EVERY);
         loop {
             smol::Timer::after(limits::LEADER_LOOK_EVERY).await;
             let metrics = raft.metrics();
             is_low.set(metrics.storage_full || !dir.takes(limits::DISK_FREE_BYTES_MIN));
             if !is_low.get() {
                 freed.set(false);
-                pause = limits::DISK_COMPACT_EVERY;
+                (pause, rest) = (limits::DISK_COMPACT_EVERY, limits::DISK_COMPACT_EVERY);
                 continue;
             }
             let due = if freed.get() { limits::DISK_COMPACT_EVERY } else { pause };
-            if looked.is_some_and(|looked| clock::now().saturating_since(looked) < due) {
-                continue;
-            }
-            if freed.take() || dir.log_grown() >= limits::DISK_COMPACT_BYTES {
+            let is_due = looked.is_none_or(|at| clock::now().saturating_since(at) >= due);
+            if is_due && (freed.take() || dir.log_grown() >= limits::DISK_COMPACT_BYTES) {
                 // One that fails writes as much as there is room for: not all the time.
                 pause = match raft.trigger_snapshot().await {
                     Ok(_) => limits::DISK_COMPACT_EVERY,
@@ -134,10 +134,13 @@ impl Space {
                 looked = Some(clock::now());
             }
             let others = metrics.membership.voters.len() > 1;
-            if refused.take() && others && raft.is_leader() {
+            let now = clock::now();
+            let has_rested = handed.is_none_or(|handed| now.saturating_since(handed) >= rest);
+            if refused.take() && others && raft.is_leader() && has_rested {
                 // Nobody may be able to take over; then this member goes on.
                 let _ = raft.transfer_leader(None).await;
-                looked = Some(clock::now());
+                handed = Some(now);
+                rest = (rest * 2).min(limits::DISK_COMPACT_EVERY_MAX);
             }
         }
     }

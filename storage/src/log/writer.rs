@@ -328,11 +328,17 @@ impl Writer<'_> {
             return;
         }
         let has_entries = group.runs.iter().any(|run| !run.is_empty());
-        // Hard state alone may use the last bytes: a node with a full disk can still vote.
+        // Hard state alone may use the last bytes, and the reserve: a node with a full disk can
+        // still vote.
         let result = if has_entries && !self.log.has_room(group.bytes, &group.runs, self.refusals) {
             Err(WriteError::Full)
         } else {
-            self.log.write(group.hard_state, &group.runs)
+            match self.log.write(group.hard_state, &group.runs) {
+                Err(WriteError::Full) if self.log.dir().space().release_reserve() => {
+                    self.log.write(group.hard_state, &group.runs)
+                }
+                result => result,
+            }
         };
         self.complete(group.waiting, result);
     }

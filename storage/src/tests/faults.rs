@@ -145,7 +145,7 @@ fn what_frees_space_uses_the_reserve_which_is_put_back_when_there_is_room() {
     let (mut log, _) = Running::open(&dir).expect("new");
     let (data, reserve) = (log.data.clone(), dir.path().join("reserve"));
     log.append(None, commands(1..=1, 1)).expect("space");
-    // Nothing is free: commands are refused, what frees space has the reserve.
+    // Nothing is free: commands are refused, votes and what frees space have the reserve.
     data.space().leave(0);
     assert!(!data.takes(0) && data.takes_last(1_000));
     assert!(reserve.exists(), "nobody asked for it yet");
