@@ -55,7 +55,8 @@ fn a_node_with_little_memory_refuses_before_it_is_full_and_comes_back_within_its
         assert_eq!(publish(&mut http, update % count, letter).0, 200);
     }
     assert_eq!(read(&mut http, 5).1.len(), BYTES);
-    let (_, past) = http.get(&format!("{CONFIGS}?dataId=d5&group=g&search=accurate&pageNo=1&pageSize=5"));
+    let (_, past) =
+        http.get(&format!("{CONFIGS}?dataId=d5&group=g&search=accurate&pageNo=1&pageSize=5"));
     assert!(past.contains("d5"), "{past}");
     // Whoever deletes has room.
     assert_eq!(publish(&mut http, 999, "x").0, 409);
