@@ -29,6 +29,8 @@ use crate::feeds::Feeds;
 use crate::machine::{Aftermath, Machine, Shared, read, write};
 use crate::proposer::Proposer;
 use crate::ref_time::RefTime;
+use crate::room::Room;
+use crate::shortage::Shortage;
 use crate::udp::Udp;
 
 /// What woke the core task.
@@ -79,6 +81,7 @@ pub(crate) struct CoreParts {
     pub(crate) aftermath: Aftermath,
     pub(crate) udp: Udp,
     pub(crate) ref_time: RefTime,
+    pub(crate) room: Room,
     /// None for a node that is alone.
     pub(crate) cluster: Option<SharedCluster>,
     /// Taken once the registry holds what other members hold.
@@ -95,6 +98,7 @@ pub(crate) struct Core {
     writes: FuturesUnordered<Pin<Box<dyn Future<Output = CoreEvent>>>>,
     last_request: RequestId,
     last_swept: RequestId,
+    shortage: Shortage,
     /// What this turn brings to the registry.
     inputs: Vec<registry::Input>,
     /// Raft changed the registry in this turn.
@@ -109,6 +113,7 @@ impl Core {
     pub(crate) fn new(parts: CoreParts) -> Self {
         let at_start = Some(parts.raft.metrics().membership);
         Self {
+            shortage: Shortage::new(parts.room),
             parts,
             at_start,
             listeners: Listeners::blind(),
@@ -243,9 +248,10 @@ impl Core {
 
     fn request(&mut self, request: Request) {
         match request {
-            Request::Config { command, reply } => {
-                self.write(Command::Config(command), WriteCaller::Config(reply));
-            }
+            Request::Config { command, reply } => match self.shortage.check(&command) {
+                Ok(()) => self.write(Command::Config(command), WriteCaller::Config(reply)),
+                Err(error) => drop(reply.send(Err(WriteError::Refused(error)))),
+            },
             Request::Registry { request, reply } => {
                 let id = self.fresh_id();
                 self.registrations.insert(id, reply);

@@ -20,6 +20,7 @@ mod room;
 mod run;
 mod seen;
 mod settings;
+mod shortage;
 mod signals;
 mod space;
 mod stall;

@@ -152,6 +152,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         aftermath,
         udp,
         ref_time,
+        room: settings.room,
         cluster: cluster.clone(),
         loading: Some(loading),
     });

@@ -243,3 +243,36 @@ fn a_node_holds_so_many_bytes_of_text_and_no_more() {
     assert_eq!(node.ask(greedy(taken)), Ok(Reply::Done));
     node.registry.invariants();
 }
+
+#[test]
+fn where_a_member_has_little_memory_the_door_takes_no_more_and_the_log_as_much_as_before() {
+    let mut node = Node::new();
+    node.registry.set_room(Some(1 << 20));
+    let most = (1 << 20) / limits::INSTANCE_BYTES;
+    let taken =
+        (0..most).take_while(|number| node.ask(register("s", *number, true)).is_ok()).count();
+    assert!((most - most / 10..most).contains(&taken), "{taken} of {most}");
+    let full = Err(RegistryError::NodeFull);
+    assert_eq!(node.ask(register("s", taken, true)), full);
+    assert_eq!(node.ask(register("other", 0, false)), full);
+    // Who is there comes again.
+    assert_eq!(node.ask(register("s", 0, true)), Ok(Reply::Done));
+    // A member with more memory, or one of before, took it: so does everybody.
+    let mut other = Node::new();
+    let mut out = Vec::new();
+    let (now, at) = (Instant::from_millis(0), WallTime(1));
+    let body = register("other", 0, false);
+    let asked = Input::Request { request: RequestId(1), at, body };
+    other.registry.step(now, asked, &mut out);
+    let proposed = out.into_iter().find_map(|output| match output {
+        Output::Propose { command, .. } => Some(command),
+        Output::Reply { .. }
+        | Output::Push { .. }
+        | Output::ReserveRefTime { .. }
+        | Output::Send { .. } => None,
+    });
+    let command = proposed.expect("it goes through the log");
+    assert_eq!(node.registry.apply(now, 1, command, &mut Vec::new()), Ok(Reply::Done));
+    node.registry.set_room(None);
+    assert_eq!(node.ask(register("s", taken, true)), Ok(Reply::Done));
+}
