@@ -1,8 +1,8 @@
 //! `/v3/admin/nacolet/cluster`: the members of the cluster for operators, and changes of them.
 //! Served to administrators, and where nobody has to log in to the node's own host and to whoever
-//! proves the cluster key: both could as well be members. A page in a browser there cannot call it, because it
-//! cannot send the header that every change needs, and no name can be turned to this host to make
-//! it the page's own.
+//! proves the cluster key: both could as well stop a member. A page in a browser there cannot call
+//! it, because it cannot send the header that every change needs, and no name can be turned to this
+//! host to make it the page's own.
 
 use std::sync::Arc;
 

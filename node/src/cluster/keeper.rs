@@ -198,7 +198,7 @@ impl Keeper {
             let wanted = match members {
                 0 => "the leader of its cluster, of which this node holds nothing yet (where the \
                       node that began it has lost its disk and all others wait like this one, \
-                      nothing is lost: give each an empty data directory, and they begin anew)"
+                      nothing is lost; give each an empty data directory, and they begin anew)"
                     .to_owned(),
                 _ => format!(
                     "a leader, which a majority of the {voters} voters elects (where that is lost \
