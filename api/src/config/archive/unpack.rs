@@ -435,7 +435,8 @@ mod tests {
     #[test]
     fn metadata_that_becomes_far_more_than_its_archive_is_refused() {
         let folded = format!("metadata:\n- desc: \"{}", "x\\\n".repeat(9 << 20));
-        let many = format!("metadata:\n{}", "- dataId: d\n".repeat(9_999));
+        let many =
+            format!("metadata:\n{}", "- dataId: d\n  group: g\n  type: text\n".repeat(9_999));
         for text in [folded, many] {
             let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
             archive.start_file(METADATA_V2, SimpleFileOptions::default()).expect("starts");
