@@ -147,8 +147,8 @@ impl History {
     }
 
     /// Adds an item whose `previous` is the newest of its key so far, and drops what is beyond a
-    /// bound, of which `weight_max` is one. The items that had to go for the sake of the whole node are handed back: the chains
-    /// they belonged to may be empty now.
+    /// bound, of which `weight_max` is one. The items that had to go for the sake of the whole node
+    /// are handed back: the chains they belonged to may be empty now.
     pub(crate) fn push(&mut self, item: HistoryItem, weight_max: usize) -> Vec<Arc<HistoryItem>> {
         let newest = item.id;
         self.insert(item);

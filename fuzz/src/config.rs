@@ -94,7 +94,7 @@ impl Replica for Store {
                     let what = (*id, *op, Arc::clone(content), *md5, *at, *config_type);
                     (what, Arc::clone(operator), item.labels().cloned(), item.gray().cloned())
                 };
-                page.items.into_iter().map(|item| seen(item)).collect::<Vec<_>>()
+                page.items.into_iter().map(seen).collect::<Vec<_>>()
             };
             assert_eq!(past(self), past(other), "the same past");
         }

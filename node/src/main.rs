@@ -8,6 +8,7 @@ mod command;
 mod core;
 mod doors;
 mod error;
+mod facts;
 mod feeds;
 mod log;
 mod machine;

@@ -22,7 +22,7 @@ impl Room {
     }
 
     /// Bounds what Raft holds of its log.
-    pub(crate) fn bound_engine(self, engine: &mut engine::Config) {
+    pub(crate) fn bound_engine(self, engine: &mut engine::EngineConfig) {
         engine.uncommitted_bytes_max = self.part(8, engine.uncommitted_bytes_max);
         engine.held_tail_bytes_max = self.part(16, engine.held_tail_bytes_max);
         engine.tail_bytes_max = self.part(16, engine.tail_bytes_max);
@@ -47,9 +47,9 @@ mod tests {
     #[test]
     fn with_all_room_there_is_nothing_but_the_limits_bind() {
         let all = Room(limits::ROOM_BYTES_MAX);
-        let mut engine = engine::Config::new(NodeId(1), 2);
+        let mut engine = engine::EngineConfig::new(NodeId(1), 2);
         all.bound_engine(&mut engine);
-        assert_eq!(engine, engine::Config::new(NodeId(1), 2));
+        assert_eq!(engine, engine::EngineConfig::new(NodeId(1), 2));
         let mut api = nacolet_api::Settings::default();
         all.bound_api(&mut api);
         let lists = (api.lists_bytes_max, limits::LIST_SHELF_BYTES_MAX);

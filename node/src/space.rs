@@ -1,7 +1,7 @@
-//! What becomes of writes when the disk is full, of our own data or of somebody else's. Commands are
-//! refused while there is still room for the next Raft snapshot, so that whatever was deleted leaves
-//! the disk too; what frees space is taken until the reserve is used. The log and the snapshots have
-//! floors of their own, see `storage/src/space.rs`.
+//! What becomes of writes when the disk is full, of our own data or of somebody else's. Commands
+//! are refused while there is still room for the next Raft snapshot, so that whatever was deleted
+//! leaves the disk too; what frees space is taken until the reserve is used. The log and the
+//! snapshots have floors of their own, see `storage/src/space.rs`.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use nacolet_storage::DataDir;
 
 use crate::clock;
 use crate::command::{Command, Refused, Response, Stamped};
-use crate::machine::Machine;
+use crate::machine::{Freed, Machine};
 
 /// What a command takes beside a content.
 const COMMAND_BYTES: u64 = 1 << 10;
@@ -35,9 +35,6 @@ struct SpaceState {
     freed: Freed,
     is_low: Cell<bool>,
 }
-
-/// Set by the state machine when something was removed.
-pub(crate) type Freed = Rc<Cell<bool>>;
 
 /// Room for a command, until it is dropped.
 struct Promise<'a>(&'a SpaceState, u64);

@@ -11,8 +11,8 @@ use nacolet_model::{NodeId, limits};
 use nacolet_raft::StorageError;
 
 use crate::codec;
+use crate::disk::Admitted;
 use crate::failpoint;
-use crate::space::Admitted;
 
 /// Why a small record was not stored; the old value is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

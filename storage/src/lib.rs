@@ -24,6 +24,7 @@
 mod aside;
 mod codec;
 pub mod dir;
+mod disk;
 mod failpoint;
 mod fatal;
 mod files;
@@ -37,9 +38,9 @@ mod space;
 mod tests;
 
 pub use dir::DataDir;
+pub use disk::free_bytes;
 pub use failpoint::FAILPOINTS;
 pub use fatal::{Fatal, abort_process};
 pub use files::SmallRecordError;
 pub use log::{LogSettings, LogStats, LogStore};
 pub use snapshot::{SnapshotReader, SnapshotStore};
-pub use space::free_bytes;

@@ -16,7 +16,7 @@ use crate::http::answer::{Envelope, HttpAnswer};
 use crate::http::failure::Failure;
 use crate::http::params::field;
 use crate::node::operate;
-use crate::node::users::{By, write};
+use crate::node::users::{Changer, write};
 use crate::port::request::WriteError;
 use crate::route::ask::Ask;
 use crate::route::table::Routes;
@@ -54,7 +54,7 @@ async fn first(state: Arc<State>, ask: Ask<()>) -> Result<HttpAnswer, Failure> {
     };
     let (user, key) = (Name::new(FIRST)?, random_key()?);
     let hash = state.access.hash(FIRST, password.clone()).await?;
-    let by = By { user: ask.user, ip: ask.ip };
+    let by = Changer { user: ask.user, ip: ask.ip };
     match write(&state, &by, Command::Begin(Begin { user, hash, key })).await {
         Err(WriteError::Refused(CommandError::Exists(_))) => return Ok(there_is_one(ask.is_v3)),
         outcome => outcome?,

@@ -149,13 +149,13 @@ async fn change(state: Arc<State>, ask: Ask<UserChange>) -> Result<HttpAnswer, F
     check_changer(&state, &ask)?;
     let UserChange(command, words) = ask.about;
     if let Some(command) = command {
-        make(&state, &By { user: ask.user, ip: ask.ip }, command).await?;
+        make(&state, &Changer { user: ask.user, ip: ask.ip }, command).await?;
     }
     Ok(done(ask.is_v3, &words))
 }
 
 /// Who changes something.
-pub(crate) struct By {
+pub(crate) struct Changer {
     pub(crate) user: Option<Arc<Login>>,
     pub(crate) ip: Arc<str>,
 }
@@ -163,7 +163,7 @@ pub(crate) struct By {
 /// Changes something, and says in the log of this node who did.
 pub(crate) async fn write(
     state: &State,
-    by: &By,
+    by: &Changer,
     command: Command,
 ) -> Result<(), WriteError<CommandError>> {
     let what = told(&command);
@@ -202,7 +202,7 @@ fn told(command: &Command) -> String {
     }
 }
 
-async fn make(state: &State, by: &By, command: Command) -> Result<(), Failure> {
+async fn make(state: &State, by: &Changer, command: Command) -> Result<(), Failure> {
     let is_removal = matches!(
         command,
         Command::RemoveUser { .. } | Command::RemoveRole { .. } | Command::Forbid { .. }
@@ -236,7 +236,7 @@ async fn create_user(state: Arc<State>, ask: Ask<Name>) -> Result<HttpAnswer, Fa
     check_changer(&state, &ask)?;
     let password = ask.params.present(field::PASSWORD)?.to_owned();
     let (user, is_v3) = (ask.about, ask.is_v3);
-    let by = By { user: ask.user, ip: ask.ip };
+    let by = Changer { user: ask.user, ip: ask.ip };
     let access = &state.access;
     let hash = access.hash(user.as_str(), password).await?;
     // Where nobody has to log in there may be users before anybody administers.
@@ -254,7 +254,7 @@ async fn remove_user(state: Arc<State>, ask: Ask<Name>) -> Result<HttpAnswer, Fa
     if state.access.users().is_admin(user.as_str()) {
         return Err(Failure::invalid(format!("cannot delete admin: {}", user.as_str())));
     }
-    make(&state, &By { user: ask.user, ip: ask.ip }, Command::RemoveUser { user }).await?;
+    make(&state, &Changer { user: ask.user, ip: ask.ip }, Command::RemoveUser { user }).await?;
     Ok(done(is_v3, "delete user ok!"))
 }
 
@@ -276,7 +276,7 @@ async fn set_password(state: Arc<State>, ask: Ask<Name>) -> Result<HttpAnswer, F
     }
     let (user, is_v3) = (ask.about, ask.is_v3);
     let hash = access.hash(user.as_str(), password).await?;
-    let by = By { user: ask.user, ip: ask.ip };
+    let by = Changer { user: ask.user, ip: ask.ip };
     write(&state, &by, Command::SetPassword { user, hash }).await?;
     Ok(done(is_v3, "update user ok!"))
 }

@@ -124,8 +124,8 @@ pub const LOG_QUEUE_MAX: usize = 64;
 /// Bytes from which the log thread starts another engine batch. A single entry may be larger; both
 /// together stay under 16 MiB, where the engine's batch header ends on 32-bit machines.
 pub const LOG_BATCH_BYTES_MAX: usize = 2 << 20;
-/// Free space that must remain after a command beside that of the next Raft snapshot, bytes, so that
-/// what frees space still finds room. Beyond: the command is refused before it is proposed.
+/// Free space that must remain after a command beside that of the next Raft snapshot, bytes, so
+/// that what frees space still finds room. Beyond: the command is refused before it is proposed.
 pub const DISK_FREE_BYTES_MIN: u64 = 2 << 20;
 /// Free space that must remain after an append, bytes, once the reserve is used: what frees space
 /// takes what is above it, and so does what is agreed. Beyond: a command is refused, and an append

@@ -5,7 +5,7 @@
 pub(crate) mod applied;
 pub(crate) mod digests;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use nacolet_machine::{Digest, Effects, LoadError, Loaded, Loader, State};
@@ -22,7 +22,9 @@ use self::digests::Digests;
 use crate::bell::Bell;
 use crate::clock;
 use crate::command::{Refused, Response, Stamped};
-use crate::space::Freed;
+
+/// Set when something was removed.
+pub(crate) type Freed = Rc<Cell<bool>>;
 
 /// What applying made the core task's business; both run on the core thread.
 #[derive(Clone, Default)]

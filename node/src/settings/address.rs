@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::SettingsError;
+use super::error::SettingsError;
 
 /// The peer port lies 1000 below the HTTP port; a free port stays one.
 pub(super) fn peer_addr_beside(http: SocketAddr) -> Result<SocketAddr, SettingsError> {

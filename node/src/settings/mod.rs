@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
-use nacolet_api::{Network, NetworkError};
+use nacolet_api::Network;
 use nacolet_model::limits;
 use serde::Deserialize;
 
@@ -17,9 +17,11 @@ use crate::log::LogFormat;
 use crate::room::Room;
 
 mod address;
+mod error;
 mod memory;
 
 use self::address::{address, is_loopback, neighbour, peer_addr_beside, url_host};
+pub(crate) use self::error::SettingsError;
 
 /// The setting that is told of in the log also where it is the default.
 pub(crate) const MEMORY_MAX: &str = "memory-max";
@@ -198,51 +200,6 @@ pub(crate) struct Line {
     pub(crate) origin: Origin,
 }
 
-/// Why the node does not start with these settings.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SettingsError {
-    #[error("cannot read the settings file {path}: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("the settings file {path} is not right: {source}")]
-    File { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("{key} = {value:?} is not an address; write HOST:PORT, for example 127.0.0.1:8848")]
-    Address { key: &'static str, value: String },
-    #[error("trusted-proxy = {value:?} is {source}")]
-    Network { value: String, source: NetworkError },
-    #[error("{key} = {value} is out of range: {range}")]
-    Range { key: &'static str, value: u64, range: &'static str },
-    #[error(
-        "{key} is given without cluster-key-file: more than one member needs a secret that all \
-         share; make one with `head -c 32 /dev/urandom > cluster.key` and give every member a copy"
-    )]
-    NoKey { key: &'static str },
-    #[error(
-        "peer-addr = {address} is every address of this host; say with --advertise-host under \
-         which one the other members reach it"
-    )]
-    Nowhere { address: SocketAddr },
-    #[error("advertise-host = {value:?} is no host name and no address")]
-    Host { value: String },
-    #[error("there is no peer port 1000 below http-addr = {address}; give --peer-addr")]
-    NoPeerPort { address: SocketAddr },
-    #[error(
-        "expect = {expect}, but join names {named} addresses: all nodes that begin the cluster \
-         must be named"
-    )]
-    Unnamed { expect: usize, named: usize },
-    #[error("a learner does not vote, so it begins no cluster: give either learner or expect")]
-    NoFounder,
-    #[error("allow-anonymous and auth are opposites: with auth no call is anonymous")]
-    Opposites,
-    #[error("admin-password-file is given without auth, so nobody would ever log in")]
-    NoAuth,
-    #[error(
-        "{key} = {address} is not a loopback address and nobody has to log in; add --auth, or \
-         --allow-anonymous if every host that reaches it may read and change everything"
-    )]
-    Exposed { key: &'static str, address: SocketAddr },
-}
-
 impl ServeArgs {
     /// Reads the file, merges, checks.
     ///
@@ -271,13 +228,7 @@ impl ServeArgs {
             || "127.0.0.1:8848".to_owned(),
             Clone::clone,
         );
-        let threads = merge.pick(
-            "threads",
-            &self.threads,
-            file.threads,
-            default_threads,
-            ToString::to_string,
-        );
+        let (threads, room) = self.resolve_machine(&mut merge, &file);
         let flag = self.allow_anonymous.then_some(true);
         let in_file = file.allow_anonymous.then_some(true);
         let anonymous =
@@ -288,13 +239,6 @@ impl ServeArgs {
         let probe = merge.pick("probe", &flag, in_file, || false, ToString::to_string);
         let (log_file_bytes, log_purge_bytes, snapshot_entries) =
             self.resolve_log(&mut merge, &file);
-        let room = merge.pick(
-            MEMORY_MAX,
-            &self.memory_max,
-            file.memory_max,
-            memory::default_room,
-            ToString::to_string,
-        );
         let log_format = merge.pick(
             "log-format",
             &self.log_format,
@@ -325,11 +269,30 @@ impl ServeArgs {
             log_file_bytes,
             log_purge_bytes,
             snapshot_entries,
-            room: Room(room),
+            room,
             log_format,
         };
         settings.check(anonymous)?;
         Ok((settings, merge.lines))
+    }
+
+    /// How much of the machine it uses.
+    fn resolve_machine(&self, merge: &mut Merge<'_>, file: &Self) -> (usize, Room) {
+        let threads = merge.pick(
+            "threads",
+            &self.threads,
+            file.threads,
+            default_threads,
+            ToString::to_string,
+        );
+        let room = merge.pick(
+            MEMORY_MAX,
+            &self.memory_max,
+            file.memory_max,
+            memory::default_room,
+            ToString::to_string,
+        );
+        (threads, Room(room))
     }
 
     /// Whether everybody has to log in.

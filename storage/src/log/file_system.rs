@@ -14,9 +14,9 @@ use raft_engine::env::{FileSystem, Handle, Permission, WriteExt};
 
 use super::shared::{LogShared, started};
 use crate::dir::DataDir;
+use crate::disk;
 use crate::failpoint;
 use crate::files;
-use crate::space;
 
 /// The engine's files.
 pub(crate) struct LogFileSystem {
@@ -120,7 +120,7 @@ impl Write for LogFileCursor {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         #[cfg(test)]
         let bytes = self.file.shared.faults.admit(bytes)?;
-        let bytes = &bytes[..space::admit(self.file.dir.path(), bytes.len())?];
+        let bytes = &bytes[..disk::admit(self.file.dir.path(), bytes.len())?];
         let written = self.file.file.write_at(bytes, self.offset)?;
         self.offset += written as u64;
         failpoint::hit("log.written");

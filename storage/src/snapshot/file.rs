@@ -21,9 +21,9 @@ use nacolet_raft::{SnapshotError, SnapshotMeta, StorageError, decode};
 
 use crate::codec;
 use crate::dir::DataDir;
+use crate::disk::Admitted;
 use crate::failpoint;
 use crate::files::{self, damaged, unusable};
-use crate::space::Admitted;
 
 const MAGIC: &[u8; 8] = b"NCLTSNAP";
 const VERSION: u32 = 1;

@@ -1,6 +1,6 @@
 //! The two metadata entries of an archive: lines of 1.x, and the YAML of 2.x and 3.x, written by
-//! Nacos's serializer, by r-nacos or by us. `yaml` reads the latter. Both are read a line at a time,
-//! and what they tell is bounded while it is read: a few packed bytes can be very many lines.
+//! Nacos's serializer, by r-nacos or by us. `yaml` reads the latter. Both are read a line at a
+//! time, and what they tell is bounded while it is read: a few packed bytes can be very many lines.
 
 #[cfg(any(test, feature = "fuzzing"))]
 use std::collections::BTreeMap;
