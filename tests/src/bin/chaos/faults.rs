@@ -168,29 +168,33 @@ pub(crate) fn strike(fault: Fault, cluster: &mut Cluster, prng: &mut Prng) -> Re
             flip(&cluster.members[victim].disk.data().join("log"), prng)?;
             up(cluster, &[victim])
         }
-        Fault::Moved => {
-            let moved = [1, 1, 2, count][usize::try_from(prng.below(4)).unwrap_or(0)];
-            let movers: Vec<usize> = (0..moved).map(|next| (victim + next) % count).collect();
-            down(cluster, &movers)?;
-            cluster.move_away(&movers)?;
-            up(cluster, &movers)?;
-            cluster.until_found(&movers)
-        }
-        Fault::Wiped => {
-            let former = cluster.id(victim)?;
-            cluster
-                .until("all are ready", |cluster| (0..count).all(|one| cluster.is_ready(one)))?;
-            down(cluster, &[victim])?;
-            cluster.wipe(victim)?;
-            sleep(millis(prng, 1, 400));
-            up(cluster, &[victim])?;
-            cluster.until_replaced(&former)
-        }
+        Fault::Moved => moved(cluster, victim, prng),
+        Fault::Wiped => wiped(cluster, victim, prng),
         Fault::OwnDisk => {
             let victims = if prng.chance(1, 3) { (0..count).collect() } else { vec![victim] };
             own_disk::fill_and_empty(cluster, &victims, prng.chance(1, 2))
         }
     }
+}
+
+fn moved(cluster: &mut Cluster, victim: usize, prng: &mut Prng) -> Result<()> {
+    let count = cluster.members.len();
+    let hit = [1, 1, 2, count][usize::try_from(prng.below(4)).unwrap_or(0)];
+    let movers: Vec<usize> = (0..hit).map(|next| (victim + next) % count).collect();
+    down(cluster, &movers)?;
+    cluster.move_away(&movers)?;
+    up(cluster, &movers)?;
+    cluster.until_found(&movers)
+}
+
+fn wiped(cluster: &mut Cluster, victim: usize, prng: &mut Prng) -> Result<()> {
+    let (count, former) = (cluster.members.len(), cluster.id(victim)?);
+    cluster.until("all are ready", |cluster| (0..count).all(|one| cluster.is_ready(one)))?;
+    down(cluster, &[victim])?;
+    cluster.wipe(victim)?;
+    sleep(millis(prng, 1, 400));
+    up(cluster, &[victim])?;
+    cluster.until_replaced(&former)
 }
 
 fn down(cluster: &mut Cluster, victims: &[usize]) -> Result<()> {
