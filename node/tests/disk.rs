@@ -96,6 +96,8 @@ fn a_single_node_restarted_on_a_full_disk_serves_reads_and_naming_and_recovers()
     let node = alone(&site, "a");
     eventually("it is ready", || ready(&node).0 == 200);
     assert_eq!(node.publish("k", "kept"), 200);
+    // The log knows of a write that it is agreed once another one follows.
+    assert_eq!((node.publish("a", "v"), node.publish("b", "v")), (200, 200));
     node.kill();
     fill_up(&data);
     let node = alone(&site, "a");
