@@ -77,6 +77,26 @@ pub(crate) fn claim(address: SocketAddr) -> Result<Claim, RunError> {
     claimed().map_err(|source| RunError::Listen { address, source })
 }
 
+/// Asks for as many descriptors as connections and long polls may need; many systems start a
+/// process with 1,024. Where the system allows fewer, connections beyond that wait in its queue.
+pub(crate) fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    const CONNECTIONS: usize = limits::CONNECTIONS_MAX
+        + limits::LONG_POLLS_MAX
+        + limits::GRPC_CONNECTIONS_MAX
+        + 2 * limits::SEATS_WAITING_MAX;
+    const WANTED: u64 = (CONNECTIONS + 256) as u64;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= WANTED) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED)));
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open descriptors stays as it is");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -110,25 +130,5 @@ mod tests {
         let address = first.address;
         drop((client, door, first));
         claim(address).expect("the system still remembers the connection");
-    }
-}
-
-/// Asks for as many descriptors as connections and long polls may need; many systems start a
-/// process with 1,024. Where the system allows fewer, connections beyond that wait in its queue.
-pub(crate) fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-
-    const CONNECTIONS: usize = limits::CONNECTIONS_MAX
-        + limits::LONG_POLLS_MAX
-        + limits::GRPC_CONNECTIONS_MAX
-        + 2 * limits::SEATS_WAITING_MAX;
-    const WANTED: u64 = (CONNECTIONS + 256) as u64;
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= WANTED) {
-        return;
-    }
-    limit.current = Some(limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED)));
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open descriptors stays as it is");
     }
 }
