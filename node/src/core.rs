@@ -29,7 +29,6 @@ use crate::feeds::Feeds;
 use crate::machine::{Aftermath, Machine, Shared, read, write};
 use crate::proposer::Proposer;
 use crate::ref_time::RefTime;
-use crate::room::Room;
 use crate::shortage::Shortage;
 use crate::udp::Udp;
 
@@ -81,7 +80,8 @@ pub(crate) struct CoreParts {
     pub(crate) aftermath: Aftermath,
     pub(crate) udp: Udp,
     pub(crate) ref_time: RefTime,
-    pub(crate) room: Room,
+    /// Bytes of memory, where there is little.
+    pub(crate) memory: Option<u64>,
     /// None for a node that is alone.
     pub(crate) cluster: Option<SharedCluster>,
     /// Taken once the registry holds what other members hold.
@@ -113,7 +113,7 @@ impl Core {
     pub(crate) fn new(parts: CoreParts) -> Self {
         let at_start = Some(parts.raft.metrics().membership);
         Self {
-            shortage: Shortage::new(parts.room),
+            shortage: Shortage::new(parts.memory),
             parts,
             at_start,
             listeners: Listeners::blind(),

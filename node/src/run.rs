@@ -150,7 +150,7 @@ fn run(settings: &Settings) -> Result<(), RunError> {
         aftermath,
         udp,
         ref_time,
-        room: settings.room,
+        memory: settings.memory,
         cluster: cluster.clone(),
         loading: Some(loading),
     });

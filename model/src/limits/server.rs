@@ -57,8 +57,9 @@ pub const CONTENTS_BYTES_MAX: usize = 256 << 20;
 pub const ROOM_BYTES_MIN: u64 = 4 << 20;
 /// Room from which on the limits of this page are all there is: what they amount to together.
 pub const ROOM_BYTES_MAX: u64 = 384 << 20;
-/// Instances have one of so many parts of such a room, beside the configs. Beyond: 503.
-pub const ROOM_INSTANCE_PARTS: u64 = 4;
+/// Instances have one of so many parts of such a room, beside the configs: a list of all of them
+/// is an answer that can be given. Beyond: 503.
+pub const ROOM_INSTANCE_PARTS: u64 = 8;
 /// Most namespaces (reliability). Beyond: create is refused.
 pub const NAMESPACES_MAX: usize = 256;
 /// History items kept per config (reliability). Beyond: the oldest is dropped.

@@ -5,9 +5,14 @@ use std::path::Path;
 
 use nacolet_model::limits;
 
-/// Half of the memory, as far as it is any use: the other half is for all that is no config.
-pub(super) fn default_room() -> u64 {
+/// Bytes of memory, where there is little.
+pub(super) fn little() -> Option<u64> {
     let available = available(|path| std::fs::read_to_string(path).ok());
+    available.filter(|bytes| bytes / 2 < limits::ROOM_BYTES_MAX)
+}
+
+/// Half of the memory, as far as it is any use: the other half is for all that is no config.
+pub(super) fn default_room(available: Option<u64>) -> u64 {
     let half = available.map_or(limits::ROOM_BYTES_MAX, |bytes| bytes / 2);
     half.clamp(limits::ROOM_BYTES_MIN, limits::ROOM_BYTES_MAX)
 }

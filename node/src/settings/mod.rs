@@ -149,6 +149,8 @@ pub(crate) struct Settings {
     pub(crate) log_purge_bytes: u64,
     pub(crate) snapshot_entries: u64,
     pub(crate) room: Room,
+    /// Bytes of memory, where there is little.
+    pub(crate) memory: Option<u64>,
     pub(crate) log_format: LogFormat,
 }
 
@@ -228,7 +230,13 @@ impl ServeArgs {
             || "127.0.0.1:8848".to_owned(),
             Clone::clone,
         );
-        let (threads, room) = self.resolve_machine(&mut merge, &file);
+        let threads = merge.pick(
+            "threads",
+            &self.threads,
+            file.threads,
+            default_threads,
+            ToString::to_string,
+        );
         let flag = self.allow_anonymous.then_some(true);
         let in_file = file.allow_anonymous.then_some(true);
         let anonymous =
@@ -239,13 +247,8 @@ impl ServeArgs {
         let probe = merge.pick("probe", &flag, in_file, || false, ToString::to_string);
         let (log_file_bytes, log_purge_bytes, snapshot_entries) =
             self.resolve_log(&mut merge, &file);
-        let log_format = merge.pick(
-            "log-format",
-            &self.log_format,
-            file.log_format,
-            LogFormat::default,
-            ToString::to_string,
-        );
+        let (room, memory) = self.resolve_memory(&mut merge, &file);
+        let log_format = self.resolve_log_format(&mut merge, &file);
         let http_addr = address("http-addr", &http_addr)?;
         let grpc_addr = merge.pick(
             "grpc-addr",
@@ -270,29 +273,34 @@ impl ServeArgs {
             log_purge_bytes,
             snapshot_entries,
             room,
+            memory,
             log_format,
         };
         settings.check(anonymous)?;
         Ok((settings, merge.lines))
     }
 
-    /// How much of the machine it uses.
-    fn resolve_machine(&self, merge: &mut Merge<'_>, file: &Self) -> (usize, Room) {
-        let threads = merge.pick(
-            "threads",
-            &self.threads,
-            file.threads,
-            default_threads,
-            ToString::to_string,
-        );
+    /// How much memory is for configs, and how much there is where that is little.
+    fn resolve_memory(&self, merge: &mut Merge<'_>, file: &Self) -> (Room, Option<u64>) {
+        let memory = memory::little();
         let room = merge.pick(
             MEMORY_MAX,
             &self.memory_max,
             file.memory_max,
-            memory::default_room,
+            || memory::default_room(memory),
             ToString::to_string,
         );
-        (threads, Room(room))
+        (Room(room), memory)
+    }
+
+    fn resolve_log_format(&self, merge: &mut Merge<'_>, file: &Self) -> LogFormat {
+        merge.pick(
+            "log-format",
+            &self.log_format,
+            file.log_format,
+            LogFormat::default,
+            ToString::to_string,
+        )
     }
 
     /// Whether everybody has to log in.
