@@ -18,8 +18,8 @@ use crate::state::State;
 
 /// The answer is of what the node knew when it last had a leader.
 const STALE: HeaderName = HeaderName::from_static("nacolet-stale");
-/// What was agreed is below these: what a node without a leader says of it, it said before. Lists of
-/// instances are there too, but for those that say otherwise, see `HttpAnswer::was_agreed`.
+/// What was agreed is below these: what a node without a leader says of it, it said before. Lists
+/// of instances are there too, but for those that say otherwise, see `HttpAnswer::was_agreed`.
 const AGREED: [&str; 8] = [
     "/auth/",
     "/console/namespace",

@@ -270,8 +270,8 @@ pub const LOGIN_FAILURES_PER_ADDRESS_MAX: u32 = 20;
 /// Wrong passwords for one user within the window, wherever they come from. Beyond: tries wait, and
 /// are looked at all the same: nobody can lock an account.
 pub const LOGIN_FAILURES_PER_USER_MAX: u32 = 50;
-/// What a try waits for, once or up to `LOGIN_DELAYS_MAX` times. Who has waited so often and is wrong
-/// again is told 429; the right password is taken.
+/// What a try waits for, once or up to `LOGIN_DELAYS_MAX` times. Who has waited so often and is
+/// wrong again is told 429; the right password is taken.
 pub const LOGIN_DELAY: Duration = Duration::from_secs(1);
 /// See `LOGIN_DELAY`.
 pub const LOGIN_DELAYS_MAX: u32 = 5;

@@ -65,8 +65,8 @@ pub(crate) enum Verb {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Free a NACOS_LOCK whoever holds it, as when its user is gone; locks of the other kinds go with
-    /// their connection
+    /// Free a NACOS_LOCK whoever holds it, as when its user is gone; locks of the other kinds go
+    /// with their connection
     Unlock {
         /// Its key
         key: String,
