@@ -277,8 +277,8 @@ pub const LOGIN_DELAY: Duration = Duration::from_secs(1);
 pub const LOGIN_DELAYS_MAX: u32 = 5;
 /// Tries that wait at once. Beyond: 429.
 pub const LOGINS_WAITING_MAX: usize = 32;
-/// Of these, from one address. Beyond: 429.
-pub const LOGINS_WAITING_PER_ADDRESS_MAX: usize = 8;
+/// Of these, from one address: half, so that others find a place. Beyond: 429.
+pub const LOGINS_WAITING_PER_ADDRESS_MAX: usize = 16;
 /// How long wrong passwords count.
 pub const LOGIN_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Addresses and pairs whose failures are counted. Beyond: the oldest is forgotten.
