@@ -11,8 +11,8 @@ const PIECE_BYTES: usize = 32 << 10;
 /// Bytes of a text that become part of a piece at once: escaped, up to six times as many.
 const TEXT_BYTES: usize = 16 << 10;
 
-/// The rest of an answer. A piece may be empty: others have their turn behind it. An error ends
-/// the connection, so that nobody takes a part for the whole.
+/// The rest of an answer. A piece may be empty: others have their turn behind it. An error ends the
+/// connection, so that nobody takes a part for the whole.
 pub(crate) type Pieces = Box<dyn Iterator<Item = std::io::Result<Bytes>> + Send + Sync>;
 
 /// A part of a JSON value whose text is not in it yet: the name of the field, and the text.

@@ -290,8 +290,8 @@ pub const PROOF_LIFE: Duration = Duration::from_secs(30);
 pub const PROOFS_MAX: usize = 64;
 /// Tries that wait at once. Beyond: 429.
 pub const LOGINS_WAITING_MAX: usize = 32;
-/// Of these, from one address. Beyond: 429.
-pub const LOGINS_WAITING_PER_ADDRESS_MAX: usize = 8;
+/// Of these, from one address: half, so that others find a place. Beyond: 429.
+pub const LOGINS_WAITING_PER_ADDRESS_MAX: usize = 16;
 /// How long wrong passwords count.
 pub const LOGIN_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Addresses and pairs whose failures are counted. Beyond: the oldest is forgotten.

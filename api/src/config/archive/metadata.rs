@@ -371,7 +371,8 @@ mod tests {
 
     #[test]
     fn lines_are_the_same_however_their_parts_are_cut() {
-        let text = "metadata:\r\n- dataId: \"a\n\n  \u{4e2d}\"\r  group: g\r\n  type: text\n\r- dataId: |+\r\n      b\r\r\n  group: h\n  type: yaml";
+        let text = "metadata:\r\n- dataId: \"a\n\n  \u{4e2d}\"\r  group: g\r\n  type: text\n\r\
+                    - dataId: |+\r\n      b\r\r\n  group: h\n  type: yaml";
         let whole = read_v2(text).expect("a good list");
         assert_eq!(whole.len(), 2);
         for at in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
