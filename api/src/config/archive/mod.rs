@@ -418,7 +418,7 @@ mod tests {
             (1..limits::IMPORT_ENTRIES_MAX).map(&mut config).collect()
         };
         assert!(importable(all(1), Format::V2).is_err());
-        let pieces = importable(all(300), Format::V2).ok().expect("it can come back");
+        let Ok(pieces) = importable(all(300), Format::V2) else { panic!("it can come back") };
         let bytes: Vec<u8> = pieces.flat_map(|piece| piece.expect("packs")).collect();
         let (portables, unrecognized) = unpack(&bytes).ok().expect("in bounds");
         assert_eq!((portables.len(), unrecognized.len()), (limits::IMPORT_ENTRIES_MAX - 1, 0));
