@@ -262,7 +262,7 @@ fn strangers_at_the_peer_port_are_logged_once_and_cost_nothing() {
     }
     assert_eq!(a.publish("k", "one"), 200);
     let log = a.terminate();
-    let refusals = log.lines().filter(|line| line.contains("only counted")).count();
+    let refusals = log.lines().filter(|line| line.contains("a peer connection")).count();
     assert_eq!(refusals, 1, "{log}");
 }
 

@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
-use nacolet_model::limits;
+use nacolet_model::{Instant, limits};
 use nacolet_raft::{Membership, MembershipChange, Metrics, engine};
 use nacolet_storage::SmallRecordError;
 use nacolet_transport::{Call, ClusterId, Reply};
@@ -26,6 +26,7 @@ use super::knock::{Round, Waiting, is_final};
 use super::record::Record;
 use super::view::SharedCluster;
 use crate::bell::Bell;
+use crate::clock;
 
 /// Between two attempts.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
@@ -68,6 +69,8 @@ pub(crate) struct Keeper {
     /// So many new nodes begin a cluster together.
     expect: Option<usize>,
     waiting: Waiting,
+    /// Since when it belongs to a cluster of which it holds nothing.
+    empty: Option<Instant>,
     memberships: Memberships,
     /// The membership of which the log has told.
     told: Membership,
@@ -97,6 +100,7 @@ impl Keeper {
             join,
             expect,
             waiting: Waiting::default(),
+            empty: None,
             memberships,
             told: Membership::default(),
             was_member: false,
@@ -190,7 +194,15 @@ impl Keeper {
         let metrics = self.cluster.raft.metrics();
         let members = metrics.membership.members().len();
         if metrics.leader.is_some() || members == 1 {
+            self.empty = None;
             return self.cluster.stage.wait_for(String::new());
+        }
+        if members == 0 {
+            // So it is for a moment when a cluster begins.
+            let since = *self.empty.get_or_insert_with(clock::now);
+            if clock::now().saturating_since(since) < limits::LEADER_PATIENCE {
+                return;
+            }
         }
         let round = self.cluster.knock(&self.join).await;
         if self.cluster.raft.current_leader().is_none() {
