@@ -62,6 +62,7 @@ pub use listen::{ListenInput, ListenKey, ListenOutput, Listeners};
 pub use load::{LoadError, Loader};
 pub use md5::Md5;
 pub use namespace::NamespaceView;
+pub use room::past_max;
 pub use rule::{Gray, GrayName, LabelRule, LabelSyntax};
 pub use search::{Page, Search, SearchMode, like};
 pub use snapshot::Capture;

@@ -55,8 +55,10 @@ pub(crate) fn contents_max(room: Option<u64>) -> usize {
     room.map_or(usize::MAX, |room| whole(room) - whole(room) / PAST_PARTS)
 }
 
-/// Bytes that the past may take beside what can be read: what that leaves.
-pub(crate) fn past_max(room: Option<u64>, contents: usize) -> usize {
+/// Bytes that the past may take in a room beside `contents` bytes of what can be read: what those
+/// leave, and a part of the room at least. Without a room there is no such bound.
+#[must_use]
+pub fn past_max(room: Option<u64>, contents: usize) -> usize {
     let left = |room: usize| room.saturating_sub(contents).max(room / PAST_PARTS);
     room.map_or(usize::MAX, |room| left(whole(room)))
 }

@@ -60,8 +60,7 @@ impl Stating {
 /// for a moment that there is no room for it.
 fn tight(configs: usize, past: usize) -> Option<Room> {
     const SLACK: usize = 512 << 10;
-    let least = usize::try_from(limits::ROOM_BYTES_MIN).unwrap_or(usize::MAX);
-    let left = least.saturating_sub(configs).max(least / 16);
+    let left = config::past_max(Some(limits::ROOM_BYTES_MIN), configs);
     (past > left + SLACK).then_some(Room(limits::ROOM_BYTES_MIN))
 }
 
